@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Phase 2: score a static model on six categories, beside its random-direction control.
+
+    python quick_eval_qwen25_1024d.py                                   # the model of phase 1
+    python quick_eval_qwen25_1024d.py --model demo/model --report report.html
+    python quick_eval_qwen25_1024d.py --categories semantic_similarity code_understanding
+    python quick_eval_qwen25_1024d.py --fail-under Good                 # exit 1 below that verdict
+    python quick_eval_qwen25_1024d.py --fail-under 0.35 --json-only     # for CI
+
+Every score runs from 0 (chance) to 1 (perfect) and stands beside the same score of the control: the
+model's own tokenizer and row norms with random directions, which can only match words. The verdict
+is Poor, whatever the scores, if the model does not beat that control or if unrelated texts look
+alike. Exit codes: 0 ok, 1 the run failed or is below --fail-under, 2 wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from qwen25 import console, report
+from qwen25.console import logger
+from qwen25.encoders import load_encoder
+from qwen25.evaluation import DECISION_TABLE, POOR, as_json, default_items_folder, evaluate
+from qwen25.items import WEIGHTS, items_sha256, load_items
+from qwen25.provenance import Clock, provenance, write_json, write_text
+
+MODEL = "models/qwen25-deposium-1024d"
+OUTPUT = Path("qwen25_1024d_eval_results.json")
+SEED = 42
+SCHEMA_VERSION = 1
+VERDICTS = [name for name, _, _ in DECISION_TABLE] + [POOR]
+
+
+def fail_under(text: str) -> str | float:
+    """Parse --fail-under: a verdict's name or an overall score."""
+    names = {name.lower(): name for name in VERDICTS}
+    if text.lower() in names:
+        return names[text.lower()]
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a score or one of {', '.join(VERDICTS)}, not {text!r}") from None
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a score lies between -1 and 1, not {text}")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", default=MODEL, metavar="SPEC",
+        help="folder or hub id of a static model, st:FOLDER for a sentence-transformers model, "
+        "or wordllama: (default: %(default)s)")  # fmt: skip
+    add("--items", type=Path, default=default_items_folder(), metavar="FOLDER",
+        help="folder of the items (default: eval_data)")  # fmt: skip
+    add("--categories", nargs="+", choices=list(WEIGHTS), default=list(WEIGHTS), metavar="NAME",
+        help=f"only these, and no verdict (default: all: {', '.join(WEIGHTS)})")  # fmt: skip
+    add("--output", type=Path, default=OUTPUT, help="result file (default: %(default)s)")
+    add("--report", type=Path, metavar="HTML", help="also write one self-contained page with plots (default: none)")
+    add("--fail-under", type=fail_under, metavar="VALUE",
+        help=f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)")  # fmt: skip
+    add("--json-only", action="store_true", help="print only the result file's path (default: a table)")
+    add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
+    console.add_common_flags(parser)
+    return parser
+
+
+def is_below(result: report.Result, limit: str | float) -> bool:
+    """Whether the result is below --fail-under; a run without a verdict is below every verdict."""
+    if isinstance(limit, float):
+        return bool(result["overall"]["score"] < limit)
+    name = result["verdict"]["verdict"]
+    return name is None or VERDICTS.index(name) > VERDICTS.index(limit)
+
+
+def run_evaluation(args: argparse.Namespace) -> int:
+    """Run phase 2: load, score, write, report."""
+    clock = Clock()
+    categories = [name for name in WEIGHTS if name in args.categories]
+    items = {category: load_items(args.items, category) for category in categories}
+    encoder = load_encoder(args.model)
+    clock.lap("load")
+
+    logger.info("scoring %s on %d items", encoder.name, sum(map(len, items.values())))
+    evaluation = evaluate(encoder, items, args.seed)
+    clock.lap("score")
+
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        **as_json(evaluation),
+        "items_sha256": items_sha256(args.items, categories),
+        "step_seconds": clock.steps,
+        **provenance(clock, args.seed),
+    }
+    write_json(args.output, result)
+    if args.report:
+        write_text(args.report, report.evaluation_html(result))
+    if not args.json_only:
+        console.print_table(encoder.name, report.EVALUATION_HEADER, report.evaluation_rows(result))
+        for remark in report.evaluation_remarks(result):
+            print(remark)
+    print(args.output)
+    if args.fail_under is not None and is_below(result, args.fail_under):
+        logger.warning("below --fail-under %s", args.fail_under)
+        return console.EXIT_FAILED
+    return console.EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's) and return the exit code."""
+    return console.run(build_parser(), run_evaluation, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""Shared helpers of the pipeline: one module a concern, no script's logic, nothing done at import.
+
+In the order in which the phases meet them:
+
+``console``     errors, exit codes, log, progress, tables
+``provenance``  what every result file says of its own making; atomic writes
+``teacher``     a name, folder or file -> tokenizer, weights and configuration of a teacher
+``vocabulary``  the teacher's tokenizer -> the static model's, and token frequencies
+``states``      teacher -> one hidden state a token and layer
+``vectors``     states -> static vectors (whitening, PCA, SIF)
+``artifact``    the model folder on disk
+``items``       the evaluation items
+``encoders``    whatever turns texts into vectors
+``scores``      encoder + items -> scores with intervals
+``evaluation``  scores + controls -> one model's result and verdict
+``report``      results -> tables, Markdown, HTML
+"""
+
+__version__ = "0.1.0"

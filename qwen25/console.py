@@ -1,0 +1,132 @@
+"""What the scripts share on the terminal: errors, exit codes, the log, progress bars and tables."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+logger = logging.getLogger("qwen25")
+
+
+class PipelineError(Exception):
+    """The run failed; the message is one line that says what is wrong and what to do."""
+
+    exit_code = EXIT_FAILED
+
+
+class InputError(PipelineError):
+    """What the user gave cannot be used: a flag's value, a file, a model or a teacher."""
+
+    exit_code = EXIT_USAGE
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without access tokens and without the path of the home folder."""
+    home = str(Path.home())
+    if len(home) > 1:
+        text = text.replace(home, "~")
+    return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_***", text)
+
+
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
+    """Send the pipeline's log to standard error and, with times, to ``log_file``.
+
+    :param log_file: a file to start anew, or None.
+    :param quiet: only warnings on the terminal; the file gets everything.
+    :raises InputError: if the log file cannot be written.
+    """
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.WARNING if quiet else logging.INFO)
+    terminal.setFormatter(_RedactingFormatter("%(message)s"))
+    logger.addHandler(terminal)
+    if log_file is not None:
+        try:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            file = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write the log {log_file}: {error.strerror}; give another --log-file") from error
+        file.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(file)
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every phase has."""
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error (default: one line)")
+
+
+def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None) -> int:
+    """Parse ``argv``, run ``body`` and turn what it raises into one line and an exit code.
+
+    :return: 0 ok, 1 the run failed, 2 wrong usage or input, 130 interrupted.
+    """
+    args = parser.parse_args(argv)
+    # Libraries draw their own bars and warnings over ours; ours say what matters.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    set_up_logging(quiet=getattr(args, "json_only", False))
+    try:
+        return body(args)
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left; run the same command again", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        if isinstance(error, PipelineError):
+            line, code = str(error), error.exit_code
+        else:
+            line, code = f"{type(error).__name__}: {error}; run again with --debug for the traceback", EXIT_FAILED
+        line = redact(" ".join(line.split()))
+        logger.debug(line)
+        print(f"error: {line}", file=sys.stderr)
+        return code
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show one progress bar on a terminal, and nothing elsewhere; yields ``advance(steps)``."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on standard output; its first column is left-aligned, the others right."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

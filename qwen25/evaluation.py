@@ -1,0 +1,230 @@
+"""One model's whole result: category scores beside its control's, the overall score, health and verdict."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qwen25.console import progress
+from qwen25.encoders import Encoder, random_control
+from qwen25.items import LANGUAGES, WEIGHTS, Item
+from qwen25.scores import CATEGORIES, CategoryScore, Interval, interval, unit
+
+#: (verdict, least overall score, least instruction-awareness score), best first.
+DECISION_TABLE = (
+    ("Excellent", 0.75, 0.65),
+    ("Very good", 0.70, 0.60),
+    ("Good", 0.65, 0.55),
+    ("Fair", 0.60, 0.50),
+)
+POOR = "Poor"
+MAX_UNRELATED_COSINE = 0.5
+LATENCY_QUERIES = 200
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model scored.
+
+    :ivar encoder: the model.
+    :ivar categories: category -> its score.
+    :ivar overall: the weighted mean of the categories evaluated.
+    :ivar replicates: the overall on each bootstrap resample.
+    :ivar control: the same for the model's random-direction control, or None.
+    :ivar health: what the space and the speed look like.
+    """
+
+    encoder: Encoder
+    categories: dict[str, CategoryScore]
+    overall: float
+    replicates: np.ndarray
+    control: Evaluation | None
+    health: dict[str, Any]
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the overall score."""
+        return interval(self.replicates)
+
+
+def evaluate(
+    encoder: Encoder, items: dict[str, list[Item]], seed: int, *, with_control: bool = True, with_health: bool = True
+) -> Evaluation:
+    """Score a model on the items, and its random-direction control on the same ones.
+
+    :param items: category -> items; the overall score is over these categories, weights rescaled.
+    :param with_control: also score the control, where the model has a table to shuffle.
+    :param with_health: also measure the space and the speed.
+    """
+    scores = {}
+    with progress(encoder.name, len(items)) as advance:
+        for category, rows in items.items():
+            scores[category] = CATEGORIES[category](encoder.encode, rows, seed)
+            advance(1)
+    total = sum(WEIGHTS[category] for category in scores)
+    overall = sum(WEIGHTS[c] / total * s.score for c, s in scores.items())
+    replicates = np.sum([WEIGHTS[c] / total * s.replicates for c, s in scores.items()], axis=0)
+    control = random_control(encoder, seed) if with_control else None
+    return Evaluation(
+        encoder=encoder,
+        categories=scores,
+        overall=float(overall),
+        replicates=replicates,
+        control=evaluate(control, items, seed, with_control=False, with_health=False) if control else None,
+        health=health(encoder, items) if with_health else {},
+    )
+
+
+def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
+    """Measure the space (does it collapse?) and the speed (is it worth being static?).
+
+    ``isotropy`` is min Z(c) / max Z(c) over the principal directions c of the texts' vectors, with
+    Z(c) = sum of exp(c . v) (Mu and Viswanath 2018, arXiv:1702.01417): 1 when no direction is special.
+    """
+    texts = sorted({text for rows in items.values() for item in rows for text in _texts(item)})
+    started = time.perf_counter()
+    vectors = unit(encoder.encode, texts)
+    seconds = time.perf_counter() - started
+    order = np.random.default_rng(0).permutation(len(texts))
+    directions = np.linalg.svd(vectors, full_matrices=False)
+    partition = np.exp(vectors @ directions[2].T).sum(axis=0)
+    centred = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
+    facts: dict[str, Any] = {
+        "unrelated_cosine": float((vectors * vectors[np.roll(order, 1)][np.argsort(order)]).sum(axis=1).mean()),
+        "unrelated_cosine_across_languages": _across_languages(encoder, items),
+        "isotropy": float(partition.min() / partition.max()),
+        "variance_of_top_direction": float(centred[0] / max(float(centred.sum()), 1e-12)),
+        "tokens_never_reached": _never_reached(encoder),
+        "sentences_per_second": round(len(texts) / seconds, 1),
+        "load_seconds": round(encoder.load_seconds, 3),
+        "size_bytes": encoder.size_bytes,
+        "dims": encoder.dims,
+    }
+    return facts | _latency(encoder, [texts[i] for i in order[:LATENCY_QUERIES]])
+
+
+def verdict(evaluation: Evaluation) -> dict[str, Any]:
+    """Apply the decision table and the two gates.
+
+    A model that does not beat its random-direction control by more than the interval of the difference
+    only matches words; one whose unrelated texts look alike has collapsed. Either is Poor. The table
+    asks for both an overall and an instruction-awareness score, so a run without that category has no
+    verdict.
+    """
+    scores = evaluation.categories
+    if set(scores) != set(WEIGHTS):
+        missing = ", ".join(c for c in WEIGHTS if c not in scores)
+        return {"verdict": None, "reasons": [f"no verdict without all six categories (left out: {missing})"]}
+    reasons = []
+    if evaluation.control is not None:
+        low, _ = interval(evaluation.replicates - evaluation.control.replicates)
+        if low <= 0:
+            reasons.append(
+                f"overall {evaluation.overall:.3f} does not beat its random-direction control "
+                f"({evaluation.control.overall:.3f}) by more than the interval: it matches words"
+            )
+    cosine = evaluation.health["unrelated_cosine"]
+    if cosine >= MAX_UNRELATED_COSINE:
+        reasons.append(f"unrelated texts have a mean cosine of {cosine:.2f} (limit {MAX_UNRELATED_COSINE}): collapsed")
+    if reasons:
+        return {"verdict": POOR, "reasons": reasons}
+    instruction = scores["instruction_awareness"].score
+    for name, least_overall, least_instruction in DECISION_TABLE:
+        if evaluation.overall >= least_overall and instruction >= least_instruction:
+            return {"verdict": name, "reasons": [f"overall >= {least_overall} and instruction >= {least_instruction}"]}
+    _, least_overall, least_instruction = DECISION_TABLE[-1]
+    reason = f"below Fair, which asks for overall >= {least_overall} and instruction >= {least_instruction}"
+    return {"verdict": POOR, "reasons": [reason]}
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the evaluation as the result files hold it, every number finite."""
+    control = evaluation.control
+    categories = {}
+    for name, score in evaluation.categories.items():
+        categories[name] = {
+            "score": score.score,
+            "interval": list(score.interval),
+            "weight": WEIGHTS[name],
+            "control": _pair(control.categories[name].score, control.categories[name].interval) if control else None,
+            "sub_scores": score.sub_scores,
+            "worst_items": score.worst,
+        }
+    encoder = evaluation.encoder
+    result = {
+        "model": {"name": encoder.name, "kind": encoder.kind, "dims": encoder.dims, "sha256": encoder.sha256},
+        "overall": {
+            "score": evaluation.overall,
+            "interval": list(evaluation.interval),
+            "control": _pair(control.overall, control.interval) if control else None,
+        },
+        "categories": categories,
+        "health": evaluation.health,
+        "cosine_protocol": {name: score.cosine_protocol for name, score in evaluation.categories.items()},
+        "verdict": verdict(evaluation),
+    }
+    return json.loads(json.dumps(_rounded(result)))
+
+
+def follows_instructions(evaluation: Evaluation) -> bool:
+    """Whether the model beats the shuffled-instruction control on requests that share no word with the answer."""
+    score = evaluation.categories.get("instruction_awareness")
+    return bool(score and score.sub_scores["follows_instructions"])
+
+
+def _pair(score: float, bounds: Interval) -> dict[str, Any]:
+    return {"score": score, "interval": list(bounds)}
+
+
+def _rounded(value: Any) -> Any:
+    """Round floats to six places, far below any interval, so that files do not differ in noise."""
+    if isinstance(value, dict):
+        return {key: _rounded(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(v) for v in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _texts(item: Item) -> list[str]:
+    """Return the texts of an item, whatever its category."""
+    names = ("anchor", "paraphrase", "text", "meaning", "description", "code", "document", *LANGUAGES)
+    return [item[name] for name in names if name in item]
+
+
+def _across_languages(encoder: Encoder, items: dict[str, list[Item]]) -> float | None:
+    rows = items.get("multilingual_alignment")
+    if not rows:
+        return None
+    english = unit(encoder.encode, [item["en"] for item in rows])
+    shifted = [np.roll(unit(encoder.encode, [item[name] for item in rows]), 1, axis=0) for name in LANGUAGES[1:]]
+    return float(np.mean([(english * other).sum(axis=1).mean() for other in shifted]))
+
+
+def _never_reached(encoder: Encoder) -> float | None:
+    """Return the share of a static model's tokens that its tokenizer never produces from their own text."""
+    if encoder.static is None:
+        return None
+    model = encoder.static.tokenizer.model
+    tokens = encoder.static.tokens
+    return float(np.mean([[t.value for t in model.tokenize(token)] != [token] for token in tokens]))
+
+
+def _latency(encoder: Encoder, queries: list[str]) -> dict[str, float]:
+    encoder.encode(queries[:5])
+    times = []
+    for query in queries:
+        started = time.perf_counter()
+        encoder.encode([query])
+        times.append(1000 * (time.perf_counter() - started))
+    p50, p95 = np.percentile(times, [50, 95])
+    return {"latency_p50_ms": round(float(p50), 4), "latency_p95_ms": round(float(p95), 4)}
+
+
+def default_items_folder() -> Path:
+    """Return the folder of the project's own items, beside the helper package."""
+    return Path(__file__).resolve().parent.parent / "eval_data"

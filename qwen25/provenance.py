@@ -1,0 +1,142 @@
+"""What a result file says of its own making, and writing it so that no half file is ever left."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from qwen25 import __version__
+from qwen25.console import InputError, PipelineError, redact
+
+LIBRARIES = ("model2vec", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn")
+
+
+def sha256(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of the files' contents, one after another in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the installed version of each library that can change a result."""
+    versions = {"python": platform.python_version(), "qwen25-deposium": __version__}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def hardware(device: str = "cpu") -> dict[str, Any]:
+    """Return what the run was computed on: processor, cores, memory (bytes) and device."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "processor": name,
+        "cores": os.cpu_count(),
+        "device": device,
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        facts["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if device.startswith("cuda"):
+        import torch
+
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+class Clock:
+    """Measures a run's wall time, and the time of its steps, in seconds."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self.started = time.time()
+        self._last = time.perf_counter()
+        self._first = self._last
+        self.steps: dict[str, float] = {}
+
+    def lap(self, step: str) -> float:
+        """End ``step``, which began at the last lap, and return its seconds."""
+        now = time.perf_counter()
+        self.steps[step] = round(now - self._last, 3)
+        self._last = now
+        return self.steps[step]
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds since the clock was made."""
+        return round(time.perf_counter() - self._first, 3)
+
+
+def provenance(clock: Clock, seed: int | None, device: str = "cpu") -> dict[str, Any]:
+    """Return the block that every result file carries about its run."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {
+        "command": redact(command),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.started)),
+        "wall_seconds": clock.wall_seconds,
+        "seed": seed,
+        "versions": library_versions(),
+        "hardware": hardware(device),
+    }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically: the file is either the old one or the whole new one.
+
+    :raises PipelineError: if the file cannot be written (no space, no right).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise PipelineError(f"cannot write {path}: {error.strerror}; free some space or choose another path") from error
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write ``data`` as JSON, atomically; NaN and infinity are refused because JSON has neither.
+
+    :raises PipelineError: if the file cannot be written.
+    :raises ValueError: if ``data`` holds a number that is not finite.
+    """
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    :raises InputError: if it does not exist or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"no such file: {path}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error

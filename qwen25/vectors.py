@@ -1,0 +1,162 @@
+"""Token states -> static vectors: whitening, PCA and SIF weights.
+
+A hidden state's variance sits in a few directions that say little of the token's meaning; a PCA
+keeps just those, and cosine sees nothing else. Whitening under the distribution of tokens in
+running text gives every direction the same say (Yokoi et al. 2024, "Zipfian Whitening",
+arXiv:2411.00680). SIF weights (Arora et al. 2017, "A simple but tough-to-beat baseline for
+sentence embeddings") then let rare tokens count for more than frequent ones in a mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from qwen25.console import InputError, PipelineError
+
+#: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
+_NOISE_FLOOR = 1e-10
+_CHUNK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How token states become vectors.
+
+    :ivar name: what reports call it.
+    :ivar prefix: text before each token of a decoder, so that no token sits at position 0, where
+        a causal model puts its attention sink and all states look alike.
+    :ivar layers: the states used, as shares of the teacher's depth: 0 input embeddings, 1 last state.
+    :ivar whitening: the power p of the eigenvalues that each layer is divided by: 0.5 full, 0 none.
+    :ivar frequency_weighted: whether mean and covariance weigh tokens by their frequency.
+    :ivar sif: the SIF coefficient a in a / (a + p(token)).
+    """
+
+    name: str
+    prefix: str
+    layers: tuple[float, ...]
+    whitening: float
+    frequency_weighted: bool
+    sif: float
+
+    def layer_numbers(self, depth: int) -> list[int]:
+        """Return the layers' numbers in a teacher of ``depth`` layers, without repeats, in order."""
+        return sorted({max(1, round(share * depth)) if share > 0 else 0 for share in self.layers})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every parameter, for the metadata."""
+        return {**asdict(self), "layers": list(self.layers)}
+
+
+RECIPES = {
+    "default": Recipe(
+        name="default", prefix="\n", layers=(0.0, 0.25), whitening=0.5, frequency_weighted=True, sif=1e-4
+    ),
+    # What model2vec.distill does: each token alone, last state, plain PCA, Zipf SIF.
+    "plain": Recipe(name="plain", prefix="", layers=(1.0,), whitening=0.0, frequency_weighted=False, sif=1e-4),
+}
+
+
+def recipe_named(name: str, sif: float | None = None) -> Recipe:
+    """Return a recipe by name, with its SIF coefficient replaced if one is given.
+
+    :raises InputError: if there is no such recipe or the coefficient is not above 0.
+    """
+    if name not in RECIPES:
+        raise InputError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}")
+    recipe = RECIPES[name]
+    if sif is None:
+        return recipe
+    if not (np.isfinite(sif) and sif > 0):
+        raise InputError(f"--sif must be a number above 0, not {sif}")
+    return replace(recipe, sif=sif)
+
+
+def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int) -> np.ndarray:
+    """Turn the states of all tokens into their static vectors.
+
+    Each layer is centred and whitened on its own, the layers are put side by side, a PCA keeps
+    ``dims`` directions, and each row is scaled by its SIF weight. All of it is one linear map of
+    the states, computed from their joint covariance, so no array as wide as all layers together is
+    ever made.
+
+    :param states: one array a layer, each of shape (tokens, hidden size).
+    :param frequencies: the tokens' probabilities; shape (tokens,).
+    :param dims: the dimensions wanted.
+    :return: float32 array of shape (tokens, dims); fewer dimensions if the states have fewer.
+    :raises PipelineError: if the states span no direction at all (all tokens alike).
+    """
+    tokens = len(frequencies)
+    weights = frequencies if recipe.frequency_weighted else np.full(tokens, 1.0 / tokens)
+    mean, covariance = _moments(states, weights)
+    if np.trace(covariance) <= _NOISE_FLOOR**2 * float(mean @ mean):
+        raise PipelineError("all token states are alike: this teacher cannot be distilled with this recipe")
+    blocks = [_whitening_map(covariance[part, part], recipe.whitening) for part in _parts(states)]
+    whiten = _block_diagonal(blocks)
+    values, vectors = _eigh_descending(whiten.T @ covariance @ whiten)
+    kept = min(dims, int((values > values[0] * _NOISE_FLOOR).sum()))
+    projection = whiten @ vectors[:, :kept]
+    sif = sif_weights(frequencies, recipe.sif)
+    out = np.empty((tokens, kept), dtype=np.float32)
+    for rows, chunk in _chunks(states, mean):
+        out[rows] = chunk @ projection * sif[rows, None]
+    return out
+
+
+def sif_weights(frequencies: np.ndarray, coefficient: float) -> np.ndarray:
+    """Return a / (a + p) for each token (Arora et al. 2017); shape (tokens,)."""
+    return coefficient / (coefficient + frequencies)
+
+
+def _parts(states: list[np.ndarray]) -> list[slice]:
+    """Return where each layer's columns lie when the layers stand side by side."""
+    ends = np.cumsum([0] + [s.shape[1] for s in states])
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+
+
+def _chunks(states: list[np.ndarray], mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the centred states of all layers side by side, some rows at a time, as float64."""
+    for start in range(0, len(states[0]), _CHUNK_ROWS):
+        rows = slice(start, start + _CHUNK_ROWS)
+        yield rows, np.concatenate([s[rows] for s in states], axis=1) - mean
+
+
+def _moments(states: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean and covariance of all layers side by side, in float64.
+
+    float64, because a sink direction can be 1e4 times as large as the others: its square would drown
+    theirs in float32.
+    """
+    mean = np.concatenate([weights @ s for s in states]).astype(np.float64)
+    covariance = np.zeros((len(mean), len(mean)))
+    roots = np.sqrt(weights)
+    for rows, chunk in _chunks(states, mean):
+        weighted = chunk * roots[rows, None]
+        covariance += weighted.T @ weighted
+    return mean, covariance
+
+
+def _whitening_map(covariance: np.ndarray, power: float) -> np.ndarray:
+    """Return the map onto principal directions divided by eigenvalue ** power; shape (width, kept)."""
+    values, vectors = _eigh_descending(covariance)
+    kept = values > values[0] * _NOISE_FLOOR
+    return vectors[:, kept] * values[kept] ** -power
+
+
+def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
+    from scipy.linalg import block_diag
+
+    return block_diag(*blocks)
+
+
+def _eigh_descending(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues in falling order and their vectors, signed so that the result is unique."""
+    values, vectors = np.linalg.eigh(matrix)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    largest = np.abs(vectors).argmax(axis=0)
+    signs = np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return values, vectors * np.where(signs == 0, 1, signs)

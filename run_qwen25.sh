@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Run the pipeline, setting up first what is missing. Arguments after the phase are passed through.
+#
+#   bash run_qwen25.sh demo       all three phases on a small packaged teacher, into demo/; no account, no hub
+#   bash run_qwen25.sh all        the real thing: Qwen2.5-1.5B-Instruct through phases 1 to 3
+#   bash run_qwen25.sh distill    phase 1: distill_qwen25_1024d.py
+#   bash run_qwen25.sh eval       phase 2: quick_eval_qwen25_1024d.py
+#   bash run_qwen25.sh compare    phase 3: compare_qwen25_vs_all.py
+#   bash run_qwen25.sh test       ruff, mypy and the tests
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv="$here/venv_qwen25"
+phase=${1:-}
+[ $# -gt 0 ] && shift
+
+usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
+set_up() { # set_up [--with-tests]: install unless that was done already with these requirements
+    local wanted
+    wanted=$(cat "$here"/requirements_*.txt "$here/constraints_qwen25.txt" | cksum)
+    if [ "$(head -n 1 "$venv/.ready" 2>/dev/null)" != "$wanted" ] ||
+        { [ -n "${1:-}" ] && ! grep -qx -- "$1" "$venv/.ready"; }; then
+        bash "$here/setup_qwen25.sh" "$@"
+    fi
+}
+
+python() { "$venv/bin/python" "$@"; }
+
+case "$phase" in
+    demo)
+        set_up
+        cd "$here"
+        mkdir -p demo
+        python distill_qwen25_1024d.py --teacher smollm2-135m --output demo/model --overwrite \
+            --log-file demo/distill.log "$@"
+        python distill_qwen25_1024d.py --teacher smollm2-135m --recipe plain --output demo/plain --overwrite \
+            --log-file demo/distill_plain.log
+        python quick_eval_qwen25_1024d.py --model demo/model --output demo/eval_results.json \
+            --report demo/eval_report.html --json-only >/dev/null
+        python compare_qwen25_vs_all.py --ours "SmolLM2-135M static=demo/model" --model "plain recipe=demo/plain" \
+            --output demo/comparison_results.json >/dev/null
+        python -m qwen25.demo demo
+        ;;
+    all)
+        set_up
+        cd "$here"
+        python distill_qwen25_1024d.py "$@"
+        python quick_eval_qwen25_1024d.py
+        python compare_qwen25_vs_all.py
+        ;;
+    distill | eval | compare)
+        set_up
+        case "$phase" in
+            distill) script=distill_qwen25_1024d.py ;;
+            eval) script=quick_eval_qwen25_1024d.py ;;
+            compare) script=compare_qwen25_vs_all.py ;;
+        esac
+        cd "$here"
+        python "$script" "$@"
+        ;;
+    test)
+        set_up --with-tests
+        cd "$here"
+        python -m ruff check .
+        python -m ruff format --check .
+        python -m mypy
+        python -m pytest "$@"
+        ;;
+    -h | --help | help)
+        usage
+        ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+esac

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Make the pipeline's environment, venv_qwen25, and check it. Safe to interrupt and to run again.
+#
+#   bash setup_qwen25.sh                 what the pipeline needs
+#   bash setup_qwen25.sh --with-tests    and what its tests need
+#   PYTHON=python3.12 bash setup_qwen25.sh
+#
+# pip's own environment variables are honoured (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, ...).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here"
+venv="$here/venv_qwen25"
+python=${PYTHON:-python3}
+
+requirements=(-r requirements_qwen25.txt)
+case "${1:-}" in
+    "") ;;
+    --with-tests) requirements+=(-r requirements_test.txt) ;;
+    *)
+        sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        exit 2
+        ;;
+esac
+
+if ! command -v "$python" >/dev/null 2>&1; then
+    echo "error: no $python found: install Python 3.10 or newer, or set PYTHON to one" >&2
+    exit 2
+fi
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+    echo "error: $("$python" --version 2>&1) is too old: Python 3.10 or newer is needed; set PYTHON to one" >&2
+    exit 2
+fi
+
+# A venv that was cut off half-made, moved, or made by a Python since removed does not run: make it anew.
+if [ -d "$venv" ] && ! "$venv/bin/python" -c 'import pip' >/dev/null 2>&1; then
+    echo "setup: $venv is incomplete; making it anew"
+    rm -rf "$venv"
+fi
+if [ ! -d "$venv" ]; then
+    echo "setup: making venv_qwen25 with $("$python" --version 2>&1)"
+    "$python" -m venv "$venv" || {
+        rm -rf "$venv"
+        echo "error: $python cannot make a virtual environment: install its venv module" >&2
+        exit 1
+    }
+fi
+
+rm -f "$venv/.ready"
+echo "setup: installing (the first time takes minutes)"
+pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet)
+# torch first and alone, so that a later package cannot draw in another build of it.
+"${pip[@]}" -c constraints_qwen25.txt torch
+"${pip[@]}" -c constraints_qwen25.txt "${requirements[@]}"
+"${pip[@]}" --no-deps -r requirements_packaged.txt
+
+"$venv/bin/python" -m qwen25.environment
+# What was installed, so that run_qwen25.sh knows whether anything is missing.
+cat requirements_*.txt constraints_qwen25.txt | cksum >"$venv/.ready.new"
+echo "${1:-}" >>"$venv/.ready.new"
+mv "$venv/.ready.new" "$venv/.ready"
+echo "setup: done"

@@ -1,0 +1,106 @@
+"""Small models made by the tests themselves: nothing is downloaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from qwen25.items import WEIGHTS  # noqa: E402
+from qwen25.teacher import QWEN2_PATTERN  # noqa: E402
+
+EVAL_DATA = ROOT / "eval_data"
+REAL_TOKENIZER = ROOT.parent / "shared" / "qwen25_tokenizer" / "tokenizer.json"
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def qwen_like_tokenizer(texts: list[str], size: int = 2000) -> Tokenizer:
+    """Train a byte-level BPE with Qwen2.5's normaliser, pre-tokenizer and special tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS])
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """English sentences and code to train a tokenizer on: the project's own items."""
+    found = []
+    for name, field in (
+        ("topic_clustering", "text"),
+        ("code_understanding", "code"),
+        ("semantic_similarity", "anchor"),
+    ):
+        lines = (EVAL_DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        found += [json.loads(line)[field] for line in lines]
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(texts: list[str]) -> Tokenizer:
+    return qwen_like_tokenizer(texts)
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
+    """A Qwen2-architecture teacher with random weights: hidden 64, 2 layers, about 2,000 tokens."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    folder = tmp_path_factory.mktemp("teachers") / "tiny-qwen2"
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        # Like Qwen2.5: more embedding rows than tokens.
+        vocab_size=tiny_tokenizer.get_vocab_size() + 32,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tiny_tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a few of the project's items of each category: enough to run, quick to score."""
+    folder = tmp_path_factory.mktemp("items")
+    for category in WEIGHTS:
+        lines = (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
+        kept = lines[:18] if category == "instruction_awareness" else lines[:: max(1, len(lines) // 24)]
+        (folder / f"{category}.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> Path:
+    """What phase 1 makes of the tiny teacher."""
+    import distill_qwen25_1024d
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    log = folder.with_suffix(".log")
+    arguments = ["--teacher", str(tiny_teacher), "--output", str(folder), "--log-file", str(log), "--device", "cpu"]
+    assert distill_qwen25_1024d.main(arguments) == 0
+    return folder

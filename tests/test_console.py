@@ -1,0 +1,90 @@
+"""Errors in one line, exit codes, and nothing secret in the log."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import pytest
+
+from qwen25 import console
+from qwen25.provenance import read_json, write_json
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser()
+    console.add_common_flags(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (console.InputError("bad value:\n give another"), 2),
+        (console.PipelineError("disk full"), 1),
+        (RuntimeError("deep inside"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(_: argparse.Namespace) -> int:
+        raise error
+
+    assert console.run(parser(), body, []) == code
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(_: argparse.Namespace) -> int:
+        raise console.PipelineError("disk full")
+
+    assert console.run(parser(), body, ["--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_tokens_and_home_never_reach_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "run.log"
+    console.set_up_logging(log)
+    secret = "hf_" + "a1B2c3D4e5" * 3
+    console.logger.info("using %s from %s/models", secret, Path.home())
+    console.set_up_logging()
+    for text in (log.read_text(), capsys.readouterr().err):
+        assert "using" in text and secret not in text and str(Path.home()) + "/models" not in text
+
+
+def test_a_log_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(console.InputError, match="--log-file"):
+        console.set_up_logging(tmp_path / "file" / "run.log")
+    assert all(not isinstance(h, logging.FileHandler) for h in console.logger.handlers)
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, {"value": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"value": float("nan")})
+    assert read_json(path) == {"value": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_unreadable_json_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "half.json").write_text('{"value": ')
+    for name in ("half.json", "absent.json"):
+        with pytest.raises(console.InputError):
+            read_json(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["distill_qwen25_1024d", "quick_eval_qwen25_1024d", "compare_qwen25_vs_all"])
+def test_help_states_every_default(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = __import__(name)
+    flags = [action for action in script.build_parser()._actions if action.dest != "help"]
+    assert all("default" in (action.help or "") for action in flags)
+    assert all(flag == flag.lower() and "_" not in flag for action in flags for flag in action.option_strings)
+    with pytest.raises(SystemExit) as stopped:
+        script.main(["--no-such-flag"])
+    assert stopped.value.code == 2
+    assert "usage:" in capsys.readouterr().err

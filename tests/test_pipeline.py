@@ -1,0 +1,229 @@
+"""The three phases as a user runs them, on a tiny teacher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from conftest import EVAL_DATA, ROOT
+from model2vec import StaticModel
+
+import compare_qwen25_vs_all
+import distill_qwen25_1024d
+import quick_eval_qwen25_1024d
+from qwen25.items import WEIGHTS
+
+TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
+
+
+def load_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def check_schema(result: dict, name: str) -> None:
+    jsonschema.validate(result, load_json(ROOT / "docs" / "schema" / f"{name}.schema.json"))
+
+
+def distil(teacher: Path, output: Path, *flags: str) -> int:
+    log = output.with_suffix(".log")
+    return distill_qwen25_1024d.main(
+        ["--teacher", str(teacher), "--output", str(output), "--log-file", str(log), *flags]
+    )
+
+
+class TestDistil:
+    def test_writes_the_promised_files(self, tiny_model: Path) -> None:
+        names = {path.name for path in tiny_model.iterdir()}
+        wanted = {"model.safetensors", "config.json", "tokenizer.json", "modules.json", "metadata.json", "README.md"}
+        assert wanted <= names
+
+    def test_metadata_says_what_was_done(self, tiny_model: Path, tiny_teacher: Path) -> None:
+        metadata = load_json(tiny_model / "metadata.json")
+        check_schema(metadata, "metadata")
+        assert metadata["teacher"]["name"] == tiny_teacher.name
+        assert metadata["vocabulary"]["tokens"] == StaticModel.from_pretrained(tiny_model).embedding.shape[0]
+        for name, size in metadata["sizes_bytes"].items():
+            assert (tiny_model / name).stat().st_size == size
+        assert str(Path.home()) not in json.dumps(metadata)
+
+    def test_model2vec_and_sentence_transformers_agree(self, tiny_model: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        long_text = "a much longer text than any limit of tokens " * 200
+        static = StaticModel.from_pretrained(tiny_model).encode([*TEXTS, long_text])
+        sentence = SentenceTransformer(str(tiny_model), device="cpu").encode([*TEXTS, long_text])
+        np.testing.assert_allclose(static, sentence, atol=1e-6)
+        assert not static[TEXTS.index("")].any()
+
+    def test_same_inputs_give_the_same_bytes(self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+        assert distil(tiny_teacher, tmp_path / "again") == 0
+        for name in ("model.safetensors", "tokenizer.json", "config.json"):
+            assert (tmp_path / "again" / name).read_bytes() == (tiny_model / name).read_bytes()
+
+    def test_fewer_directions_than_dims_is_said(
+        self, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert distil(tiny_teacher, tmp_path / "wide", "--dims", "1536") == 0
+        assert load_json(tmp_path / "wide" / "metadata.json")["dims"] == 128
+        assert "not 1536" in capsys.readouterr().err
+
+    def test_dims_below_the_hidden_size(self, tiny_teacher: Path, tmp_path: Path) -> None:
+        assert distil(tiny_teacher, tmp_path / "narrow", "--dims", "16") == 0
+        assert StaticModel.from_pretrained(tmp_path / "narrow").dim == 16
+
+    def test_existing_output_is_refused_and_kept(
+        self, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "model").mkdir()
+        precious = tmp_path / "model" / "precious.txt"
+        precious.write_text("mine")
+        assert distil(tiny_teacher, tmp_path / "model") == 2
+        assert "--overwrite" in capsys.readouterr().err
+        assert precious.read_text() == "mine"
+
+    def test_overwrite_replaces_the_old_model(self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        (tmp_path / "model" / "stale.txt").write_text("old")
+        assert distil(tiny_teacher, tmp_path / "model", "--overwrite", "--dims", "16") == 0
+        assert StaticModel.from_pretrained(tmp_path / "model").dim == 16
+        assert not (tmp_path / "model" / "stale.txt").exists()
+        leftovers = [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+        assert leftovers == []
+
+    def test_a_failed_save_keeps_the_old_model(
+        self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from qwen25 import artifact
+
+        def no_space(*_args: object, **_kwargs: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        shutil.copytree(tiny_model, tmp_path / "model")
+        monkeypatch.setattr(artifact, "save_pretrained", no_space)
+        assert distil(tiny_teacher, tmp_path / "model", "--overwrite") == 1
+        assert (tmp_path / "model" / "model.safetensors").read_bytes() == (
+            tiny_model / "model.safetensors"
+        ).read_bytes()
+
+    def test_plain_recipe_uses_the_last_layer_alone(self, tiny_teacher: Path, tmp_path: Path) -> None:
+        assert distil(tiny_teacher, tmp_path / "plain", "--recipe", "plain") == 0
+        metadata = load_json(tmp_path / "plain" / "metadata.json")
+        assert metadata["layers"] == [2]
+        assert metadata["recipe"]["prefix"] == ""
+        assert metadata["dims"] == 64
+
+    @pytest.mark.parametrize(
+        "flags",
+        [("--dims", "0"), ("--dims", "-3"), ("--sif", "0"), ("--sif", "nan"), ("--batch-size", "0")],
+    )
+    def test_impossible_numbers_are_refused(
+        self, flags: tuple[str, str], tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert distil(tiny_teacher, tmp_path / "model", *flags) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ") and flags[0] in error
+        assert not (tmp_path / "model").exists()
+
+
+class TestEvaluate:
+    def test_result_file(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
+        output = tmp_path / "result.json"
+        arguments = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(output)]
+        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        result = load_json(output)
+        check_schema(result, "evaluation")
+        assert set(result["categories"]) == set(WEIGHTS)
+        weighted = sum(c["score"] * c["weight"] for c in result["categories"].values())
+        assert result["overall"]["score"] == pytest.approx(weighted, abs=1e-5)
+
+    def test_a_random_teacher_gets_no_good_verdict(
+        self, tiny_model: Path, small_items: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        common = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(tmp_path / "r.json")]
+        assert quick_eval_qwen25_1024d.main([*common, "--fail-under", "Fair"]) == 1
+        assert quick_eval_qwen25_1024d.main([*common, "--fail-under", "-1"]) == 0
+        capsys.readouterr()
+        assert quick_eval_qwen25_1024d.main([*common, "--json-only"]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / "r.json")
+
+    def test_same_seed_same_scores(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
+        results = []
+        for name in ("a.json", "b.json"):
+            output = tmp_path / name
+            arguments = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(output)]
+            assert quick_eval_qwen25_1024d.main([*arguments, "--json-only"]) == 0
+            results.append(load_json(output))
+        assert results[0]["categories"] == results[1]["categories"]
+        assert results[0]["items_sha256"] == results[1]["items_sha256"]
+
+    def test_some_categories_give_scores_but_no_verdict(
+        self, tiny_model: Path, small_items: Path, tmp_path: Path
+    ) -> None:
+        output = tmp_path / "some.json"
+        arguments = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(output)]
+        arguments += ["--categories", "code_understanding", "semantic_similarity"]
+        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        result = load_json(output)
+        assert list(result["categories"]) == ["semantic_similarity", "code_understanding"]
+        assert result["verdict"]["verdict"] is None
+        assert quick_eval_qwen25_1024d.main([*arguments, "--fail-under", "Poor"]) == 1
+
+    def test_report_is_one_page_and_escapes_items(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
+        items = tmp_path / "items"
+        shutil.copytree(small_items, items)
+        path = items / "semantic_similarity.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            row["anchor"] = "<script>alert(1)</script> " + row["anchor"]
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        report = tmp_path / "report.html"
+        arguments = ["--model", str(tiny_model), "--items", str(items), "--output", str(tmp_path / "r.json")]
+        assert quick_eval_qwen25_1024d.main([*arguments, "--report", str(report)]) == 0
+        page = report.read_text(encoding="utf-8")
+        assert "<script" not in page and "&lt;script&gt;" in page
+        assert 'src="data:image/png;base64,' in page and "http" not in page.replace("http-equiv", "")
+
+    def test_no_model_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert quick_eval_qwen25_1024d.main(["--model", str(tmp_path), "--output", str(tmp_path / "r.json")]) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
+        assert not (tmp_path / "r.json").exists()
+
+
+class TestCompare:
+    def test_models_beside_each_other(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
+        output, markdown = tmp_path / "comparison.json", tmp_path / "comparison.md"
+        arguments = ["--ours", f"OURS={tiny_model}", "--model", f"TWIN={tiny_model}", "--items", str(small_items)]
+        arguments += ["--no-peers", "--output", str(output), "--markdown", str(markdown)]
+        assert compare_qwen25_vs_all.main(arguments) == 0
+        comparison = load_json(output)
+        check_schema(comparison, "comparison")
+        twin = comparison["models"][1]
+        assert twin["difference_to_ours"] == {"value": 0.0, "interval": [0.0, 0.0], "word": "no difference shown"}
+        assert "TWIN" in markdown.read_text(encoding="utf-8")
+
+    def test_a_peer_that_is_not_there_is_reported(
+        self, tiny_model: Path, small_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compare_qwen25_vs_all, "PEERS", {"Absent": str(tmp_path / "absent")})
+        output = tmp_path / "comparison.json"
+        arguments = ["--ours", f"OURS={tiny_model}", "--items", str(small_items), "--output", str(output)]
+        assert compare_qwen25_vs_all.main(arguments) == 0
+        row = load_json(output)["models"][1]
+        assert row["obtained"] == "unavailable" and row["reason"]
+
+    def test_a_model_the_user_names_must_load(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
+        output = tmp_path / "comparison.json"
+        arguments = ["--ours", f"OURS={tiny_model}", "--model", f"X={tmp_path}", "--items", str(small_items)]
+        assert compare_qwen25_vs_all.main([*arguments, "--no-peers", "--output", str(output)]) == 2
+        assert not output.exists()
+
+
+def test_items_are_the_frozen_ones() -> None:
+    from qwen25.items import items_sha256
+
+    frozen = dict(reversed(line.split()) for line in (EVAL_DATA / "SHA256SUMS").read_text().splitlines())
+    assert {f"{name}.jsonl": digest for name, digest in items_sha256(EVAL_DATA, WEIGHTS).items()} == frozen

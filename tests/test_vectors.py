@@ -1,0 +1,83 @@
+"""States -> vectors: what whitening, PCA and SIF promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qwen25.console import InputError, PipelineError
+from qwen25.vectors import RECIPES, Recipe, distil_vectors, recipe_named, sif_weights
+from qwen25.vocabulary import zipf_frequencies
+
+TOKENS = 3000
+NO_SIF = 1e12  # a / (a + p) is then 1 for every token
+
+
+def skewed_states(width: int, seed: int = 0) -> np.ndarray:
+    """States whose variance sits in a few directions, on top of a large common vector."""
+    generator = np.random.default_rng(seed)
+    scales = 10.0 ** np.linspace(2, -1, width)
+    rotation = np.linalg.qr(generator.standard_normal((width, width)))[0]
+    return ((generator.standard_normal((TOKENS, width)) * scales) @ rotation + 50).astype(np.float32)
+
+
+def whitening_recipe(sif: float = NO_SIF) -> Recipe:
+    return Recipe("test", "\n", (0.0, 1.0), whitening=0.5, frequency_weighted=True, sif=sif)
+
+
+def test_whitened_vectors_have_no_preferred_direction() -> None:
+    frequencies = zipf_frequencies(TOKENS)
+    vectors = distil_vectors([skewed_states(24)], frequencies, whitening_recipe(), 24)
+    mean = frequencies @ vectors
+    covariance = (vectors - mean).T * frequencies @ (vectors - mean)
+    np.testing.assert_allclose(mean, 0, atol=1e-2)
+    np.testing.assert_allclose(covariance, np.eye(24), atol=1e-2)
+
+
+def test_plain_recipe_is_model2vecs_pca_and_weights() -> None:
+    from model2vec.distill.inference import apply_pca, compute_weights
+
+    states = skewed_states(24)
+    ours = distil_vectors([states], zipf_frequencies(TOKENS), RECIPES["plain"], 16)
+    theirs = apply_pca(states.astype(np.float64), 16) * compute_weights(TOKENS, 1e-4)[:, None]
+    signs = np.sign((ours * theirs).sum(axis=0))
+    np.testing.assert_allclose(ours, theirs * signs, rtol=1e-3, atol=np.abs(theirs).max() * 1e-4)
+
+
+def test_layers_side_by_side_span_more_than_one() -> None:
+    states = [skewed_states(24, seed=1), skewed_states(24, seed=2)]
+    vectors = distil_vectors(states, zipf_frequencies(TOKENS), whitening_recipe(), 40)
+    assert vectors.shape == (TOKENS, 40)
+    assert np.linalg.matrix_rank(vectors) == 40
+
+
+def test_dims_are_capped_at_what_the_states_span() -> None:
+    low_rank = skewed_states(24)[:, :5] @ np.random.default_rng(3).standard_normal((5, 24)).astype(np.float32)
+    vectors = distil_vectors([low_rank], zipf_frequencies(TOKENS), whitening_recipe(), 24)
+    assert vectors.shape[1] <= 6
+
+
+def test_rare_tokens_weigh_more() -> None:
+    frequencies = zipf_frequencies(TOKENS)
+    heavy = distil_vectors([skewed_states(24)], frequencies, whitening_recipe(sif=1e-3), 24)
+    light = distil_vectors([skewed_states(24)], frequencies, whitening_recipe(), 24)
+    ratio = np.linalg.norm(heavy, axis=1) / np.linalg.norm(light, axis=1)
+    np.testing.assert_allclose(ratio, sif_weights(frequencies, 1e-3), rtol=1e-4)
+    assert ratio[0] < ratio[-1]
+
+
+def test_collapsed_states_are_an_error() -> None:
+    with pytest.raises(PipelineError, match="alike"):
+        distil_vectors([np.ones((TOKENS, 8), np.float32)], zipf_frequencies(TOKENS), whitening_recipe(), 8)
+
+
+def test_layers_are_shares_of_the_depth() -> None:
+    assert RECIPES["default"].layer_numbers(28) == [0, 7]
+    assert RECIPES["default"].layer_numbers(30) == [0, 8]
+    assert RECIPES["plain"].layer_numbers(28) == [28]
+    assert RECIPES["default"].layer_numbers(1) == [0, 1]
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(InputError, match="plain"):
+        recipe_named("magic")
