@@ -6,6 +6,8 @@
     python distill_qwen25_1024d.py --teacher smollm2-135m --output demo/model
     python distill_qwen25_1024d.py --teacher path/to/folder --device cpu
     python distill_qwen25_1024d.py --recipe plain --output models/plain     # the recipe known to fail
+    python distill_qwen25_1024d.py --max-size-mb 65 --storage float16       # a small model file
+    python distill_qwen25_1024d.py --dry-run                                # what it would take
 
 Writes a folder that model2vec and sentence-transformers load. Exit codes: 0 ok, 1 the run failed,
 2 wrong usage or input.
@@ -14,6 +16,7 @@ Writes a folder that model2vec and sentence-transformers load. Exit codes: 0 ok,
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +43,19 @@ SMOKE_PAIRS = [
 ]
 
 
+def size_mb(text: str) -> float | None:
+    """Parse --max-size-mb: a positive number or ``none``."""
+    if text.lower() == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"a number of megabytes above 0 or none, not {text!r}")
+    return value
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,10 +71,19 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", choices=["auto", "cuda", "cpu"], default="auto", help="where to compute (default: %(default)s)")
     add("--dtype", choices=["auto", *states.DTYPES], default="auto",
         help="the teacher's number format (default: bfloat16 on CUDA, float32 on CPU)")  # fmt: skip
-    add("--batch-size", type=int, default=1024, help="tokens a forward pass (default: %(default)s)")
+    add("--max-size-mb", type=size_mb, default=None, metavar="MB",
+        help="keep only as many tokens, the first merges, as fit into a model.safetensors of MB (10^6 bytes), or "
+        "none: all of them (default: none)")  # fmt: skip
+    add("--storage", choices=["float32", "float16"], default="float32",
+        help="number format of the saved vectors (default: %(default)s)")  # fmt: skip
+    add("--vocabulary", type=Path, metavar="FILE",
+        help="words or phrases, one a line, that get a vector of their own (default: none)")  # fmt: skip
+    add("--batch-size", type=int, help="tokens a forward pass (default: what suits the device)")
     add("--seed", type=int, default=SEED, help="written into the metadata; no step is random (default: %(default)s)")
     add("--output", type=Path, default=OUTPUT, help="folder of the model (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
+    add("--no-resume", action="store_true", help="start anew, whatever a run that was cut off left (default: go on)")
+    add("--dry-run", action="store_true", help="stop after saying what the run would take (default: run)")
     add("--log-file", type=Path, default=LOG_FILE, help="log with times (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
@@ -80,14 +105,24 @@ def smoke_test(encode: Encode) -> dict[str, Any]:
     }
 
 
+def choose_vocabulary(args: argparse.Namespace, source: teacher.Teacher, layers: list[int]) -> vocabulary.Vocabulary:
+    """Return the rows of the model: the teacher's tokens, as many as the size allows, and the custom words."""
+    vocab = vocabulary.static_vocabulary(source.tokenizer())
+    words = vocabulary.read_words(args.vocabulary) if args.vocabulary else []
+    if args.max_size_mb is not None:
+        dims = min(args.dims, len(layers) * source.hidden_size)
+        rows = vocabulary.rows_within(args.max_size_mb, dims, np.dtype(args.storage).itemsize)
+        vocab = vocabulary.first_rows(vocab, rows - len(words))
+    return vocabulary.with_words(vocab, words) if words else vocab
+
+
 def distil(args: argparse.Namespace) -> int:
     """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
     clock = Clock()
     recipe = vectors.recipe_named(args.recipe, args.sif)
-    if args.dims < 1:
-        raise console.InputError(f"--dims must be at least 1, not {args.dims}")
-    if args.batch_size < 1:
-        raise console.InputError(f"--batch-size must be at least 1, not {args.batch_size}")
+    for flag, value in (("--dims", args.dims), ("--batch-size", args.batch_size)):
+        if value is not None and value < 1:
+            raise console.InputError(f"{flag} must be at least 1, not {value}")
     artifact.check_output(args.output, args.overwrite)
     console.set_up_logging(args.log_file)
     device = states.choose_device(args.device)
@@ -100,16 +135,21 @@ def distil(args: argparse.Namespace) -> int:
     clock.lap("load")
 
     logger.info("2/6 vocabulary")
-    vocab = vocabulary.static_vocabulary(source.tokenizer())
+    layers = recipe.layer_numbers(source.layers)
+    vocab = choose_vocabulary(args, source, layers)
     frequencies = vocabulary.zipf_frequencies(len(vocab))
     logger.info("    %d tokens", len(vocab))
     clock.lap("vocabulary")
 
-    layers = recipe.layer_numbers(source.layers)
     logger.info("3/6 token states: layers %s, each token after %r", layers, recipe.prefix)
     frame = states.frame_for(source, recipe.prefix)
+    checkpoint = args.output.with_name(f".{args.output.name}.states")
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "batch_size": args.batch_size, "checkpoint": checkpoint}
+    if args.dry_run:
+        logger.info("%s", states.plan(source, vocab.sequences, frame, layers, **how))
+        return console.EXIT_OK
     by_layer = states.token_states(
-        source, vocab.teacher_ids, frame, layers, device=device, dtype=dtype, batch_size=args.batch_size
+        source, vocab.sequences, frame, layers, **how, resume=not args.no_resume, weights_hash=weights_hash
     )
     clock.lap("token_states")
 
@@ -133,10 +173,13 @@ def distil(args: argparse.Namespace) -> int:
         "layers": layers,
         "dims": dims,
         "dims_requested": args.dims,
-        "vocabulary": {"tokens": len(vocab)},
+        "vocabulary": {"tokens": len(vocab), "custom_words": len(vocab.words), "max_size_mb": args.max_size_mb},
         "dtype": str(dtype).removeprefix("torch."),
+        "storage": args.storage,
     }  # fmt: skip
+    table = table.astype(args.storage)
     metadata = artifact.save_model(args.output, table, vocab.tokenizer, metadata, overwrite=args.overwrite)
+    states.discard_checkpoint(checkpoint)
     clock.lap("save")
 
     logger.info("6/6 smoke test: does a request come nearer to its answer than to another's?")

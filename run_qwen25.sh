@@ -11,6 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv="$here/venv_qwen25"
+export HF_HUB_DISABLE_TELEMETRY=1
 phase=${1:-}
 [ $# -gt 0 ] && shift
 

@@ -2,18 +2,26 @@
 
 In the order in which the phases meet them:
 
-``console``     errors, exit codes, log, progress, tables
-``provenance``  what every result file says of its own making; atomic writes
-``teacher``     a name, folder or file -> tokenizer, weights and configuration of a teacher
-``vocabulary``  the teacher's tokenizer -> the static model's, and token frequencies
-``states``      teacher -> one hidden state a token and layer
-``vectors``     states -> static vectors (whitening, PCA, SIF)
-``artifact``    the model folder on disk
-``items``       the evaluation items
-``encoders``    whatever turns texts into vectors
-``scores``      encoder + items -> scores with intervals
-``evaluation``  scores + controls -> one model's result and verdict
-``report``      results -> tables, Markdown, HTML
+``console``      errors, exit codes, log, progress, tables
+``provenance``   what every result file says of its own making; atomic writes
+``teacher``      a name, folder or file -> tokenizer, weights and configuration of a teacher
+``vocabulary``   the teacher's tokenizer -> the static model's, and token frequencies
+``decoder``      configuration -> architecture; what one decoder layer computes
+``weights``      safetensors files -> the weights of one layer at a time
+``gguf_weights`` the same from a GGUF file
+``jobs``         what to compute: sequences of one length, cut into waves and batches
+``checkpoint``   the states that are done, on a disk that a run which was cut off goes on from
+``streaming``    all tokens through one layer after another; what that will cost
+``states``       teacher -> one hidden state a token and layer
+``vectors``      states -> static vectors (whitening, PCA, SIF)
+``artifact``     the model folder on disk
+``items``        the evaluation items
+``encoders``     whatever turns texts into vectors
+``scores``       encoder + items -> scores with intervals
+``evaluation``   scores + controls -> one model's result and verdict
+``report``       results -> tables, Markdown, HTML
+``environment``  the last step of setup: checks the installation
+``demo``         the last step of the demo: its report
 """
 
 __version__ = "0.1.0"

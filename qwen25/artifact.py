@@ -92,6 +92,10 @@ def load_model(path: str | Path) -> StaticModel:
 
     :raises InputError: if it is no model that ``model2vec`` loads, or its table is broken.
     """
+    folder = Path(path)
+    if not folder.exists() and (folder.is_absolute() or (folder.parent.is_dir() and len(folder.parts) > 1)):
+        # Looks like a hub id, but lies beside existing folders: a missing model, not a download.
+        raise InputError(f"no such model folder: {path}; make it with phase 1 or give another")
     try:
         model = StaticModel.from_pretrained(path, force_download=False)
     except Exception as error:  # model2vec, safetensors and tokenizers have no common base

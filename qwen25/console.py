@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -85,7 +86,6 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
     args = parser.parse_args(argv)
     # Libraries draw their own bars and warnings over ours; ours say what matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     set_up_logging(quiet=getattr(args, "json_only", False))
     try:
         return body(args)
@@ -94,7 +94,7 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
         return EXIT_INTERRUPTED
     except Exception as error:
         if args.debug:
-            traceback.print_exc()
+            print(redact(traceback.format_exc()), file=sys.stderr)
         if isinstance(error, PipelineError):
             line, code = str(error), error.exit_code
         else:
@@ -124,7 +124,8 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on standard output; its first column is left-aligned, the others right."""
     console = Console(width=None if sys.stdout.isatty() else 160)
-    table = Table(title=title, title_justify="left")
+    # Plain ASCII where no person looks: the table may land in a log or a file.
+    table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for row in rows:

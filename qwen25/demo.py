@@ -17,7 +17,7 @@ def main(folder: Path) -> int:
     metadata = read_json(folder / "model" / "metadata.json")
     evaluation = read_json(folder / "eval_results.json")
     comparison = read_json(folder / "comparison_results.json")
-    write_text(folder / "report.md", report.demo_markdown(metadata, evaluation, comparison))
+    write_text(folder / "report.md", "# Demo\n\n" + report.demo_markdown(metadata, evaluation, comparison))
     console.print_table("Demo", report.COMPARISON_HEADER, report.comparison_rows(comparison))
     for remark in report.evaluation_remarks(evaluation):
         print(remark)

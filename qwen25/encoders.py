@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -107,7 +110,10 @@ def _sentence_transformer(path: str, name: str, started: float) -> Encoder:
     try:
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(path, device="cpu", trust_remote_code=False)
+        # Loading draws bars and notes of its own on standard error, even into a log.
+        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+        with contextlib.redirect_stderr(io.StringIO()):
+            model = SentenceTransformer(path, device="cpu", trust_remote_code=False)
     except Exception as error:  # many libraries lie behind this call
         raise InputError(f"st:{path} cannot be loaded: {str(error).splitlines()[0]}") from error
     folder = Path(path)

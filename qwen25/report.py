@@ -123,16 +123,16 @@ def comparison_remarks(comparison: Result) -> list[str]:
 
 def comparison_markdown(comparison: Result) -> str:
     """Render the comparison as Markdown."""
-    lines = ["# Comparison", "", *_markdown_table(COMPARISON_HEADER, comparison_rows(comparison)), ""]
-    lines += [f"- {remark}" for remark in comparison_remarks(comparison)]
-    lines += ["", "Scores: 0 is chance, 1 is perfect. The control has the model's tokenizer and row norms, but random"]
-    lines += ["directions: it can only match words.", ""]
-    return "\n".join(lines)
+    return "\n".join(["# Comparison", "", *_comparison_lines(comparison), ""])
 
 
-def demo_markdown(metadata: Result, evaluation: Result, comparison: Result) -> str:
-    """Render the demo's report: what was made, what it scores and what it is set beside."""
+def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, heading: int = 2) -> str:
+    """Render what the demo made, what it scores and what it is set beside.
+
+    :param heading: the level of its headings.
+    """
     teacher, sizes = metadata["teacher"], metadata["sizes_bytes"]
+    marks = "#" * heading
     facts = [
         ["teacher", f"{teacher['name']}: {teacher['layers']} layers x {teacher['hidden_size']}"],
         ["model", f"{metadata['vocabulary']['tokens']:,} tokens x {metadata['dims']} dimensions"],
@@ -144,11 +144,16 @@ def demo_markdown(metadata: Result, evaluation: Result, comparison: Result) -> s
         ["computed on", f"{metadata['hardware']['processor']}, {metadata['hardware']['cores']} cores"],
         ["created", metadata["created"]],
     ]
-    lines = ["# Demo", "", *_markdown_table(["what", "measured"], facts), "", "## Scores", ""]
-    lines += [*_markdown_table(EVALUATION_HEADER, evaluation_rows(evaluation)), ""]
+    lines = [f"{marks} The demo's model", "", *markdown_table(["what", "measured"], facts), ""]
+    lines += [f"{marks} Its scores", "", *markdown_table(EVALUATION_HEADER, evaluation_rows(evaluation)), ""]
     lines += [f"- {remark}" for remark in evaluation_remarks(evaluation)]
-    lines += ["", comparison_markdown(comparison).replace("# Comparison", "## Comparison", 1)]
+    lines += ["", f"{marks} Beside others", "", *_comparison_lines(comparison), ""]
     return "\n".join(lines)
+
+
+def _comparison_lines(comparison: Result) -> list[str]:
+    lines = [*markdown_table(COMPARISON_HEADER, comparison_rows(comparison)), ""]
+    return lines + [f"- {remark}" for remark in comparison_remarks(comparison)]
 
 
 def _best_first(models: Iterable[Result]) -> list[Result]:
@@ -164,7 +169,9 @@ def _score_or_dash(score: dict[str, Any] | None) -> str:
     return "-" if score is None else f"{score['score']:.3f}"
 
 
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -11,9 +11,14 @@ import numpy as np
 import torch
 
 from qwen25 import streaming
+from qwen25.checkpoint import Checkpoint, discard_checkpoint, require_space, run_key
 from qwen25.console import InputError, logger, progress
-from qwen25.streaming import Checkpoint, Group, Job, Plan, Unsupported, Weights, discard_checkpoint
+from qwen25.decoder import Unsupported
+from qwen25.gguf_weights import GgufWeights
+from qwen25.jobs import Group, Job, group_by_length, with_suffix
+from qwen25.streaming import Plan
 from qwen25.teacher import Teacher
+from qwen25.weights import Weights
 
 __all__ = ["Frame", "Plan", "choose_device", "choose_dtype", "discard_checkpoint", "frame_for", "plan", "token_states"]
 
@@ -83,7 +88,7 @@ def token_states(
 ) -> dict[int, np.ndarray]:
     """Compute the hidden states of all tokens, each in its own sequence between the frame's tokens.
 
-    Decoders in safetensors form are streamed, one layer at a time; anything else is loaded whole.
+    Decoders are streamed, one layer at a time; anything else is loaded whole.
     The estimate of time and memory is logged before the work starts.
 
     :param token_ids: the teacher's ids, shape (tokens,); or a list of ids for each word, whose
@@ -109,9 +114,9 @@ def token_states(
     estimate = streaming.make_plan(weights, job, checkpoint is not None)
     logger.info("%s", estimate)
     kept = None
-    if checkpoint is not None:
-        streaming.require_space(checkpoint, estimate.disk_bytes)
-        kept = Checkpoint(checkpoint, streaming.run_key(weights.shape, job, weights_hash or teacher.weights_sha256()))
+    if checkpoint is not None and job.tokens:
+        require_space(checkpoint, estimate.disk_bytes)
+        kept = Checkpoint(checkpoint, run_key(weights.shape, job, weights_hash or teacher.weights_sha256()))
     return streaming.stream(weights, job, kept, resume)
 
 
@@ -154,24 +159,24 @@ def _job(
         raise InputError(f"layers must be between 0 and {teacher.layers}, not {list(layers)}")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"the batch size must be at least 1, not {batch_size}")
-    groups = streaming.group_by_length(token_ids)
+    groups = group_by_length(token_ids)
     # A causal model's token does not see what follows: a suffix matters only where it is read.
     if at == "last":
-        groups = streaming.with_suffix(groups, frame.suffix)
+        groups = with_suffix(groups, frame.suffix)
     return Job(groups, frame.prefix, wanted, device, dtype, batch_size)
 
 
 def _streamable(teacher: Teacher) -> tuple[Weights | None, str]:
     """Return the weights if they can be streamed, else the reason why not."""
     try:
-        return Weights(teacher), ""
+        return GgufWeights(teacher) if teacher.gguf else Weights(teacher), ""
     except Unsupported as reason:
         return None, str(reason)
 
 
 def _whole_model_plan(teacher: Teacher, job: Job, reason: str) -> Plan:
     """Describe what the whole model takes; its time is not known before it is loaded."""
-    # Quantised GGUF weights are unpacked: the configuration says how many there will be, nearly.
+    # Packed weights are unpacked: the configuration says how many there will be, nearly.
     config = teacher.config
     layer = 4 * teacher.hidden_size**2 + 3 * teacher.hidden_size * int(getattr(config, "intermediate_size", 0))
     weights = (teacher.layers * layer + int(config.vocab_size) * teacher.hidden_size) * job.dtype.itemsize
@@ -187,7 +192,7 @@ def _whole_model_states(
     groups = job.groups
     behind = 0
     if at == "token":
-        groups, behind = streaming.with_suffix(groups, frame.suffix), len(frame.suffix)
+        groups, behind = with_suffix(groups, frame.suffix), len(frame.suffix)
     pretrained = teacher.load(job.dtype)
     rows = cast(torch.nn.Embedding, pretrained.get_input_embeddings()).num_embeddings
     for group in groups:

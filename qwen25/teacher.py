@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,10 +135,15 @@ class Teacher:
         return sha256(self.weight_files)
 
     def tokenizer(self) -> Tokenizer:
-        """Return the teacher's own fast tokenizer.
+        """Return the teacher's own fast tokenizer, always the same one: leave it as it is.
 
         :raises InputError: if it has none.
         """
+        return self._tokenizer
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        """The tokenizer, kept because a GGUF file's takes seconds to build."""
         path = self.folder / "tokenizer.json"
         try:
             if self.gguf:
@@ -164,15 +170,17 @@ class Teacher:
 
         :raises PipelineError: if the weights cannot be loaded, or not all are there.
         """
-        from transformers import AutoModel
+        import transformers
 
         kwargs: dict[str, Any] = {"gguf_file": self.gguf} if self.gguf else {"use_safetensors": True}
-        kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
+        version = tuple(map(int, transformers.__version__.split(".")[:2]))
+        kwargs["dtype" if version >= (4, 56) else "torch_dtype"] = dtype
+        kwargs |= {"trust_remote_code": False, "output_loading_info": True}
         _ = self.weight_files  # refuses pickles with the reason
         try:
             # Loading draws bars of its own on standard error, even into a log.
             with contextlib.redirect_stderr(io.StringIO()):
-                model, info = AutoModel.from_pretrained(self.folder, **kwargs)
+                model, info = transformers.AutoModel.from_pretrained(self.folder, **kwargs)
         except Exception as error:  # safetensors and transformers have no common base
             raise PipelineError(f"teacher {self.name}: its weights cannot be loaded: {_first_line(error)}") from error
         # transformers makes up what is missing; a pooler is not read, and many encoders have none.
@@ -265,6 +273,10 @@ def _hub_teacher(repo: str, revision: str | None, offline: bool) -> Teacher:
 
 def _downloaded_snapshot(repo: str, revision: str | None) -> Path:
     """Download what is missing in the cache; if the hub cannot be reached at all, make do with the cache."""
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     with _hub_warnings_in_our_log():
         try:
             files = _with_retries(lambda: _hub_files(repo, revision))
@@ -397,6 +409,8 @@ class _ToOurLog(logging.Handler):
 @contextlib.contextmanager
 def _hub_warnings_in_our_log() -> Iterator[None]:
     """Have the hub client's warnings (it retries by itself, too) redacted and in the log file."""
+    import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is to be replaced
+
     theirs = logging.getLogger("huggingface_hub")
     before, theirs.handlers = theirs.handlers, [_ToOurLog()]
     try:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from qwen25.console import InputError
 
@@ -21,15 +22,24 @@ class Vocabulary:
     """The static model's tokenizer and where its rows come from.
 
     :ivar tokenizer: maps a text to row numbers.
-    :ivar teacher_ids: row number -> the teacher's token id; shape (rows,).
+    :ivar teacher_ids: row number -> the teacher's token id; shape (tokens,).
+    :ivar words: the teacher's ids of each custom word; their rows come behind the tokens'.
     """
 
     tokenizer: Tokenizer
     teacher_ids: np.ndarray
+    words: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.teacher_ids)
+        return len(self.teacher_ids) + len(self.words)
+
+    @property
+    def sequences(self) -> np.ndarray | list[list[int]]:
+        """The teacher's ids of each row: one a token, one or more a custom word."""
+        if not self.words:
+            return self.teacher_ids
+        return [[int(i)] for i in self.teacher_ids] + [list(word) for word in self.words]
 
 
 def static_vocabulary(teacher: Tokenizer) -> Vocabulary:
@@ -58,6 +68,78 @@ def static_vocabulary(teacher: Tokenizer) -> Vocabulary:
         spec["normalizer"] = {"type": "Sequence", "normalizers": [*([before] if before else []), prepend]}
         tokenizer = Tokenizer.from_str(json.dumps(spec))
     return Vocabulary(tokenizer, ids)
+
+
+def first_rows(vocabulary: Vocabulary, rows: int) -> Vocabulary:
+    """Keep the first ``rows`` tokens of a byte-level BPE: its bytes and its first merges.
+
+    Any prefix of a merge list is itself a consistent tokenizer, and merge order is frequency order, so
+    what is dropped are the rarest tokens; their text falls into shorter ones and none is ever lost.
+
+    :raises InputError: if the tokenizer is another kind, or ``rows`` leaves no merge at all.
+    """
+    if rows >= len(vocabulary):
+        return vocabulary
+    spec = json.loads(vocabulary.tokenizer.to_str())
+    model = spec["model"]
+    if model["type"] != "BPE" or not _is_byte_level(spec):
+        raise InputError("only a byte-level BPE vocabulary can be cut to a size: use --max-size-mb none")
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
+    basic = set(model["vocab"]) - {left + right for left, right in merges}
+    if rows <= len(basic):
+        raise InputError(f"the size allows {rows} tokens, but {len(basic)} single characters come first: allow more")
+    kept, merged = set(basic), 0
+    for left, right in merges:
+        if len(kept) == rows and left + right not in kept:
+            break
+        kept.add(left + right)
+        merged += 1
+    old_rows = sorted(model["vocab"][token] for token in kept)
+    tokens = {row: token for token, row in model["vocab"].items()}
+    model["vocab"] = {tokens[old]: new for new, old in enumerate(old_rows)}
+    model["merges"] = [list(pair) for pair in merges[:merged]]
+    return Vocabulary(Tokenizer.from_str(json.dumps(spec)), vocabulary.teacher_ids[old_rows])
+
+
+def rows_within(size_mb: float, dims: int, bytes_per_number: int) -> int:
+    """Return how many rows of ``dims`` numbers fit into a model file of ``size_mb`` (10^6 bytes)."""
+    header = 1024  # safetensors' own: the names, types and shapes of its tensors
+    return max(0, int((size_mb * 1e6 - header) // (dims * bytes_per_number)))
+
+
+def read_words(path: Path) -> list[str]:
+    """Read a custom vocabulary: one word or phrase a line, without repeats, in order.
+
+    :raises InputError: if the file cannot be read or holds nothing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the vocabulary {path}: {error}") from error
+    words = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
+    if not words:
+        raise InputError(f"{path} holds no word")
+    return words
+
+
+def with_words(vocabulary: Vocabulary, words: list[str]) -> Vocabulary:
+    """Give each word or phrase a row of its own, behind the tokens'.
+
+    :raises InputError: if a word is a token already.
+    """
+    spec = json.loads(vocabulary.tokenizer.to_str())
+    if (spec["normalizer"] or {}).get("type") == "Sequence":
+        # A word splits the text, and what follows it would get a second space before its own.
+        spec["normalizer"]["normalizers"].append({"type": "Replace", "pattern": {"Regex": r"\A  "}, "content": " "})
+    tokenizer = Tokenizer.from_str(json.dumps(spec))
+    pieces = [vocabulary.teacher_ids[vocabulary.tokenizer.encode(word).ids].tolist() for word in words]
+    # lstrip takes the space before the word along, which would be left as a token of its own.
+    tokenizer.add_tokens([AddedToken(word, single_word=True, lstrip=True, normalized=False) for word in words])
+    if tokenizer.get_vocab_size() != len(vocabulary) + len(words):
+        known = vocabulary.tokenizer.get_vocab()
+        twice = next(word for word in words if word in known)
+        raise InputError(f"--vocabulary: {twice!r} is one of the teacher's tokens already; leave it out")
+    return Vocabulary(tokenizer, vocabulary.teacher_ids, tuple(map(tuple, pieces)))
 
 
 def _is_byte_level(spec: dict[str, Any]) -> bool:

@@ -90,7 +90,7 @@ class TestOwnItems:
             "topic_clustering": 480,
             "multilingual_alignment": 160,
             "instruction_awareness": 144,
-            "conversational_understanding": 240,
+            "conversational_understanding": 360,
             "code_understanding": 240,
         }
         assert sum(WEIGHTS.values()) == pytest.approx(1)

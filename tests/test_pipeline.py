@@ -116,6 +116,32 @@ class TestDistil:
         assert metadata["recipe"]["prefix"] == ""
         assert metadata["dims"] == 64
 
+    def test_a_size_is_kept(self, tiny_teacher: Path, tmp_path: Path) -> None:
+        """600 kB hold 1,171 rows of 128 float32 numbers, and twice as many of float16."""
+        for storage, rows in (("float32", 1169), ("float16", 2000)):
+            folder = tmp_path / storage
+            assert distil(tiny_teacher, folder, "--max-size-mb", "0.6", "--storage", storage) == 0
+            model = StaticModel.from_pretrained(folder)
+            assert model.embedding.shape[0] == rows and model.embedding.dtype == storage
+            assert (folder / "model.safetensors").stat().st_size <= 600_000
+            assert np.isfinite(model.encode(TEXTS)).all()
+
+    def test_custom_words(self, tiny_teacher: Path, tmp_path: Path) -> None:
+        words = tmp_path / "words.txt"
+        words.write_text("kubernetes\nmachine learning\n", encoding="utf-8")
+        assert distil(tiny_teacher, tmp_path / "words", "--vocabulary", str(words)) == 0
+        model = StaticModel.from_pretrained(tmp_path / "words")
+        assert model.embedding.shape[0] == 2002
+        direction = model.embedding[2001] / np.linalg.norm(model.embedding[2001])
+        np.testing.assert_allclose(model.encode("machine learning"), direction, atol=1e-5)
+
+    def test_a_dry_run_says_what_it_takes_and_writes_nothing(
+        self, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert distil(tiny_teacher, tmp_path / "dry", "--dry-run") == 0
+        assert "of memory" in capsys.readouterr().err
+        assert not (tmp_path / "dry").exists()
+
     @pytest.mark.parametrize(
         "flags",
         [("--dims", "0"), ("--dims", "-3"), ("--sif", "0"), ("--sif", "nan"), ("--batch-size", "0")],

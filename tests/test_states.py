@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPTNeoXConfig, LlamaConfig
 
-from qwen25 import states, streaming
+from qwen25 import checkpoint, states
 from qwen25.console import InputError, PipelineError
 from qwen25.states import Frame, choose_device, choose_dtype, frame_for, plan, token_states
 from qwen25.teacher import Teacher
@@ -209,5 +209,5 @@ def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyP
 
 
 def test_discarding_is_offered_where_states_are_made() -> None:
-    assert states.discard_checkpoint is streaming.discard_checkpoint
+    assert states.discard_checkpoint is checkpoint.discard_checkpoint
     states.discard_checkpoint(Path("a-folder-that-does-not-exist"))

@@ -84,6 +84,7 @@ class User:
     def find(self, *arguments: str) -> dict[str, Any]:
         done = self.run("-c", FIND, *arguments)
         assert done.returncode == 0, done.stderr
+        assert "it/s" not in done.stderr  # no progress bars but on a terminal
         return json.loads(done.stdout)
 
     def fail(self, *arguments: str) -> tuple[int, str]:
@@ -149,9 +150,11 @@ class TestHub:
         assert done.returncode == 0 and json.loads(done.stdout)["revision"] == commit
         assert commit in done.stderr  # it may be an old one: said
 
-    def test_offline_with_an_empty_cache(self, user: User, hub: FakeHub) -> None:
-        code, line = user.fail(REPO, "--offline")
-        assert code == 1 and "run once without --offline" in line
+    @pytest.mark.parametrize("how", ["--offline", "HF_HUB_OFFLINE"])
+    def test_offline_with_an_empty_cache(self, user: User, hub: FakeHub, how: str) -> None:
+        user.environment["HF_HUB_OFFLINE"] = "1" if how == "HF_HUB_OFFLINE" else "0"
+        code, line = user.fail(REPO, *([how] if how == "--offline" else []))
+        assert code == 1 and "run once without --offline and HF_HUB_OFFLINE" in line
         assert hub.requests == []
 
     def test_offline_with_a_part_in_the_cache(self, user: User) -> None:
@@ -159,6 +162,9 @@ class TestHub:
         (Path(found["folder"]) / "model.safetensors").unlink()
         code, line = user.fail(REPO, "--offline")
         assert code == 1 and "run once without --offline" in line
+        for listing in user.home.rglob("trees"):  # older hub clients keep none
+            shutil.rmtree(listing)
+        assert user.fail(REPO, "--offline") == (code, line)
 
     @pytest.mark.parametrize(
         ("kind", "advice"), [("not found", "check the name"), ("gated", "accept its terms"), ("bad token", "HF_TOKEN")]
@@ -196,14 +202,17 @@ class TestHub:
         code, line = user.fail(REPO)
         assert code == 1 and "500" in line and "run again" in line
 
-    def test_cut_connection_resumes(self, user: User, hub: FakeHub, tiny_teacher: Path) -> None:
+    def test_cut_connection_resumes(self, user: User, hub: FakeHub, tiny_teacher: Path, tmp_path: Path) -> None:
         hub.faults = [Fault("cut", weights_body, times=1)]
-        found = user.find(REPO)
-        assert (Path(found["folder"]) / "model.safetensors").read_bytes() == (
-            tiny_teacher / "model.safetensors"
-        ).read_bytes()
-        assert hub.faults[0].left == 0
+        log = tmp_path / "run.log"
+        done = user.run("-c", FIND, REPO, "--log-file", str(log))
+        assert done.returncode == 0 and hub.faults[0].left == 0
+        weights = Path(json.loads(done.stdout)["folder"]) / "model.safetensors"
+        assert weights.read_bytes() == (tiny_teacher / "model.safetensors").read_bytes()
         assert any(request.endswith("model.safetensors Range") for request in hub.requests)
+        # Said once, and in the log, too: the hub client's own handler is out of the way.
+        (said,) = [line for line in done.stderr.splitlines() if "resume" in line or "trying again" in line]
+        assert said in log.read_text(encoding="utf-8")
 
     def test_connection_that_is_always_cut(self, user: User, hub: FakeHub) -> None:
         hub.faults = [Fault("cut", weights_body)]

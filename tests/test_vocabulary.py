@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
@@ -9,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from qwen25.vocabulary import static_vocabulary, zipf_frequencies
+from qwen25.console import InputError
+from qwen25.vocabulary import first_rows, read_words, rows_within, static_vocabulary, with_words, zipf_frequencies
 
 SENTENCE = "It's 2024, hello world (yes)"
 
@@ -29,6 +33,11 @@ def real_static(real: Tokenizer) -> Tokenizer:
 @pytest.fixture(scope="module")
 def tiny_static(tiny_tokenizer: Tokenizer) -> Tokenizer:
     return static_vocabulary(tiny_tokenizer).tokenizer
+
+
+@pytest.fixture(scope="module")
+def tiny_small(tiny_tokenizer: Tokenizer) -> Tokenizer:
+    return first_rows(static_vocabulary(tiny_tokenizer), 300).tokenizer
 
 
 @given(text=st.text(max_size=60).filter(lambda t: t and not any(s in t for s in SPECIAL_TOKENS)))
@@ -72,13 +81,84 @@ def test_real_qwen_size(real: Tokenizer) -> None:
 
 def test_wordpiece_keeps_its_vocabulary() -> None:
     vocabulary = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "hello": 3, "world": 4, "##s": 5}
-    teacher = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    teacher = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
     teacher.normalizer = normalizers.BertNormalizer()
     teacher.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     teacher.add_special_tokens(["[UNK]", "[CLS]", "[SEP]"])
     static = static_vocabulary(teacher)
     assert static.teacher_ids.tolist() == list(range(6))
     assert static.tokenizer.encode("Hello worlds").tokens == ["hello", "world", "##s"]
+
+
+class TestFewerRows:
+    SCRIPTS = "Ascii é ß Ωμέγα Привет 你好 こんにちは 한국어 नमस्ते العربية עברית ไทย 🙂 \u0301 \x00\t\n"
+
+    @pytest.mark.parametrize("rows", [257, 300, 1000])
+    def test_no_text_is_lost(self, tiny_tokenizer: Tokenizer, rows: int) -> None:
+        small = first_rows(static_vocabulary(tiny_tokenizer), rows)
+        assert len(small) == small.tokenizer.get_vocab_size() == rows
+        assert small.tokenizer.decode(small.tokenizer.encode(self.SCRIPTS).ids) == " " + self.SCRIPTS
+
+    @given(text=st.text(min_size=1, max_size=40))
+    @settings(max_examples=200, deadline=None)
+    def test_any_text_still_encodes(self, tiny_small: Tokenizer, text: str) -> None:
+        ids = tiny_small.encode(text).ids
+        assert tiny_small.decode(ids) == " " + unicodedata.normalize("NFC", text)
+
+    def test_rows_keep_their_meaning(self, tiny_tokenizer: Tokenizer) -> None:
+        """A row of the small vocabulary stands for the same teacher token as before."""
+        small = first_rows(static_vocabulary(tiny_tokenizer), 700)
+        names = {i: token for token, i in tiny_tokenizer.get_vocab().items()}
+        rows = {i: token for token, i in small.tokenizer.get_vocab().items()}
+        assert [names[i] for i in small.teacher_ids] == [rows[i] for i in range(len(small))]
+
+    def test_enough_room_changes_nothing(self, tiny_tokenizer: Tokenizer) -> None:
+        whole = static_vocabulary(tiny_tokenizer)
+        assert first_rows(whole, 10**6) is whole
+
+    def test_too_little_room_is_refused(self, tiny_tokenizer: Tokenizer) -> None:
+        with pytest.raises(InputError, match="256 single characters"):
+            first_rows(static_vocabulary(tiny_tokenizer), 256)
+
+    def test_rows_fit_into_the_size(self) -> None:
+        assert rows_within(65, 1024, 4) * 1024 * 4 < 65e6 < (rows_within(65, 1024, 4) + 2) * 1024 * 4
+        assert rows_within(0.0001, 1024, 4) == 0
+
+
+class TestCustomWords:
+    @pytest.mark.parametrize("text", ["kubernetes", "We like kubernetes a lot", "(kubernetes)"])
+    def test_a_word_gets_its_own_row(self, tiny_tokenizer: Tokenizer, text: str) -> None:
+        plain = static_vocabulary(tiny_tokenizer)
+        static = with_words(plain, ["kubernetes", "machine learning"])
+        assert len(plain) in static.tokenizer.encode(text).ids
+
+    def test_the_rest_of_the_text_is_as_before(self, tiny_tokenizer: Tokenizer) -> None:
+        plain = static_vocabulary(tiny_tokenizer)
+        static = with_words(plain, ["machine learning"])
+        ids = static.tokenizer.encode("We use machine learning for code").ids
+        at = ids.index(len(plain))
+        assert ids[:at] == plain.tokenizer.encode("We use").ids
+        assert ids[at + 1 :] == plain.tokenizer.encode("for code").ids
+
+    def test_part_of_another_word_is_no_match(self, tiny_tokenizer: Tokenizer) -> None:
+        plain = static_vocabulary(tiny_tokenizer)
+        static = with_words(plain, ["cat"])
+        assert max(static.tokenizer.encode("concatenate").ids) < len(plain)
+
+    def test_its_state_comes_from_its_pieces(self, tiny_tokenizer: Tokenizer) -> None:
+        static = with_words(static_vocabulary(tiny_tokenizer), ["kubernetes"])
+        assert static.sequences[-1] == tiny_tokenizer.encode(" kubernetes").ids
+        assert len(static.sequences) == len(static)
+
+    def test_reading_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "words.txt"
+        path.write_text("kubernetes\n\n machine   learning \nkubernetes\n", encoding="utf-8")
+        assert read_words(path) == ["kubernetes", "machine learning"]
+        path.write_text("\n")
+        with pytest.raises(InputError):
+            read_words(path)
+        with pytest.raises(InputError):
+            read_words(tmp_path / "absent.txt")
 
 
 def test_zipf_frequencies() -> None:

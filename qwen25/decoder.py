@@ -1,0 +1,397 @@
+"""What a decoder layer computes: pure functions of tensors, for the architectures that are streamed.
+
+The layers are computed here rather than by transformers' modules, because a lone token behind a
+shared prefix leaves most of attention out: the prefix's keys and values are computed once a layer
+for all tokens, and without a prefix the softmax over one position is 1, so that attention is the
+value projection. What is computed is exactly Qwen2, Qwen3, Llama, Mistral and Gemma 3 (text).
+
+Top to bottom: a configuration -> its architecture; a layer's weights; states through a layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+ROPE_TYPES = ("default", "linear", "llama3")
+ACTIVATIONS = ("silu", "gelu_pytorch_tanh", "gelu")
+
+
+class Unsupported(Exception):
+    """A teacher that cannot be streamed; the message is the reason, as part of a sentence."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that decides what a decoder computes besides its weights.
+
+    :ivar windows: for each layer, how many positions it sees, its own included; None for all.
+    :ivar ropes: the rotary embedding's parameters of the layers without a window and of those with one.
+    :ivar gemma: Gemma 3's form: norms weighted by 1 + w, four of them, and a scaled embedding.
+    """
+
+    kind: str
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    scaling: float
+    activation: str
+    qkv_bias: bool
+    output_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    gemma: bool
+    windows: tuple[int | None, ...]
+    ropes: tuple[dict[str, Any], dict[str, Any]]
+
+    @property
+    def query_width(self) -> int:
+        """The width of all heads' queries."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        """The width of all key heads' keys, which is that of the values."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def layer_parameters(self) -> int:
+        """The number of weights of a layer, but for norms and biases."""
+        return self.hidden * (2 * self.query_width + 2 * self.key_width + 3 * self.intermediate)
+
+
+def architecture(config: PretrainedConfig) -> Architecture:
+    """Read an architecture from a configuration, in any of the forms of transformers 4.50 to 5.
+
+    :raises Unsupported: if it is not one of those computed here.
+    """
+    kind = str(config.model_type).removesuffix("_text")
+    if kind not in {"qwen2", "qwen3", "llama", "mistral", "gemma3"}:
+        raise Unsupported(f"{config.model_type} is none of the architectures that are streamed")
+    gemma = kind == "gemma3"
+    ropes = (_rope_parameters(config, False), _rope_parameters(config, gemma))
+    _require_plain(config, ropes)
+    attention_bias = bool(getattr(config, "attention_bias", False))
+    head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    return Architecture(
+        kind=kind,
+        hidden=int(config.hidden_size),
+        intermediate=int(config.intermediate_size),
+        layers=int(config.num_hidden_layers),
+        heads=int(config.num_attention_heads),
+        kv_heads=int(config.num_key_value_heads),
+        head_dim=head_dim,
+        eps=float(config.rms_norm_eps),
+        scaling=float(config.query_pre_attn_scalar if gemma else head_dim) ** -0.5,
+        activation=config.hidden_activation if gemma else config.hidden_act,
+        qkv_bias=kind == "qwen2" or (kind != "mistral" and attention_bias),
+        output_bias=kind in {"llama", "qwen3", "gemma3"} and attention_bias,
+        mlp_bias=kind == "llama" and bool(getattr(config, "mlp_bias", False)),
+        qk_norm=kind in {"qwen3", "gemma3"},
+        gemma=gemma,
+        windows=_windows(config, kind),
+        ropes=ropes,
+    )
+
+
+def _require_plain(config: PretrainedConfig, ropes: Iterable[dict[str, Any]]) -> None:
+    """Refuse variants that change the computation and are rare enough for the slow path."""
+    activation = getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", None)
+    if activation not in ACTIVATIONS:
+        raise Unsupported(f"its activation {activation} is not streamed")
+    if getattr(config, "quantization_config", None):
+        raise Unsupported("its weights are quantised")
+    if getattr(config, "use_bidirectional_attention", False):
+        raise Unsupported("its attention is bidirectional")
+    if getattr(config, "attn_logit_softcapping", None):
+        raise Unsupported("its attention scores are soft-capped")
+    for rope in ropes:
+        if rope["rope_type"] not in ROPE_TYPES:
+            raise Unsupported(f"its rotary embedding of type {rope['rope_type']} is not streamed")
+        if rope.get("partial_rotary_factor") not in (None, 1.0):
+            raise Unsupported("its rotary embedding covers only a part of each head")
+
+
+def _windows(config: PretrainedConfig, kind: str) -> tuple[int | None, ...]:
+    """Return how many positions each layer sees; None for all."""
+    depth = int(config.num_hidden_layers)
+    window = getattr(config, "sliding_window", None)
+    types = getattr(config, "layer_types", None)
+    if kind == "llama" or window is None:
+        return (None,) * depth
+    if kind == "mistral":
+        sliding = [True] * depth
+    elif types is not None:
+        sliding = [name == "sliding_attention" for name in types]
+    # Before transformers 4.53 the configuration held the rule, not the list that it gives.
+    elif kind == "gemma3":
+        sliding = [(i + 1) % config.sliding_window_pattern != 0 for i in range(depth)]
+    else:
+        sliding = [bool(config.use_sliding_window) and i >= config.max_window_layers for i in range(depth)]
+    return tuple(int(window) if slides else None for slides in sliding)
+
+
+def _rope_parameters(config: PretrainedConfig, local: bool) -> dict[str, Any]:
+    """Return the rotary embedding's parameters; ``local``: those of Gemma 3's layers with a window."""
+    found = getattr(config, "rope_parameters", None)  # transformers 5
+    if found:
+        found = found.get("sliding_attention" if local else "full_attention") or found
+        return {**found, "rope_type": found.get("rope_type", "default")}
+    if local and hasattr(config, "rope_local_base_freq"):
+        return {"rope_type": "default", "rope_theta": config.rope_local_base_freq}
+    scaling = getattr(config, "rope_scaling", None) or {}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    partial = getattr(config, "partial_rotary_factor", None)
+    return {**scaling, "rope_type": kind, "rope_theta": config.rope_theta, "partial_rotary_factor": partial}
+
+
+def inverse_frequencies(rope: dict[str, Any], head_dim: int) -> torch.Tensor:
+    """Return the rotary embedding's inverse frequencies; float32, shape (head_dim / 2,).
+
+    Rotary embeddings: arXiv 2104.09864; ``llama3`` is the frequency-dependent stretching of
+    Llama 3.1, which leaves short waves alone and slows long ones by ``factor``.
+    """
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+    inverse = 1.0 / (rope["rope_theta"] ** exponents)
+    if rope["rope_type"] == "linear":
+        return inverse / rope["factor"]
+    if rope["rope_type"] == "llama3":
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        context, factor = rope["original_max_position_embeddings"], rope["factor"]
+        wavelength = 2 * math.pi / inverse
+        smooth = (context / wavelength - low) / (high - low)
+        blended = (1 - smooth) * inverse / factor + smooth * inverse
+        slowed = torch.where(wavelength > context / low, inverse / factor, inverse)
+        medium = (wavelength >= context / high) & (wavelength <= context / low)
+        return torch.where(medium, blended, slowed)
+    return inverse
+
+
+@dataclass
+class Layer:
+    """One decoder layer's weights, as they are multiplied: q, k and v in one, gate and up in one.
+
+    Projections are of shape (outputs, inputs). ``after_attention`` and ``after_mlp`` are the norms
+    that only Gemma 3 has. A norm's weight is float32 if it is Gemma's (1 + w), which is applied
+    before the result is rounded to the computing dtype, and of that dtype otherwise.
+    """
+
+    before_attention: torch.Tensor
+    before_mlp: torch.Tensor
+    qkv: torch.Tensor
+    output: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+    inverse_frequencies: torch.Tensor
+    window: int | None = None
+    qkv_bias: torch.Tensor | None = None
+    output_bias: torch.Tensor | None = None
+    gate_up_bias: torch.Tensor | None = None
+    down_bias: torch.Tensor | None = None
+    query_norm: torch.Tensor | None = None
+    key_norm: torch.Tensor | None = None
+    after_attention: torch.Tensor | None = None
+    after_mlp: torch.Tensor | None = None
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the names and values of the tensors that this layer has."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, torch.Tensor):
+                yield field.name, value
+
+    def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Layer:
+        """Return a layer with ``move`` applied to each tensor."""
+        return Layer(window=self.window, **{name: move(value) for name, value in self.tensors()})
+
+    @cached_property
+    def group_sizes(self) -> tuple[int, int]:
+        """The widths of the queries and of the keys in ``qkv``."""
+        queries = self.output.shape[1]
+        return queries, (self.qkv.shape[0] - queries) // 2
+
+    @cached_property
+    def lone_output(self) -> torch.Tensor:
+        """The output projection for values that all heads of a group share; (hidden, key width).
+
+        A lone position attends to itself alone, so each of the heads of a group hands on the same
+        value, and their columns of the projection can be added up beforehand.
+        """
+        hidden, head_dim = len(self.output), 2 * len(self.inverse_frequencies)
+        split = self.output.view(hidden, self.group_sizes[1] // head_dim, -1, head_dim)
+        return split.sum(2, dtype=torch.float32).to(self.output.dtype).reshape(hidden, -1)
+
+
+class KeysValues(NamedTuple):
+    """The keys (rotated) and values of the shared prefix in one layer; each (positions, kv heads, head dim)."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class Scratch:
+    """One buffer that every batch's widest result is written to, instead of a fresh one each time."""
+
+    def __init__(self) -> None:
+        """Start without a buffer."""
+        self._buffer: torch.Tensor | None = None
+
+    def get(self, rows: int, width: int, like: torch.Tensor) -> torch.Tensor:
+        """Return a part of the buffer, of shape (rows, width) and with what was in it."""
+        if self._buffer is None or self._buffer.numel() < rows * width:
+            self._buffer = None  # freed before the larger one is made
+            self._buffer = torch.empty(rows * width, dtype=like.dtype, device=like.device)
+        return self._buffer[: rows * width].view(rows, width)
+
+    def clear(self) -> None:
+        """Free the buffer."""
+        self._buffer = None
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """Divide by the root mean square in float32 and weigh, rounding where the architecture rounds."""
+    wide = x.float()
+    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return weight * wide.to(x.dtype) if weight.dtype == x.dtype else (wide * weight).to(x.dtype)
+
+
+def _rotate(x: torch.Tensor, first: int, inverse: torch.Tensor) -> torch.Tensor:
+    """Apply the rotary embedding to positions ``first`` on; x: (sequences, positions, ..., head dim)."""
+    positions = torch.arange(first, first + x.shape[1], device=x.device, dtype=torch.float32)
+    angles = positions[:, None] * inverse
+    angles = torch.cat((angles, angles), dim=-1)
+    angles = angles.view(1, x.shape[1], *[1] * (x.dim() - 3), x.shape[-1])
+    left, right = x.chunk(2, dim=-1)
+    return x * angles.cos().to(x.dtype) + torch.cat((-right, left), dim=-1) * angles.sin().to(x.dtype)
+
+
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, rows: slice) -> torch.Tensor:
+    """Apply some of a projection's rows."""
+    return functional.linear(x, weight[rows], None if bias is None else bias[rows])
+
+
+def _attention(
+    layer: Layer,
+    shape: Architecture,
+    x: torch.Tensor,
+    shared: KeysValues | None,
+    last_only: bool,
+    keep: bool,
+) -> tuple[torch.Tensor, KeysValues | None]:
+    """Return attention's output for normed states, and the keys and values if they are to be kept.
+
+    :param x: (sequences, positions, hidden), behind the shared prefix.
+    :param last_only: compute it for the last position only.
+    :return: (sequences, positions or 1, hidden).
+    """
+    count, positions, _ = x.shape
+    query_width, key_width = layer.group_sizes
+    if positions == 1 and shared is None and not keep:
+        values = _linear(x, layer.qkv, layer.qkv_bias, slice(query_width + key_width, None))
+        return functional.linear(values, layer.lone_output, layer.output_bias), None
+    if last_only and positions > 1:
+        q = _linear(x[:, -1:], layer.qkv, layer.qkv_bias, slice(query_width))
+        k, v = _linear(x, layer.qkv, layer.qkv_bias, slice(query_width, None)).split(key_width, dim=-1)
+    else:
+        sizes = (query_width, key_width, key_width)
+        q, k, v = functional.linear(x, layer.qkv, layer.qkv_bias).split(sizes, dim=-1)
+    queries, kv = q.shape[1], shape.kv_heads
+    q = q.reshape(count, queries, kv, shape.heads // kv, shape.head_dim)
+    k, v = (t.reshape(count, positions, kv, shape.head_dim) for t in (k, v))
+    if layer.query_norm is not None and layer.key_norm is not None:
+        q, k = rms_norm(q, layer.query_norm, shape.eps), rms_norm(k, layer.key_norm, shape.eps)
+    before = 0 if shared is None else len(shared.keys)
+    q = _rotate(q, before + positions - queries, layer.inverse_frequencies)
+    k = _rotate(k, before, layer.inverse_frequencies)
+    mixed = _mix(q, k, v, shared, shape.scaling, layer.window)
+    kept = KeysValues(k[0], v[0]) if keep else None
+    return functional.linear(mixed.reshape(count, queries, query_width), layer.output, layer.output_bias), kept
+
+
+def _mix(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    shared: KeysValues | None,
+    scaling: float,
+    window: int | None,
+) -> torch.Tensor:
+    """Return the attention-weighted values; (sequences, queries, kv heads, group, head dim).
+
+    The shared prefix is multiplied as one matrix, never copied for each sequence.
+    """
+    scores = torch.einsum("ntkgd,nskd->nkgts", q, k)
+    before = 0
+    if shared is not None:
+        before = len(shared.keys)
+        scores = torch.cat((torch.einsum("ntkgd,pkd->nkgtp", q, shared.keys), scores), dim=-1)
+    scores *= scaling
+    queries, total = q.shape[1], before + k.shape[1]
+    if queries > 1 or (window is not None and window < total):
+        at = torch.arange(total - queries, total, device=q.device)[:, None]
+        seen = torch.arange(total, device=q.device)[None]
+        hidden = seen > at
+        if window is not None:
+            hidden |= seen <= at - window
+        scores.masked_fill_(hidden, -torch.inf)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+    mixed = torch.einsum("nkgts,nskd->ntkgd", weights[..., before:], v)
+    if shared is not None:
+        mixed = mixed + torch.einsum("nkgtp,pkd->ntkgd", weights[..., :before], shared.values)
+    return mixed
+
+
+def _mlp(layer: Layer, shape: Architecture, x: torch.Tensor, scratch: Scratch) -> torch.Tensor:
+    """Return the gated feed-forward network's output; x: (rows, hidden)."""
+    wide = scratch.get(len(x), len(layer.gate_up), x)
+    torch.mm(x, layer.gate_up.t(), out=wide)
+    if layer.gate_up_bias is not None:
+        wide += layer.gate_up_bias
+    gate, up = wide.chunk(2, dim=-1)
+    if shape.activation == "silu":
+        functional.silu(gate, inplace=True)
+    else:
+        gate.copy_(functional.gelu(gate, approximate="none" if shape.activation == "gelu" else "tanh"))
+    return functional.linear(gate.mul_(up), layer.down, layer.down_bias)
+
+
+def layer_forward(
+    layer: Layer,
+    shape: Architecture,
+    x: torch.Tensor,
+    shared: KeysValues | None = None,
+    *,
+    scratch: Scratch,
+    last_only: bool = False,
+    keep: bool = False,
+) -> tuple[torch.Tensor, KeysValues | None]:
+    """Take sequences through one decoder layer; ``x`` itself is left as it is.
+
+    :param x: the states before the layer; (sequences, positions, hidden).
+    :param shared: what all sequences have before them.
+    :param last_only: compute the last position only.
+    :param keep: also return the keys and values of the first sequence.
+    :return: the states after the layer, (sequences, positions or 1, hidden).
+    """
+    attended, kept = _attention(layer, shape, rms_norm(x, layer.before_attention, shape.eps), shared, last_only, keep)
+    if layer.after_attention is not None:
+        attended = rms_norm(attended, layer.after_attention, shape.eps)
+    y = attended.add_(x[:, -1:] if last_only else x)
+    normed = rms_norm(y, layer.before_mlp, shape.eps).view(-1, shape.hidden)
+    fed = _mlp(layer, shape, normed, scratch)
+    if layer.after_mlp is not None:
+        fed = rms_norm(fed, layer.after_mlp, shape.eps)
+    return fed.view_as(y).add_(y), kept

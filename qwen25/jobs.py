@@ -1,0 +1,137 @@
+"""What to compute: sequences in groups of one length, and how they are cut into waves and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from qwen25.console import InputError
+from qwen25.decoder import Architecture
+
+#: The most bytes of states that are taken through the layers at once; more tokens go in waves.
+WAVE_BYTES = 3 << 30
+
+#: How many bytes the widest intermediate result of a batch may take on the CPU. Matrix products
+#: level off at about 1,000 rows; more only costs memory.
+CPU_SCRATCH_BYTES = 96 << 20
+CPU_ROWS, CUDA_ROWS = 2048, 16384
+
+
+class Group(NamedTuple):
+    """Sequences of one length.
+
+    :ivar rows: their places in the result; shape (sequences,).
+    :ivar ids: their token ids; shape (sequences, length).
+    """
+
+    rows: np.ndarray
+    ids: np.ndarray
+
+
+def group_by_length(token_ids: np.ndarray | Sequence[Sequence[int]]) -> list[Group]:
+    """Sort single tokens (a 1-d array) or lists of token ids into groups of one length, short ones first.
+
+    :raises InputError: if a list is empty.
+    """
+    if isinstance(token_ids, np.ndarray):
+        ids = token_ids.astype(np.int64)[:, None]
+        return [Group(np.arange(len(ids)), ids)] if len(ids) else []
+    by_length: dict[int, list[int]] = {}
+    for row, sequence in enumerate(token_ids):
+        by_length.setdefault(len(sequence), []).append(row)
+    if 0 in by_length:
+        raise InputError(f"item {by_length[0][0]} has no tokens")
+    return [
+        Group(np.array(rows), np.array([token_ids[row] for row in rows], dtype=np.int64))
+        for _, rows in sorted(by_length.items())
+    ]
+
+
+def count_rows(groups: Iterable[Group]) -> int:
+    """Return the number of sequences."""
+    return sum(len(group.rows) for group in groups)
+
+
+def count_positions(groups: Iterable[Group]) -> int:
+    """Return the number of positions in all sequences."""
+    return sum(group.ids.size for group in groups)
+
+
+def with_suffix(groups: list[Group], suffix: Sequence[int]) -> list[Group]:
+    """Append the suffix's token ids to each sequence."""
+    return [
+        Group(group.rows, np.hstack([group.ids, np.tile(np.array(suffix, dtype=np.int64), (len(group.ids), 1))]))
+        for group in groups
+    ]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to compute; the states are read at the last position of each sequence.
+
+    :ivar prefix: the token ids before each sequence.
+    :ivar layers: which states, ascending: 0 is the embedding, the architecture's depth the normed last.
+    :ivar batch_size: sequences at a time, or None for what suits the device.
+    """
+
+    groups: list[Group]
+    prefix: tuple[int, ...]
+    layers: tuple[int, ...]
+    device: str
+    dtype: torch.dtype
+    batch_size: int | None = None
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether it is computed on a GPU."""
+        return self.device.startswith("cuda")
+
+    @property
+    def depth(self) -> int:
+        """The number of layers that have to be computed."""
+        return self.layers[-1]
+
+    @property
+    def tokens(self) -> int:
+        """The number of sequences, which is that of the result's rows."""
+        return count_rows(self.groups)
+
+    @property
+    def positions(self) -> int:
+        """The number of positions that go through the layers, the prefix not counted."""
+        return count_positions(self.groups)
+
+    def batch(self, shape: Architecture, positions: int) -> int:
+        """Return how many sequences of this many positions to compute at a time.
+
+        Never measured: a run that goes on from a checkpoint must cut the same batches, because the
+        size of a matrix product can change the last bit of its result.
+        """
+        if self.batch_size is not None:
+            return self.batch_size
+        rows = CUDA_ROWS
+        if not self.on_cuda:
+            wide = 2 * shape.intermediate * self.dtype.itemsize
+            rows = min(CPU_ROWS, max(256, CPU_SCRATCH_BYTES // wide // 256 * 256))
+        return max(1, rows // positions)
+
+    def waves(self, shape: Architecture) -> list[list[Group]]:
+        """Cut the groups into waves whose states take at most ``WAVE_BYTES``."""
+        room = max(1, WAVE_BYTES // (shape.hidden * self.dtype.itemsize))
+        waves: list[list[Group]] = []
+        left = 0
+        for group in self.groups:
+            start, length = 0, group.ids.shape[1]
+            while start < len(group.rows):
+                if left < length:
+                    waves.append([])
+                    left = max(room, length)
+                take = min(left // length, len(group.rows) - start)
+                waves[-1].append(Group(group.rows[start : start + take], group.ids[start : start + take]))
+                left -= take * length
+                start += take
+        return waves

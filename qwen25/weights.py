@@ -1,0 +1,191 @@
+"""A teacher's safetensors files -> the weights of one layer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from qwen25.console import PipelineError
+from qwen25.decoder import Architecture, Layer, Unsupported, architecture, inverse_frequencies
+from qwen25.provenance import read_json
+from qwen25.teacher import Teacher
+
+#: Where a checkpoint keeps the decoder's tensors, before ``layers.0.``.
+ROOTS = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
+
+
+class Weights:
+    """Reads a teacher's tensors from its safetensors files, each when it is asked for.
+
+    A file is mapped only while something is read from it: pages of a mapping that stays open count
+    as this process's memory, and in the end that would be the whole model.
+    """
+
+    def __init__(self, teacher: Teacher) -> None:
+        """Find where each tensor is.
+
+        :raises Unsupported: if the teacher is none that can be streamed.
+        :raises PipelineError: if a file is missing or damaged.
+        """
+        if not teacher.is_causal:
+            raise Unsupported("it is an encoder")
+        self.name = teacher.name
+        self.shape = architecture(teacher.config)
+        self._files = self._find(teacher)
+        first = "layers.0.input_layernorm.weight"
+        roots = [root for root in ROOTS if root + first in self._files]
+        if len(roots) != 1:
+            raise Unsupported("its weights have names that are not known here")
+        self._root = roots[0]
+
+    def _find(self, teacher: Teacher) -> dict[str, Path]:
+        """Return tensor name -> file: by the index if there is one, else by looking into the files.
+
+        The index comes first because some models carry a second copy of their weights under other
+        names beside the indexed shards.
+        """
+        index = teacher.folder / "model.safetensors.index.json"
+        if index.is_file():
+            names = read_json(index).get("weight_map", {})
+            files = {name: teacher.folder / file for name, file in names.items()}
+            for path in sorted(set(files.values())):
+                if not path.is_file():
+                    raise PipelineError(f"teacher {self.name}: {path.name} is missing; download the teacher again")
+            return files
+        single = teacher.folder / "model.safetensors"
+        found = {}
+        for path in [single] if single.is_file() else teacher.weight_files:
+            with self._open(path) as file:
+                found.update(dict.fromkeys(file.keys(), path))
+        return found
+
+    @contextlib.contextmanager
+    def _open(self, path: Path) -> Iterator[Any]:
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield file
+        except (SafetensorError, OSError) as error:
+            raise PipelineError(
+                f"teacher {self.name}: {path.name} cannot be read ({error}); it is cut short or damaged: "
+                "download it again"
+            ) from error
+
+    def _read(self, wanted: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+        """Return the named tensors, mapped and as they are on disk; -1 in a shape stands for any size."""
+        missing = [name for name in wanted if self._root + name not in self._files]
+        if missing:
+            raise PipelineError(f"teacher {self.name}: its weights lack {self._root}{missing[0]}; download it again")
+        tensors = {}
+        for path in sorted({self._files[self._root + name] for name in wanted}):
+            with self._open(path) as file:
+                for name in wanted:
+                    if self._files[self._root + name] == path:
+                        tensors[name] = file.get_tensor(self._root + name)
+        for name, shape in wanted.items():
+            found = tuple(tensors[name].shape)
+            if len(found) != len(shape) or any(e not in (-1, f) for e, f in zip(shape, found, strict=True)):
+                raise PipelineError(
+                    f"teacher {self.name}: {self._root}{name} is of shape {found}, not {shape} as its config.json says"
+                )
+        return tensors
+
+    def embedding_table(self) -> torch.Tensor:
+        """Return the mapped embedding table; of its dtype on disk, shape (rows, hidden).
+
+        Some tied checkpoints hold it under the name of the head alone.
+        """
+        name = "embed_tokens.weight"
+        if self._root + name in self._files:
+            return self._read({name: (-1, self.shape.hidden)})[name]
+        path = self._files.get("lm_head.weight")
+        if path is None:
+            raise PipelineError(f"teacher {self.name}: its weights lack {self._root}{name}; download it again")
+        with self._open(path) as file:
+            return file.get_tensor("lm_head.weight")
+
+    def final_norm(self, dtype: torch.dtype) -> torch.Tensor:
+        """Return the weight of the norm behind the last layer."""
+        return self._norm_weight(self._read({"norm.weight": (self.shape.hidden,)})["norm.weight"], dtype)
+
+    def _norm_weight(self, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return 1.0 + weight.float() if self.shape.gemma else weight.to(dtype, copy=True)
+
+    def layer(self, index: int, dtype: torch.dtype) -> Layer:
+        """Read a layer into memory, in ``dtype``.
+
+        :raises PipelineError: if a tensor is missing, of the wrong shape or unreadable.
+        """
+        shape = self.shape
+        prefix = f"layers.{index}."
+        read = self._read({prefix + name: size for name, size in _layer_tensors(shape).items()})
+
+        def weight(module: str, *names: str) -> torch.Tensor:
+            return _fused([read[f"{prefix}{module}.{name}.weight"] for name in names], dtype)
+
+        def bias(there: bool, module: str, *names: str) -> torch.Tensor | None:
+            return _fused([read[f"{prefix}{module}.{name}.bias"] for name in names], dtype) if there else None
+
+        def norm(name: str) -> torch.Tensor:
+            return self._norm_weight(read[f"{prefix}{name}.weight"], dtype)
+
+        window = shape.windows[index]
+        return Layer(
+            before_attention=norm("input_layernorm"),
+            before_mlp=norm("pre_feedforward_layernorm" if shape.gemma else "post_attention_layernorm"),
+            qkv=weight("self_attn", "q_proj", "k_proj", "v_proj"),
+            output=weight("self_attn", "o_proj"),
+            gate_up=weight("mlp", "gate_proj", "up_proj"),
+            down=weight("mlp", "down_proj"),
+            inverse_frequencies=inverse_frequencies(shape.ropes[window is not None], shape.head_dim),
+            window=window,
+            qkv_bias=bias(shape.qkv_bias, "self_attn", "q_proj", "k_proj", "v_proj"),
+            output_bias=bias(shape.output_bias, "self_attn", "o_proj"),
+            gate_up_bias=bias(shape.mlp_bias, "mlp", "gate_proj", "up_proj"),
+            down_bias=bias(shape.mlp_bias, "mlp", "down_proj"),
+            query_norm=norm("self_attn.q_norm") if shape.qk_norm else None,
+            key_norm=norm("self_attn.k_norm") if shape.qk_norm else None,
+            after_attention=norm("post_attention_layernorm") if shape.gemma else None,
+            after_mlp=norm("post_feedforward_layernorm") if shape.gemma else None,
+        )
+
+
+def _fused(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    """Stack tensors in a new one of ``dtype``, each copied straight to its place."""
+    whole = torch.empty(sum(len(part) for part in parts), *parts[0].shape[1:], dtype=dtype)
+    start = 0
+    for part in parts:
+        whole[start : start + len(part)].copy_(part)
+        start += len(part)
+    return whole
+
+
+def _layer_tensors(shape: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each tensor that a layer must have."""
+    hidden, inner, query, key = shape.hidden, shape.intermediate, shape.query_width, shape.key_width
+    sizes: dict[str, tuple[int, ...]] = {
+        "self_attn.q_proj.weight": (query, hidden),
+        "self_attn.k_proj.weight": (key, hidden),
+        "self_attn.v_proj.weight": (key, hidden),
+        "self_attn.o_proj.weight": (hidden, query),
+        "mlp.gate_proj.weight": (inner, hidden),
+        "mlp.up_proj.weight": (inner, hidden),
+        "mlp.down_proj.weight": (hidden, inner),
+        "input_layernorm.weight": (hidden,),
+        "post_attention_layernorm.weight": (hidden,),
+    }
+    if shape.gemma:
+        sizes |= {f"{side}_feedforward_layernorm.weight": (hidden,) for side in ("pre", "post")}
+    if shape.qk_norm:
+        sizes |= {f"self_attn.{which}_norm.weight": (shape.head_dim,) for which in "qk"}
+    if shape.qkv_bias:
+        sizes |= {"self_attn.q_proj.bias": (query,), "self_attn.k_proj.bias": (key,), "self_attn.v_proj.bias": (key,)}
+    if shape.output_bias:
+        sizes["self_attn.o_proj.bias"] = (hidden,)
+    if shape.mlp_bias:
+        sizes |= {"mlp.gate_proj.bias": (inner,), "mlp.up_proj.bias": (inner,), "mlp.down_proj.bias": (hidden,)}
+    return sizes

@@ -1,0 +1,48 @@
+"""A GGUF teacher is streamed layer by layer, with the same states as the whole model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qwen25.console import InputError
+from qwen25.gguf_weights import _gguf_name, _unpaired
+from qwen25.states import frame_for, token_states
+from qwen25.teacher import Teacher, find_teacher
+
+
+@pytest.fixture(scope="module")
+def packaged() -> Teacher:
+    try:
+        return find_teacher("smollm2-135m")
+    except InputError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+def test_states_equal_the_whole_models(packaged: Teacher) -> None:
+    ids = np.arange(1000, 1024)
+    frame = frame_for(packaged, "\n")
+    layers = [0, 3, packaged.layers]
+    streamed = token_states(packaged, ids, frame, layers)
+    model = packaged.load(torch.float32)
+    inputs = torch.tensor([[*frame.prefix, int(i)] for i in ids])
+    with torch.inference_mode():
+        hidden = model(input_ids=inputs, output_hidden_states=True).hidden_states
+    for layer in layers:
+        whole = hidden[layer][:, -1].numpy()
+        np.testing.assert_allclose(streamed[layer], whole, atol=1e-4 * float(np.abs(whole).max()))
+
+
+def test_rotation_pairs_are_put_back() -> None:
+    """GGUF's order of a llama head's rows is (0, half, 1, half + 1, ...), undone for each head."""
+    rows = np.arange(8.0)[:, None]  # two heads of four rows
+    stored = rows.reshape(2, 2, 2, 1).swapaxes(1, 2).reshape(8, 1)
+    np.testing.assert_array_equal(_unpaired(stored, 2), rows)
+
+
+def test_names() -> None:
+    assert _gguf_name("layers.12.self_attn.q_proj.bias") == "blk.12.attn_q.bias"
+    assert _gguf_name("layers.0.post_attention_layernorm.weight") == "blk.0.ffn_norm.weight"
+    assert _gguf_name("norm.weight") == "output_norm.weight"
