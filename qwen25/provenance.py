@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 import time
@@ -89,11 +90,16 @@ class Clock:
         return round(time.perf_counter() - self._first, 3)
 
 
+def command_line() -> str:
+    """Return the command that was given, its absolute paths cut to their names: results travel, folders do not."""
+    words = [Path(sys.argv[0]).name, *(re.sub(r"(?<![^=:])/(?:[^/]+/)*(?=[^/])", "", word) for word in sys.argv[1:])]
+    return redact(shlex.join(words))
+
+
 def provenance(clock: Clock, seed: int | None, device: str = "cpu") -> dict[str, Any]:
     """Return the block that every result file carries about its run."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return {
-        "command": redact(command),
+        "command": command_line(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.started)),
         "wall_seconds": clock.wall_seconds,
         "seed": seed,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qwen25 import console
-from qwen25.provenance import read_json, write_json
+from qwen25.provenance import command_line, read_json, write_json
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +53,12 @@ def test_tokens_and_home_never_reach_the_log(tmp_path: Path, capsys: pytest.Capt
     console.set_up_logging()
     for text in (log.read_text(), capsys.readouterr().err):
         assert "using" in text and secret not in text and str(Path.home()) + "/models" not in text
+
+
+def test_a_command_is_kept_without_the_folders_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["/opt/x/run.py", "--model", "A=/srv/secret/m 1", "--items", "/srv/items/", "--teacher", "Qwen/Qwen2.5"]
+    monkeypatch.setattr("sys.argv", [*words, "st:/srv/p/q", "demo/model"])
+    assert command_line() == "run.py --model 'A=m 1' --items items/ --teacher Qwen/Qwen2.5 st:q demo/model"
 
 
 def test_a_log_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:

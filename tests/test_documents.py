@@ -1,0 +1,53 @@
+"""Numbers in documents come from result files, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+DOCUMENTS = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "eval_data/*.md", "models/*.md") for path in ROOT.glob(pattern)
+)
+
+
+def test_the_readme_says_what_the_demo_measured() -> None:
+    script = ROOT / "benchmarks" / "render_readme.py"
+    assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
+
+
+def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    sys.path.insert(0, str(ROOT))
+    from benchmarks import render_readme
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert render_readme.rendered(readme) == readme
+    real = render_readme.read_json
+
+    def changed(path: object) -> dict:
+        result = real(path)
+        if "overall" in result:
+            result["overall"]["score"] = 0.987
+        return result
+
+    monkeypatch.setattr(render_readme, "read_json", changed)
+    assert "0.987" in render_readme.rendered(readme)
+
+
+def test_the_evaluation_document_is_rendered() -> None:
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.evaluation_validity import DOCUMENT, RESULT, document
+    from qwen25.provenance import read_json
+
+    assert DOCUMENT.read_text(encoding="utf-8") == document(read_json(RESULT))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), target
