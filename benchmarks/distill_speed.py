@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure phase 1's token states against model2vec's, and write docs/PERFORMANCE.md from what was measured.
 
-    python -m benchmarks.distill_speed smollm2 --teacher path/to/SmolLM2-135M-Instruct
+    python -m benchmarks.distill_speed smollm2
     python -m benchmarks.distill_speed qwen15 --tokenizer path/to/qwen2.5 --rows 16384
     python -m benchmarks.distill_speed qwen7 --tokenizer path/to/qwen2.5 --layers 2 --rows 4096
     python -m benchmarks.distill_speed cuda --tokenizer path/to/qwen2.5
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shlex
 import subprocess
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,34 @@ def measure(side: str, task: dict[str, Any], threads: int | None) -> dict[str, A
     return {**read_json(answer), "wall_seconds": wall, "peak_bytes": usage.ru_maxrss * unit}
 
 
+def measure_phase1(folder: Path, output: Path) -> dict[str, Any]:
+    """Run the whole of phase 1 with a budget of 65 MB; return its wall time (s), peak memory and file size (bytes).
+
+    :raises PipelineError: if it fails.
+    """
+    flags = ["--max-size-mb", "65", "--storage", "float16", "--device", "cpu"]
+    command = [sys.executable, str(ROOT / "distill_qwen25_1024d.py"), "--teacher", str(folder), *flags]
+    command += ["--output", str(output / "model"), "--log-file", str(output / "phase1.log")]
+    logger.info("measuring phase 1 with %s", " ".join(flags))
+    started = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise PipelineError(f"phase 1 ended with exit code {process.returncode}")
+    metadata = read_json(output / "model" / "metadata.json")
+    return {
+        "flags": flags,
+        "wall_seconds": time.perf_counter() - started,
+        "peak_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "rows": metadata["vocabulary"]["tokens"],
+        "dims": metadata["dims"],
+        "layers": metadata["layers"],
+        "file_bytes": metadata["sizes_bytes"]["model.safetensors"],
+        "step_seconds": metadata["step_seconds"],
+    }
+
+
 def own_command() -> str:
     """Return the command line that was given, with absolute paths cut to their names."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
@@ -274,6 +304,7 @@ def measure_section(
             found = measure("model2vec", {**task, "rows": peer_rows}, args.threads)
             sides["model2vec.distill"] = summary(found, config, machine["rate"], whole, depth)
         same = agreement(Path(output), depth)
+        phase1 = measure_phase1(folder, Path(output)) if name == "qwen15" else None
     shape = {key: config[key] for key in SHAPES["tiny"]}
     return {
         "teacher": {"name": folder.name, **shape, "whole_layers": whole_depth or depth},
@@ -281,6 +312,7 @@ def measure_section(
         "machine": machine,
         "sides": sides,
         "agreement": same,
+        "phase1": phase1,
         "provenance": {**provenance(clock, None, device), "command": own_command()},
     }
 
@@ -293,15 +325,46 @@ def vocabulary_rows(folder: Path) -> int:
     return len(static_vocabulary(find_teacher(str(folder)).tokenizer()))
 
 
+def in_own_process(function: Callable[..., Path], *arguments: Any) -> Path:
+    """Call a function in a process of its own.
+
+    What this process holds when it starts a side counts as that side's peak memory on Linux, so it
+    must not have held a model.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def unpacked_smollm2(folder: Path) -> Path:
+    """Write the packaged teacher as a safetensors folder, which both sides read."""
+    import torch
+    from safetensors.torch import save_file
+
+    from qwen25.teacher import find_teacher
+
+    teacher = find_teacher("smollm2-135m")
+    model = teacher.load(torch.float32)
+    folder.mkdir()
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {**teacher.config.to_dict(), "architectures": ["LlamaForCausalLM"]}
+    config.pop("quantization_config", None)
+    write_json(folder / "config.json", config)
+    teacher.tokenizer().save(str(folder / "tokenizer.json"))
+    # Without it transformers guesses a tokenizer from the architecture, and a wrong one.
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    return folder
+
+
 def section(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Measure the section that the command line names.
 
     :raises InputError: if it needs a flag that is missing.
     """
     if name == "smollm2":
-        if args.teacher is None:
-            raise InputError("smollm2 needs --teacher: the folder of SmolLM2-135M-Instruct as safetensors")
-        return measure_section(name, args.teacher, args)
+        with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+            folder = args.teacher or in_own_process(unpacked_smollm2, Path(scratch) / "smollm2-135m")
+            return measure_section(name, folder, args)
     if args.tokenizer is None:
         raise InputError(f"{name} needs --tokenizer: the folder of a Qwen2.5 tokenizer")
     if name == "cuda":
@@ -313,9 +376,11 @@ def section(name: str, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         if name == "qwen7":
             layers = args.layers or QWEN7_LAYERS
-            folder = make_random_teacher("7b", args.tokenizer, Path(scratch) / "random-qwen2.5-7b", layers)
+            folder = Path(scratch) / "random-qwen2.5-7b"
+            folder = in_own_process(make_random_teacher, "7b", args.tokenizer, folder, layers)
             return measure_section(name, folder, args, whole_depth=SHAPES["7b"]["num_hidden_layers"])
-        folder = make_random_teacher("1.5b", args.tokenizer, Path(scratch) / "random-qwen2.5-1.5b", args.layers)
+        folder = Path(scratch) / "random-qwen2.5-1.5b"
+        folder = in_own_process(make_random_teacher, "1.5b", args.tokenizer, folder, args.layers)
         return measure_section(name, folder, args, device="cuda" if name == "cuda" else "cpu")
 
 
@@ -384,6 +449,15 @@ def _section_lines(found: dict[str, Any]) -> list[str]:
             f"Both sides' last states of {same['tokens']:,} tokens agree: least cosine {same['least_cosine']:.6f}, "
             f"largest relative error {same['largest_relative_error']:.1e}."
         )
+    if found["phase1"]:
+        whole = found["phase1"]
+        lines += [
+            "",
+            f"The whole of phase 1 with `{' '.join(whole['flags'])}`, default recipe:",
+            f"{_clock(whole['wall_seconds'])} and {whole['peak_bytes'] / 1e9:.2f} GB at its peak, for "
+            f"{whole['rows']:,} rows x {whole['dims']} ({whole['file_bytes'] / 1e6:.2f} MB);",
+            f"token states take {_clock(whole['step_seconds']['token_states'])} of it.",
+        ]
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine["rates"].items())
     lines += [
         "",
@@ -406,7 +480,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION", help=f"what to measure: {', '.join(SECTIONS)} (default: nothing)")
-    add("--teacher", type=Path, help="smollm2: folder of its safetensors (no default)")
+    add("--teacher", type=Path, help="smollm2: folder of its safetensors (default: unpack the packaged one)")
     add("--tokenizer", type=Path, help="qwen15, qwen7, cuda: folder of a Qwen2.5 tokenizer (no default)")
     add("--rows", type=int, help="tokens for our side (default: all; qwen15 16384, qwen7 4096)")
     add("--peer-rows", type=int, help=f"tokens for model2vec's side (default: all; qwen15 {PEER_ROWS})")

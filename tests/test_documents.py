@@ -46,6 +46,14 @@ def test_the_evaluation_document_is_rendered() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == document(read_json(RESULT))
 
 
+def test_the_performance_document_is_rendered() -> None:
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.distill_speed import JSON, REPORT, render
+    from qwen25.provenance import read_json
+
+    assert (ROOT / REPORT).read_text(encoding="utf-8") == render(read_json(ROOT / JSON))
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
