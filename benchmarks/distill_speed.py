@@ -23,7 +23,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,7 @@ import numpy as np
 
 from benchmarks.make_random_teacher import SHAPES, make_random_teacher
 from qwen25.console import EXIT_OK, InputError, PipelineError, logger, run
-from qwen25.provenance import Clock, provenance, read_json, write_json, write_text
+from qwen25.provenance import Clock, command_line, provenance, read_json, write_json, write_text
 from qwen25.vectors import RECIPES
 
 JSON = Path("docs/performance.json")
@@ -213,9 +212,8 @@ def measure_phase1(folder: Path, output: Path) -> dict[str, Any]:
 
 
 def own_command() -> str:
-    """Return the command line that was given, with absolute paths cut to their names."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", "benchmarks.distill_speed", *words])
+    """Return the command line that was given, as a module is started."""
+    return "python -m benchmarks.distill_speed " + command_line().partition(" ")[2]
 
 
 def read_files(folder: Path) -> None:

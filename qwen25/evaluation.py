@@ -171,12 +171,6 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     return json.loads(json.dumps(_rounded(result)))
 
 
-def follows_instructions(evaluation: Evaluation) -> bool:
-    """Whether the model beats the shuffled-instruction control on requests that share no word with the answer."""
-    score = evaluation.categories.get("instruction_awareness")
-    return bool(score and score.sub_scores["follows_instructions"])
-
-
 def _pair(score: float, bounds: Interval) -> dict[str, Any]:
     return {"score": score, "interval": list(bounds)}
 
