@@ -42,6 +42,7 @@ class GgufWeights(Weights):
 
         path = teacher.weight_files[0]
         self.name = teacher.name
+        self._root = ""
         config = teacher.config
         # transformers notes the packing here; unpacked, the weights are plain.
         config.quantization_config = None
@@ -55,12 +56,7 @@ class GgufWeights(Weights):
             raise PipelineError(f"teacher {self.name}: {path.name} is damaged ({error}): fetch it again") from error
 
     def _read(self, wanted: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-        tensors = {name: self._unpacked(name) for name in wanted}
-        for name, shape in wanted.items():
-            found = tuple(tensors[name].shape)
-            if len(found) != len(shape) or any(e not in (-1, f) for e, f in zip(shape, found, strict=True)):
-                raise PipelineError(f"teacher {self.name}: {name} is of shape {found}, not {shape} as its header says")
-        return tensors
+        return self._of_right_shape({name: self._unpacked(name) for name in wanted}, wanted, "its header")
 
     def embedding_table(self) -> torch.Tensor:
         """Return the embedding table; float32, shape (rows, hidden)."""

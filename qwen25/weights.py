@@ -86,11 +86,17 @@ class Weights:
                 for name in wanted:
                     if self._files[self._root + name] == path:
                         tensors[name] = file.get_tensor(self._root + name)
+        return self._of_right_shape(tensors, wanted, "its config.json")
+
+    def _of_right_shape(
+        self, tensors: dict[str, torch.Tensor], wanted: dict[str, tuple[int, ...]], source: str
+    ) -> dict[str, torch.Tensor]:
+        """Return the tensors if they have the shapes that ``source`` tells; -1 stands for any size."""
         for name, shape in wanted.items():
             found = tuple(tensors[name].shape)
             if len(found) != len(shape) or any(e not in (-1, f) for e, f in zip(shape, found, strict=True)):
                 raise PipelineError(
-                    f"teacher {self.name}: {self._root}{name} is of shape {found}, not {shape} as its config.json says"
+                    f"teacher {self.name}: {self._root}{name} is of shape {found}, not {shape} as {source} says"
                 )
         return tensors
 
