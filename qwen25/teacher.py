@@ -165,8 +165,8 @@ class Teacher:
         tokenizer.no_truncation()
         return tokenizer
 
-    def load(self, dtype: torch.dtype) -> PreTrainedModel:
-        """Load the whole model without its language-model head, in evaluation mode, on the CPU.
+    def load(self, dtype: torch.dtype, with_head: bool = False) -> PreTrainedModel:
+        """Load the whole model, with or without its language-model head, in evaluation mode, on the CPU.
 
         :raises PipelineError: if the weights cannot be loaded, or not all are there.
         """
@@ -180,7 +180,8 @@ class Teacher:
         try:
             # Loading draws bars of its own on standard error, even into a log.
             with contextlib.redirect_stderr(io.StringIO()):
-                model, info = transformers.AutoModel.from_pretrained(self.folder, **kwargs)
+                auto = transformers.AutoModelForCausalLM if with_head else transformers.AutoModel
+                model, info = auto.from_pretrained(self.folder, **kwargs)
         except Exception as error:  # safetensors and transformers have no common base
             raise PipelineError(f"teacher {self.name}: its weights cannot be loaded: {_first_line(error)}") from error
         # transformers makes up what is missing; a pooler is not read, and many encoders have none.

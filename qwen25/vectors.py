@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Recipe:
         a causal model puts its attention sink and all states look alike.
     :ivar layers: the states used, as shares of the teacher's depth: 0 input embeddings, 1 last state.
     :ivar whitening: the power p of the eigenvalues that each layer is divided by: 0.5 full, 0 none.
+    :ivar frequencies: how often a token occurs: as the ``teacher`` itself uses it, or by ``zipf``'s law.
     :ivar frequency_weighted: whether mean and covariance weigh tokens by their frequency.
     :ivar sif: the SIF coefficient a in a / (a + p(token)).
     """
@@ -40,6 +41,7 @@ class Recipe:
     prefix: str
     layers: tuple[float, ...]
     whitening: float
+    frequencies: Literal["teacher", "zipf"]
     frequency_weighted: bool
     sif: float
 
@@ -52,23 +54,43 @@ class Recipe:
         return {**asdict(self), "layers": list(self.layers)}
 
 
+#: Zipf's law gives its first ranks far more than language does: a smaller coefficient suits it.
+ZIPF_SIF = 1e-4
+
 RECIPES = {
     "default": Recipe(
-        name="default", prefix="\n", layers=(0.0, 0.25), whitening=0.5, frequency_weighted=True, sif=1e-4
+        name="default",
+        prefix="\n",
+        layers=(0.0, 0.125, 0.25),
+        whitening=0.5,
+        frequencies="teacher",
+        frequency_weighted=True,
+        sif=5e-4,
     ),
     # What model2vec.distill does: each token alone, last state, plain PCA, Zipf SIF.
-    "plain": Recipe(name="plain", prefix="", layers=(1.0,), whitening=0.0, frequency_weighted=False, sif=1e-4),
+    "plain": Recipe(
+        name="plain",
+        prefix="",
+        layers=(1.0,),
+        whitening=0.0,
+        frequencies="zipf",
+        frequency_weighted=False,
+        sif=1e-4,
+    ),
 }
 
 
-def recipe_named(name: str, sif: float | None = None) -> Recipe:
+def recipe_named(name: str, sif: float | None = None, zipf: bool = False) -> Recipe:
     """Return a recipe by name, with its SIF coefficient replaced if one is given.
 
+    :param zipf: whether frequencies follow Zipf's law, whatever the recipe says.
     :raises InputError: if there is no such recipe or the coefficient is not above 0.
     """
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}")
     recipe = RECIPES[name]
+    if zipf and recipe.frequencies != "zipf":
+        recipe = replace(recipe, frequencies="zipf", sif=ZIPF_SIF)
     if sif is None:
         return recipe
     if not (np.isfinite(sif) and sif > 0):
@@ -97,7 +119,7 @@ def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
         raise PipelineError("all token states are alike: this teacher cannot be distilled with this recipe")
     blocks = [_whitening_map(covariance[part, part], recipe.whitening) for part in _parts(states)]
     whiten = _block_diagonal(blocks)
-    values, vectors = _eigh_descending(whiten.T @ covariance @ whiten)
+    values, vectors = principal_axes(whiten.T @ covariance @ whiten)
     kept = min(dims, int((values > values[0] * _NOISE_FLOOR).sum()))
     projection = whiten @ vectors[:, :kept]
     sif = sif_weights(frequencies, recipe.sif)
@@ -142,7 +164,7 @@ def _moments(states: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray,
 
 def _whitening_map(covariance: np.ndarray, power: float) -> np.ndarray:
     """Return the map onto principal directions divided by eigenvalue ** power; shape (width, kept)."""
-    values, vectors = _eigh_descending(covariance)
+    values, vectors = principal_axes(covariance)
     kept = values > values[0] * _NOISE_FLOOR
     return vectors[:, kept] * values[kept] ** -power
 
@@ -153,7 +175,7 @@ def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
     return block_diag(*blocks)
 
 
-def _eigh_descending(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def principal_axes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return eigenvalues in falling order and their vectors, signed so that the result is unique."""
     values, vectors = np.linalg.eigh(matrix)
     values, vectors = values[::-1], vectors[:, ::-1]

@@ -16,6 +16,9 @@ from tokenizers import AddedToken, Tokenizer
 
 from qwen25.console import InputError
 
+#: How much of Zipf's law is mixed into measured token frequencies.
+ZIPF_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -169,3 +172,42 @@ def zipf_frequencies(rows: int) -> np.ndarray:
     """
     inverse = 1.0 / np.arange(2, rows + 2)
     return inverse / inverse.sum()
+
+
+def teacher_frequencies(vocabulary: Vocabulary, teacher: Tokenizer, counts: np.ndarray) -> np.ndarray:
+    """Return the tokens' probabilities in text where the teacher's tokens occur ``counts`` times.
+
+    A token that the static vocabulary lacks counts for the shorter ones that its text falls into. A
+    tenth of Zipf's law is mixed in, so that no token that happens to be absent gets none.
+
+    :param teacher: the teacher's own tokenizer, which names its tokens.
+    :param counts: for each of the teacher's token ids, shape (teacher's vocabulary,).
+    :return: shape (rows,); custom words have Zipf's share only.
+    """
+    rows = np.zeros(len(vocabulary))
+    rows[: len(vocabulary.teacher_ids)] = counts[vocabulary.teacher_ids]
+    model = vocabulary.tokenizer.model
+    control = teacher.get_added_tokens_decoder()
+    for dropped in np.setdiff1d(np.flatnonzero(counts), vocabulary.teacher_ids).tolist():
+        token = teacher.id_to_token(dropped)
+        if token is not None and dropped not in control:
+            np.add.at(rows, [piece.id for piece in model.tokenize(token)], counts[dropped])
+    return _with_zipf(rows)
+
+
+def text_frequencies(vocabulary: Vocabulary, texts: list[str]) -> np.ndarray:
+    """Return the tokens' probabilities in ``texts``, with a tenth of Zipf's law; shape (rows,).
+
+    :raises InputError: if the texts hold none of the tokens.
+    """
+    rows = np.zeros(len(vocabulary))
+    for start in range(0, len(texts), 10_000):
+        for encoding in vocabulary.tokenizer.encode_batch(texts[start : start + 10_000], add_special_tokens=False):
+            np.add.at(rows, encoding.ids, 1.0)
+    if not rows.any():
+        raise InputError("the corpus holds none of the model's tokens")
+    return _with_zipf(rows)
+
+
+def _with_zipf(counts: np.ndarray) -> np.ndarray:
+    return (1 - ZIPF_SHARE) * counts / counts.sum() + ZIPF_SHARE * zipf_frequencies(len(counts))

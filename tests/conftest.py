@@ -102,5 +102,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     log = folder.with_suffix(".log")
     arguments = ["--teacher", str(tiny_teacher), "--output", str(folder), "--log-file", str(log), "--device", "cpu"]
+    arguments += ["--texts", "64"]
     assert distill_qwen25_1024d.main(arguments) == 0
     return folder

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -15,7 +17,8 @@ from model2vec import StaticModel
 import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
-from qwen25.items import WEIGHTS
+from qwen25.items import WEIGHTS, items_sha256, load_items
+from qwen25.selection import calibration_folder
 
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
 
@@ -31,7 +34,7 @@ def check_schema(result: dict, name: str) -> None:
 def distil(teacher: Path, output: Path, *flags: str) -> int:
     log = output.with_suffix(".log")
     return distill_qwen25_1024d.main(
-        ["--teacher", str(teacher), "--output", str(output), "--log-file", str(log), *flags]
+        ["--teacher", str(teacher), "--output", str(output), "--log-file", str(log), "--texts", "64", *flags]
     )
 
 
@@ -135,6 +138,69 @@ class TestDistil:
         direction = model.embedding[2001] / np.linalg.norm(model.embedding[2001])
         np.testing.assert_allclose(model.encode("machine learning"), direction, atol=1e-5)
 
+    def test_the_teachers_own_frequencies_are_used(self, tiny_model: Path) -> None:
+        metadata = load_json(tiny_model / "metadata.json")
+        assert metadata["frequencies"] == {"from": "teacher", "texts": 64, "tokens": 2048}
+        assert metadata["recipe"]["sif"] == 5e-4
+
+    def test_zipfs_law_without_texts(self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+        assert distil(tiny_teacher, tmp_path / "zipf", "--texts", "0") == 0
+        metadata = load_json(tmp_path / "zipf" / "metadata.json")
+        assert metadata["frequencies"] == {"from": "zipf"}
+        assert metadata["recipe"]["sif"] == 1e-4
+        assert metadata["model_sha256"] != load_json(tiny_model / "metadata.json")["model_sha256"]
+
+    def test_a_corpus_sets_the_weights(self, tiny_teacher: Path, tmp_path: Path) -> None:
+        """A word that the corpus repeats weighs less than in a model that never saw it."""
+        norms = []
+        for name, text in (("cats", "cat " * 500), ("none", "every other sentence speaks of many things\n" * 100)):
+            corpus = tmp_path / f"{name}.txt"
+            corpus.write_text(text, encoding="utf-8")
+            assert distil(tiny_teacher, tmp_path / name, "--corpus", str(corpus), "--sif", "1e-3") == 0
+            assert load_json(tmp_path / name / "metadata.json")["frequencies"]["from"] == "corpus"
+            model = StaticModel.from_pretrained(tmp_path / name)
+            ids = model.tokenizer.encode("cat", add_special_tokens=False).ids
+            norms.append(np.linalg.norm(model.embedding[ids[0]]) / np.median(np.linalg.norm(model.embedding, axis=1)))
+        assert norms[0] < norms[1] / 2
+
+    def test_sentence_vectors_change_the_space(self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+        assert distil(tiny_teacher, tmp_path / "bent", "--sentence-vectors", "64") == 0
+        metadata = load_json(tmp_path / "bent" / "metadata.json")
+        assert metadata["sentence_vectors"] == 64
+        assert metadata["model_sha256"] != load_json(tiny_model / "metadata.json")["model_sha256"]
+        assert np.isfinite(StaticModel.from_pretrained(tmp_path / "bent").encode(TEXTS)).all()
+
+    def test_an_encoder_takes_zipfs_law(self, tmp_path: Path) -> None:
+        from test_states import save, word_tokenizer
+        from transformers import BertConfig, BertModel
+
+        tokenizer = word_tokenizer()
+        sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = BertConfig(vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=32, **sizes)
+        encoder = save(tmp_path / "bert", BertModel(config), tokenizer)
+        assert distil(encoder.folder, tmp_path / "encoder", "--dims", "4") == 0
+        assert load_json(tmp_path / "encoder" / "metadata.json")["frequencies"] == {"from": "zipf"}
+
+    def test_select_says_what_it_tried(self, tiny_teacher: Path, tmp_path: Path) -> None:
+        assert distil(tiny_teacher, tmp_path / "selected", "--select") == 0
+        metadata = load_json(tmp_path / "selected" / "metadata.json")
+        check_schema(metadata, "metadata")
+        assert len(metadata["selection"]) > 3
+        assert metadata["recipe"]["layers"] == metadata["selection"][0]["layers"]
+        assert metadata["recipe"]["sif"] == metadata["selection"][0]["sif"]
+
+    def test_the_default_teacher_is_cut_to_a_size(self) -> None:
+        parser = distill_qwen25_1024d.build_parser()
+        for flags, size, storage in (
+            ([], 65, "float16"),
+            (["--max-size-mb", "none"], math.inf, "float32"),
+            (["--teacher", "smollm2-135m"], math.inf, "float32"),
+            (["--teacher", "smollm2-135m", "--max-size-mb", "20"], 20, "float16"),
+        ):
+            args = parser.parse_args(flags)
+            distill_qwen25_1024d.fill_defaults(args)
+            assert (args.max_size_mb, args.storage) == (size, storage)
+
     def test_a_dry_run_says_what_it_takes_and_writes_nothing(
         self, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -144,7 +210,15 @@ class TestDistil:
 
     @pytest.mark.parametrize(
         "flags",
-        [("--dims", "0"), ("--dims", "-3"), ("--sif", "0"), ("--sif", "nan"), ("--batch-size", "0")],
+        [
+            ("--dims", "0"),
+            ("--dims", "-3"),
+            ("--sif", "0"),
+            ("--sif", "nan"),
+            ("--batch-size", "0"),
+            ("--texts", "-1"),
+            ("--sentence-vectors", "-5"),
+        ],
     )
     def test_impossible_numbers_are_refused(
         self, flags: tuple[str, str], tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -248,8 +322,25 @@ class TestCompare:
         assert not output.exists()
 
 
-def test_items_are_the_frozen_ones() -> None:
-    from qwen25.items import items_sha256
+@pytest.mark.parametrize("folder", [EVAL_DATA, calibration_folder()], ids=["eval", "calibration"])
+def test_items_are_the_frozen_ones(folder: Path) -> None:
+    frozen = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert {f"{name}.jsonl": digest for name, digest in items_sha256(folder, WEIGHTS).items()} == frozen
 
-    frozen = dict(reversed(line.split()) for line in (EVAL_DATA / "SHA256SUMS").read_text().splitlines())
-    assert {f"{name}.jsonl": digest for name, digest in items_sha256(EVAL_DATA, WEIGHTS).items()} == frozen
+
+def test_nothing_is_calibrated_on_what_is_reported() -> None:
+    def texts(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            value = [v for key, v in value.items() if key not in ("id", "tier", "kind", "language", "intent", "topic")]
+        if isinstance(value, list):
+            for part in value:
+                yield from texts(part)
+        elif isinstance(value, str):
+            yield value.strip().lower()
+
+    reported, chosen_on = (
+        {text for category in WEIGHTS for text in texts(load_items(folder, category))}
+        for folder in (EVAL_DATA, calibration_folder())
+    )
+    assert len(chosen_on) > 1000
+    assert not reported & chosen_on

@@ -22,7 +22,7 @@ def skewed_states(width: int, seed: int = 0) -> np.ndarray:
 
 
 def whitening_recipe(sif: float = NO_SIF) -> Recipe:
-    return Recipe("test", "\n", (0.0, 1.0), whitening=0.5, frequency_weighted=True, sif=sif)
+    return Recipe("test", "\n", (0.0, 1.0), whitening=0.5, frequencies="zipf", frequency_weighted=True, sif=sif)
 
 
 def test_whitened_vectors_have_no_preferred_direction() -> None:
@@ -72,8 +72,8 @@ def test_collapsed_states_are_an_error() -> None:
 
 
 def test_layers_are_shares_of_the_depth() -> None:
-    assert RECIPES["default"].layer_numbers(28) == [0, 7]
-    assert RECIPES["default"].layer_numbers(30) == [0, 8]
+    assert RECIPES["default"].layer_numbers(28) == [0, 4, 7]
+    assert RECIPES["default"].layer_numbers(30) == [0, 4, 8]
     assert RECIPES["plain"].layer_numbers(28) == [28]
     assert RECIPES["default"].layer_numbers(1) == [0, 1]
 

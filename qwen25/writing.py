@@ -1,0 +1,199 @@
+"""What the teacher writes when nobody asks it anything: its own language, without a corpus.
+
+Sampled text says two things of a teacher: how often it uses each of its tokens, which its merge order
+tells only roughly, and what its sentences look like. Counting samples would see few tokens; adding up
+the whole predicted distribution at every step sees all of them, with the same expectation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from qwen25.console import InputError, PipelineError, logger, progress
+from qwen25.teacher import Teacher
+
+#: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
+STEPS = 32
+BATCH = 256
+#: Part of a saved batch's key: raise it with any change that can change what is written.
+CODE_VERSION = 1
+
+#: How a chat template opens a user's turn: what stands behind it is what users say.
+USER_TURNS = ("<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n", "<start_of_turn>user\n")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a teacher wrote.
+
+    :ivar texts: the tokens' ids of each text, shape (texts, STEPS).
+    :ivar counts: how often each of the teacher's tokens is expected in them, shape (vocabulary,).
+    """
+
+    texts: np.ndarray
+    counts: np.ndarray
+
+
+def write_texts(
+    teacher: Teacher,
+    count: int,
+    *,
+    prefix: str = "\n",
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    folder: Path | None = None,
+    resume: bool = True,
+    weights_hash: str | None = None,
+) -> Written:
+    """Let the teacher write ``count`` texts, sampled at temperature 1.
+
+    Every other batch starts with ``prefix`` and one random token, the others with a user's turn if
+    the teacher knows one, so that both its prose and its users' questions are heard.
+
+    :param folder: where to keep the batches that are done, so that a run that was cut off goes on there.
+    :param resume: False: start anew, whatever ``folder`` holds.
+    :param weights_hash: ``teacher.weights_sha256()`` if it is known; only ``folder`` needs it.
+    :raises InputError: if the teacher is no causal language model.
+    :raises PipelineError: if it does not fit into memory or the disk is full.
+    """
+    if not teacher.is_causal:
+        raise InputError(f"teacher {teacher.name} is an encoder, which writes nothing: use --texts 0 or --corpus FILE")
+    starts = list(_starts(teacher, count, prefix, seed))
+    settings = [CODE_VERSION, count, prefix, seed, STEPS, BATCH, str(dtype), device.partition(":")[0]]
+    if folder is not None:
+        settings.append(weights_hash or teacher.weights_sha256())
+        if not resume:
+            discard_texts(folder)
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    files = [folder / f"batch-{i:05d}.safetensors" if folder else None for i in range(len(starts))]
+    done = [_read_batch(file, key) for file in files]
+    model = None
+    with progress("texts written", count) as advance:
+        for i, start in enumerate(starts):
+            found = done[i]
+            if found is None:
+                model = model or _load(teacher, dtype, device)
+                found = _write_batch(model, start, seed + i, teacher.tokenizer().get_vocab_size(), device)
+                _save_batch(files[i], found, key)
+                done[i] = found
+            advance(len(start))
+    batches = [batch for batch in done if batch is not None]
+    counts = np.sum([batch.counts for batch in batches], axis=0)
+    return Written(np.concatenate([batch.texts for batch in batches]), counts)
+
+
+def discard_texts(folder: Path) -> None:
+    """Remove the batches that ``write_texts`` kept, and their folder if nothing else is in it."""
+    for pattern in ("batch-*.safetensors", "batch-*.part"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def read_corpus(path: Path) -> list[str]:
+    """Read a user's own texts, one a line.
+
+    :raises InputError: if the file cannot be read or holds no text.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the corpus {path}: {error}") from error
+    texts = [line for line in lines if line]
+    if not texts:
+        raise InputError(f"the corpus {path} holds no text: it needs one a line")
+    return texts
+
+
+def _starts(teacher: Teacher, count: int, prefix: str, seed: int) -> Iterator[np.ndarray]:
+    """Yield the ids that each batch's texts start behind, shape (batch, ids)."""
+    tokenizer = teacher.tokenizer()
+    added = set(tokenizer.get_added_tokens_decoder())
+    ordinary = np.array([i for i in range(tokenizer.get_vocab_size(with_added_tokens=False)) if i not in added])
+    opening = tokenizer.encode(prefix, add_special_tokens=False).ids
+    turn = next((t for t in USER_TURNS if tokenizer.token_to_id(t.partition(">")[0] + ">") is not None), None)
+    chat = tokenizer.encode(turn, add_special_tokens=False).ids if turn else None
+    generator = np.random.default_rng(seed)
+    for number, first in enumerate(range(0, count, BATCH)):
+        rows = min(BATCH, count - first)
+        if chat and number % 2:
+            yield np.tile(np.array(chat), (rows, 1))
+        else:
+            yield np.column_stack([np.tile(opening, (rows, 1)), generator.choice(ordinary, rows)]).astype(np.int64)
+
+
+def _load(teacher: Teacher, dtype: torch.dtype, device: str) -> Any:
+    needed = sum(path.stat().st_size for path in teacher.weight_files)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if teacher.gguf is None and needed > 0.9 * memory and device == "cpu":
+        raise PipelineError(
+            f"teacher {teacher.name}: its weights ({needed / 1e9:.0f} GB) do not fit into memory "
+            f"({memory / 1e9:.0f} GB), so it cannot write: use --texts 0 or --corpus FILE"
+        )
+    return teacher.load(dtype, with_head=True).to(device)  # type: ignore[arg-type]
+
+
+def _write_batch(model: Any, start: np.ndarray, seed: int, vocabulary: int, device: str) -> Written:
+    """Sample a batch; counts are the sums of the predicted distributions."""
+    from transformers import DynamicCache
+
+    generator = torch.Generator().manual_seed(seed)
+    cache = DynamicCache()
+    given = torch.from_numpy(start).to(device)
+    texts = np.empty((len(start), STEPS), dtype=np.int64)
+    counts = torch.zeros(vocabulary, dtype=torch.float64)
+    try:
+        with torch.inference_mode():
+            for step in range(STEPS):
+                logits = model(given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+                # Rows behind the last token pad the table: they stand for nothing.
+                chances = logits[:, :vocabulary].float().softmax(dim=-1).cpu()
+                if not torch.isfinite(chances).all():
+                    raise PipelineError("the teacher's predictions are not finite: its weights are damaged")
+                counts += chances.sum(dim=0, dtype=torch.float64)
+                chosen = torch.multinomial(chances, 1, generator=generator)
+                texts[:, step] = chosen[:, 0].numpy()
+                given = chosen.to(device)
+    except torch.cuda.OutOfMemoryError as error:
+        raise PipelineError("the GPU's memory is too small for the teacher to write: use --texts 0") from error
+    return Written(texts, counts.numpy())
+
+
+def _read_batch(path: Path | None, key: str) -> Written | None:
+    if path is None or not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("key") != key:
+                raise ValueError("it is of another teacher or of other settings")
+            return Written(file.get_tensor("texts"), file.get_tensor("counts"))
+    except (SafetensorError, OSError, ValueError) as error:
+        logger.info("    %s is written anew: %s", path.name, error)
+        return None
+
+
+def _save_batch(path: Path | None, batch: Written, key: str) -> None:
+    """Save a batch in one step, so that what is there is whole."""
+    if path is None:
+        return
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"texts": batch.texts, "counts": batch.counts}, part, metadata={"key": key})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise PipelineError(f"cannot keep the written texts in {path.parent}: {error}; free some space") from error
