@@ -188,7 +188,7 @@ def measure_phase1(folder: Path, output: Path) -> dict[str, Any]:
 
     :raises PipelineError: if it fails.
     """
-    flags = ["--max-size-mb", "65", "--storage", "float16", "--device", "cpu"]
+    flags = ["--texts", "0", "--max-size-mb", "65", "--storage", "float16", "--device", "cpu"]
     command = [sys.executable, str(ROOT / "distill_qwen25_1024d.py"), "--teacher", str(folder), *flags]
     command += ["--output", str(output / "model"), "--log-file", str(output / "phase1.log")]
     logger.info("measuring phase 1 with %s", " ".join(flags))
@@ -456,6 +456,8 @@ def _section_lines(found: dict[str, Any]) -> list[str]:
             f"{whole['rows']:,} rows x {whole['dims']} ({whole['file_bytes'] / 1e6:.2f} MB);",
             f"token states take {_clock(whole['step_seconds']['token_states'])} of it.",
         ]
+        if "--texts" not in whole["flags"]:
+            lines.append("Measured before the teacher wrote texts: their time and the whole teacher's memory come on top.")
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine["rates"].items())
     lines += [
         "",
