@@ -457,7 +457,9 @@ def _section_lines(found: dict[str, Any]) -> list[str]:
             f"token states take {_clock(whole['step_seconds']['token_states'])} of it.",
         ]
         if "--texts" not in whole["flags"]:
-            lines.append("Measured before the teacher wrote texts: their time and the whole teacher's memory come on top.")
+            lines.append(
+                "Measured before the teacher wrote texts: their time and the whole teacher's memory are extra."
+            )
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine["rates"].items())
     lines += [
         "",

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 DOCUMENTS = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", "eval_data/*.md", "models/*.md") for path in ROOT.glob(pattern)
+    path for pattern in ("*.md", "docs/**/*.md", "*_data/*.md", "models/*.md") for path in ROOT.glob(pattern)
 )
 
 
@@ -52,6 +52,14 @@ def test_the_performance_document_is_rendered() -> None:
     from qwen25.provenance import read_json
 
     assert (ROOT / REPORT).read_text(encoding="utf-8") == render(read_json(ROOT / JSON))
+
+
+def test_the_recipes_document_is_rendered() -> None:
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.recipes import DOCUMENT, RESULT, document
+    from qwen25.provenance import read_json
+
+    assert RESULT.with_name(DOCUMENT).read_text(encoding="utf-8") == document(read_json(RESULT))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
