@@ -91,8 +91,9 @@ class Clock:
 
 
 def command_line() -> str:
-    """Return the command that was given, paths outside this folder cut to their names: results travel, folders do not."""
-    words = [Path(sys.argv[0]).name, *(re.sub(r"(?<![^=:])(?:\.\.)?/(?:[^/]+/)*(?=[^/])", "", word) for word in sys.argv[1:])]
+    """Return the command that was given, its paths to elsewhere cut to their names: results travel, folders do not."""
+    elsewhere = re.compile(r"(?<![^=:])(?:\.\.)?/(?:[^/]+/)*(?=[^/])")
+    words = [Path(sys.argv[0]).name, *(elsewhere.sub("", word) for word in sys.argv[1:])]
     return redact(shlex.join(words))
 
 

@@ -57,8 +57,8 @@ def test_tokens_and_home_never_reach_the_log(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_command_is_kept_without_the_folders_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["/opt/x/run.py", "--model", "A=/srv/secret/m 1", "--items", "/srv/items/", "--teacher", "Qwen/Qwen2.5"]
-    monkeypatch.setattr("sys.argv", [*words, "st:/srv/p/q", "demo/model"])
-    assert command_line() == "run.py --model 'A=m 1' --items items/ --teacher Qwen/Qwen2.5 st:q demo/model"
+    monkeypatch.setattr("sys.argv", [*words, "st:/srv/p/q", "demo/model", "../../else/where"])
+    assert command_line() == "run.py --model 'A=m 1' --items items/ --teacher Qwen/Qwen2.5 st:q demo/model where"
 
 
 def test_a_log_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
