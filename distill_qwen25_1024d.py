@@ -179,7 +179,7 @@ def learn_language(
         frequencies = vocabulary.text_frequencies(vocab, texts)
         return Language(frequencies, chosen, {"from": "corpus", "texts": len(texts), "sha256": sha256([args.corpus])})
     if recipe.frequencies == "zipf":
-        return Language(vocabulary.zipf_frequencies(len(vocab)), [], {"from": "zipf"})
+        return Language(vocabulary.rank_frequencies(vocab), [], {"from": "zipf"})
     count = max(args.texts, wanted)
     written = writing.write_texts(source, count, prefix=recipe.prefix, seed=args.seed, **how)
     tokenizer = source.tokenizer()

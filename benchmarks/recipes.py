@@ -747,14 +747,14 @@ def plot(result: Row) -> str:
         figure = Figure(figsize=(5.2 * len(panels), 4.4), layout="constrained")
         for axes, (title, score) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             _panel(axes, result["sizes"], title, score)
-        figure.axes[0].legend(loc="lower right", fontsize=8)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
 def _panel(axes: Any, sizes: list[Row], title: str, score: Callable[[Row], float]) -> None:
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     for (form, label), marker in zip(FORMS.items(), "os^Dvx", strict=True):
         # A whole table is drawn once: of the rows that repeat it, only that of its size.
@@ -766,9 +766,8 @@ def _panel(axes: Any, sizes: list[Row], title: str, score: Callable[[Row], float
     ticks = sorted({row["budget_mb"] for row in sizes if row["budget_mb"] is not None})
     largest = max(row["bytes"] for row in sizes) / 1e6
     axes.set_xticks([*ticks, *([largest] if largest > 1.1 * ticks[-1] else [])])
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.get_major_formatter().set_useOffset(False)
     axes.set_xlabel("size of the tensors (MB)")
     axes.set_ylabel("overall score")
     axes.set_title(title)

@@ -7,6 +7,7 @@ without it a word at the start of a text would get another token than everywhere
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,22 @@ def zipf_frequencies(rows: int) -> np.ndarray:
     """
     inverse = 1.0 / np.arange(2, rows + 2)
     return inverse / inverse.sum()
+
+
+def rank_frequencies(vocabulary: Vocabulary) -> np.ndarray:
+    """Return Zipf's probabilities of the tokens, by their order in the vocabulary; shape (rows,).
+
+    A WordPiece vocabulary begins with special and unused tokens, which text never has: they come last.
+    """
+    tokenizer = vocabulary.tokenizer
+    special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    tokens = tokenizer.get_vocab(with_added_tokens=True)
+    unused = re.compile(r"\[unused\d+\]")
+    never = {row for token, row in tokens.items() if row in special or unused.fullmatch(token)}
+    order = sorted(range(len(vocabulary)), key=lambda row: row in never)
+    frequencies = np.empty(len(vocabulary))
+    frequencies[order] = zipf_frequencies(len(vocabulary))
+    return frequencies
 
 
 def teacher_frequencies(vocabulary: Vocabulary, teacher: Tokenizer, counts: np.ndarray) -> np.ndarray:

@@ -14,7 +14,16 @@ from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from qwen25.console import InputError
-from qwen25.vocabulary import first_rows, read_words, rows_within, static_vocabulary, with_words, zipf_frequencies
+from qwen25.vocabulary import (
+    Vocabulary,
+    first_rows,
+    rank_frequencies,
+    read_words,
+    rows_within,
+    static_vocabulary,
+    with_words,
+    zipf_frequencies,
+)
 
 SENTENCE = "It's 2024, hello world (yes)"
 
@@ -180,3 +189,12 @@ def test_65_mb_of_the_real_vocabulary_at_1024_dimensions(real: Tokenizer, tmp_pa
     assert 64.9e6 < size <= 65e6
     text = "It's 2024: naïve 数学 και עברית हिन्दी 🙂"
     assert small.tokenizer.decode(small.tokenizer.encode(text).ids).strip() == text
+
+
+def test_unused_and_special_tokens_have_the_last_ranks() -> None:
+    words = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "the", "of", "word"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]"])
+    frequencies = rank_frequencies(Vocabulary(tokenizer, np.arange(len(words))))
+    assert [words[i] for i in np.argsort(-frequencies)][:3] == ["the", "of", "word"]
+    assert frequencies.sum() == pytest.approx(1)
