@@ -193,7 +193,7 @@ def test_65_mb_of_the_real_vocabulary_at_1024_dimensions(real: Tokenizer, tmp_pa
 
 def test_unused_and_special_tokens_have_the_last_ranks() -> None:
     words = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "the", "of", "word"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[3]))
     tokenizer.add_special_tokens(["[PAD]", "[UNK]"])
     frequencies = rank_frequencies(Vocabulary(tokenizer, np.arange(len(words))))
     assert [words[i] for i in np.argsort(-frequencies)][:3] == ["the", "of", "word"]
