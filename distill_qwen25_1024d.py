@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="SIF coefficient (default: the recipe's; 5e-4, or 1e-4 where frequencies follow Zipf's law)")  # fmt: skip
     add("--texts", type=int, default=TEXTS, metavar="N",
         help="texts of 32 tokens that the teacher writes to show how often it uses each token, or 0 to take "
-        "Zipf's law; encoders always do (default: %(default)s; 2 minutes for a teacher of 135M on 2 cores, "
+        "Zipf's law; encoders always do (default: %(default)s; about 3 minutes for a teacher of 135M on 2 cores, "
         "in proportion to its size)")  # fmt: skip
     add("--corpus", type=Path, metavar="FILE",
         help="your own texts, one a line, instead of those that the teacher writes (default: none)")  # fmt: skip
@@ -182,10 +182,9 @@ def learn_language(
         return Language(vocabulary.rank_frequencies(vocab), [], {"from": "zipf"})
     count = max(args.texts, wanted)
     written = writing.write_texts(source, count, prefix=recipe.prefix, seed=args.seed, **how)
-    tokenizer = source.tokenizer()
-    frequencies = vocabulary.teacher_frequencies(vocab, tokenizer, written.counts)
-    sentences = [" ".join(text.split()) for text in tokenizer.decode_batch(written.texts[:wanted].tolist())]
-    return Language(frequencies, sentences, {"from": "teacher", "texts": count, "tokens": int(written.texts.size)})
+    frequencies = vocabulary.teacher_frequencies(vocab, source.tokenizer(), written.counts)
+    lines = written.lines(source, wanted)
+    return Language(frequencies, lines, {"from": "teacher", "texts": count, "tokens": int(written.texts.size)})
 
 
 def distil(args: argparse.Namespace) -> int:

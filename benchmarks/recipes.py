@@ -45,6 +45,7 @@ from qwen25.evaluation import Evaluation, default_items_folder, evaluate
 from qwen25.items import LANGUAGES, WEIGHTS, Item, items_sha256, load_items
 from qwen25.provenance import Clock, provenance, read_json, sha256, write_json, write_text
 from qwen25.scores import interval
+from qwen25.selection import calibration_folder
 from qwen25.teacher import Teacher, find_teacher
 from qwen25.vectors import RECIPES, ZIPF_SIF, Recipe, distil_vectors
 from qwen25.vocabulary import Vocabulary, rows_within
@@ -53,7 +54,6 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "recipes.json"
 #: Beside the result.
 DOCUMENT, PLOT = "RECIPES.md", "size_frontier.svg"
-CALIBRATION = ROOT / "calibration_data"
 
 LAYERS = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
 SENTENCES = 4096
@@ -180,8 +180,7 @@ def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, c
     )
     clock.lap("texts")
     texts, counts = first_counts(folder, args.texts, count)
-    raw = teacher.tokenizer().decode_batch(written.texts[: args.sentence_vectors].tolist())
-    lines = [" ".join(text.split()) for text in raw]
+    lines = written.lines(teacher, args.sentence_vectors)
     targets = read_sentences(args.work, teacher, weights_hash, lines)
     clock.lap("sentence vectors")
     return Source(teacher, vocab, by_layer, alone, texts, counts, written.counts, lines, targets)
@@ -261,7 +260,7 @@ def recipe_rows(source: Source, scorer: Scorer, full: np.ndarray, args: argparse
     control = random_control(static("default", full, source.vocab), args.seed)
     if control is None:
         raise console.PipelineError("the default table has no control")
-    zipf = vocabulary.zipf_frequencies(len(source.vocab))
+    zipf = vocabulary.rank_frequencies(source.vocab)
     table = distil_vectors([source.alone], zipf, plain, DIMS)
     return [
         {**described("plain", plain, "zipf", 0, dims=table.shape[1]), **scorer.table("plain", table, source.vocab)},
@@ -275,7 +274,7 @@ def recipe_rows(source: Source, scorer: Scorer, full: np.ndarray, args: argparse
 def variant_row(source: Source, scorer: Scorer, name: str, recipe: Recipe, share: bool) -> Row:
     """Score one variant of the default recipe."""
     if recipe.frequencies == "zipf":
-        frequencies, origin = vocabulary.zipf_frequencies(len(source.vocab)), "zipf"
+        frequencies, origin = vocabulary.rank_frequencies(source.vocab), "zipf"
     elif share:
         frequencies, origin = source.frequencies(source.vocab, source.counts), "teacher"
     else:
@@ -492,7 +491,7 @@ def measure(args: argparse.Namespace) -> int:
         args.texts, args.sentence_vectors = min(args.texts, QUICK_TEXTS), min(args.sentence_vectors, QUICK_TEXTS)
         args.work /= "quick"
     args.work.mkdir(parents=True, exist_ok=True)
-    items = {category: load_items(CALIBRATION, category) for category in WEIGHTS}
+    items = {category: load_items(calibration_folder(), category) for category in WEIGHTS}
     scorer = Scorer(items, public_score(args.public_eval), args.seed)
     teacher = find_teacher(args.teacher)
     weights_hash = teacher.weights_sha256()
@@ -507,7 +506,7 @@ def measure(args: argparse.Namespace) -> int:
         },
         "tokens": len(source.vocab),
         "items": {category: len(rows) for category, rows in items.items()},
-        "items_sha256": items_sha256(CALIBRATION, items),
+        "items_sha256": items_sha256(calibration_folder(), items),
         "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
     }  # fmt: skip
     tables = Tables(source, full)

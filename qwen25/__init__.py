@@ -13,7 +13,10 @@ In the order in which the phases meet them:
 ``checkpoint``   the states that are done, on a disk that a run which was cut off goes on from
 ``streaming``    all tokens through one layer after another; what that will cost
 ``states``       teacher -> one hidden state a token and layer
+``writing``      teacher -> texts it writes, and how often it expects each token; or a corpus
 ``vectors``      states -> static vectors (whitening, PCA, SIF)
+``sentences``    the teacher's own vectors of sentences, and bending the static space towards them
+``selection``    variants of the recipe, tried on the calibration items
 ``artifact``     the model folder on disk
 ``items``        the evaluation items
 ``encoders``     whatever turns texts into vectors

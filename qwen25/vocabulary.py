@@ -209,7 +209,7 @@ def teacher_frequencies(vocabulary: Vocabulary, teacher: Tokenizer, counts: np.n
         token = teacher.id_to_token(dropped)
         if token is not None and dropped not in control:
             np.add.at(rows, [piece.id for piece in model.tokenize(token)], counts[dropped])
-    return _with_zipf(rows)
+    return _with_zipf(vocabulary, rows)
 
 
 def text_frequencies(vocabulary: Vocabulary, texts: list[str]) -> np.ndarray:
@@ -223,8 +223,8 @@ def text_frequencies(vocabulary: Vocabulary, texts: list[str]) -> np.ndarray:
             np.add.at(rows, encoding.ids, 1.0)
     if not rows.any():
         raise InputError("the corpus holds none of the model's tokens")
-    return _with_zipf(rows)
+    return _with_zipf(vocabulary, rows)
 
 
-def _with_zipf(counts: np.ndarray) -> np.ndarray:
-    return (1 - ZIPF_SHARE) * counts / counts.sum() + ZIPF_SHARE * zipf_frequencies(len(counts))
+def _with_zipf(vocabulary: Vocabulary, counts: np.ndarray) -> np.ndarray:
+    return (1 - ZIPF_SHARE) * counts / counts.sum() + ZIPF_SHARE * rank_frequencies(vocabulary)

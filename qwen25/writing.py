@@ -45,6 +45,11 @@ class Written:
     texts: np.ndarray
     counts: np.ndarray
 
+    def lines(self, teacher: Teacher, count: int) -> list[str]:
+        """Return the first ``count`` texts, each on one line."""
+        texts = teacher.tokenizer().decode_batch(self.texts[:count].tolist())
+        return [" ".join(text.split()) for text in texts]
+
 
 def write_texts(
     teacher: Teacher,
