@@ -4,6 +4,7 @@ In the order in which the phases meet them:
 
 ``console``      errors, exit codes, log, progress, tables
 ``provenance``   what every result file says of its own making; atomic writes
+``hub``          a model repository -> its files, downloaded once
 ``teacher``      a name, folder or file -> tokenizer, weights and configuration of a teacher
 ``vocabulary``   the teacher's tokenizer -> the static model's, and token frequencies
 ``decoder``      configuration -> architecture; what one decoder layer computes

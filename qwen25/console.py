@@ -42,6 +42,12 @@ def redact(text: str) -> str:
     return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_***", text)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

