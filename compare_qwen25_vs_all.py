@@ -1,43 +1,40 @@
 #!/usr/bin/env python3
-"""Phase 3: set our model beside every other one, measured on the same items in the same run.
+"""Phase 3: should this model be deployed, and instead of what? Every system, on the same items, in the same run.
 
-    python compare_qwen25_vs_all.py
-    python compare_qwen25_vs_all.py --model MINE=path/to/folder --model PLAIN=models/plain
-    python compare_qwen25_vs_all.py --ours DEMO=demo/model --model MINILM=st:path/to/model --output out.json
+    python compare_qwen25_vs_all.py                                     # the model of phase 1 and its peers
+    python compare_qwen25_vs_all.py --model MINE=path/to/folder --model MINILM=st:path/to/model
+    python compare_qwen25_vs_all.py --ours DEMO=demo/model --output demo/comparison_results.json
+    python compare_qwen25_vs_all.py --offline                           # never touch the network
 
-A SPEC is the folder or hub id of a static model, st:FOLDER for a sentence-transformers model, or
-wordllama: for WordLlama's wheel. The usual peers are added where they can be had; one that cannot
-is reported as unavailable, with the reason. Exit codes: 0 ok, 1 the run failed, 2 wrong usage.
+Each row says how it was obtained: measured (here, now), published (somebody's figures, kept apart) or
+unavailable (with the reason, and the command that makes it available). One model is in memory at a
+time. Beside the result file lie comparison.png, comparison.md and comparison.html. Exit codes: 0 ok,
+1 the run failed, 2 wrong usage or input.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from qwen25 import console, report
+from qwen25.comparison import Measured, difference, quality_per_mb
 from qwen25.console import InputError, PipelineError, logger
-from qwen25.encoders import load_encoder
-from qwen25.evaluation import Evaluation, as_json, default_items_folder, evaluate
+from qwen25.encoders import SPECS, load_encoder
+from qwen25.evaluation import default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
-from qwen25.provenance import Clock, provenance, write_json, write_text
-from qwen25.scores import interval
-from qwen25.teacher import packaged_path
+from qwen25.peers import CONTROL, OURS, PEERS, PUBLISHED
+from qwen25.provenance import Clock, provenance, write_bytes, write_json, write_text
 
-OURS = "Qwen25-1024D=models/qwen25-deposium-1024d"
-#: Peers that are always asked for. The static ones are made by phase 1 from their own teachers.
-PEERS = {
-    "Gemma-768D": "models/gemma-deposium-768d",
-    "Qwen3-256D": "models/qwen3-deposium-256d",
-    "WordLlama-256": "wordllama:",
-    "all-MiniLM-L6-v2": "st:packaged:all-minilm-l6-v2",
-}
+MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("model_comparison_results.json")
 SEED = 42
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def named_model(text: str) -> tuple[str, str]:
@@ -52,61 +49,88 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--ours", type=named_model, default=OURS, metavar="NAME=SPEC",
-        help="the model the others are compared with (default: %(default)s)")  # fmt: skip
+    add("--ours", type=named_model, default=(OURS, MODEL), metavar="NAME=SPEC",
+        help=f"the model the others are compared with (default: {OURS}={MODEL})")  # fmt: skip
     add("--model", type=named_model, action="append", default=[], metavar="NAME=SPEC",
-        help="one more model; repeatable (default: none)")  # fmt: skip
+        help=f"one more model, or another place for a peer; repeatable (default: none). A SPEC is {SPECS}")  # fmt: skip
     add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
+    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
     add("--items", type=Path, default=default_items_folder(), metavar="FOLDER",
         help="folder of the items (default: eval_data)")  # fmt: skip
-    add("--output", type=Path, default=OUTPUT, help="result file (default: %(default)s)")
-    add("--markdown", type=Path, metavar="FILE", help="also write the comparison as Markdown (default: none)")
+    add("--output", type=Path, default=OUTPUT,
+        help="result file; the reports are written beside it (default: %(default)s)")  # fmt: skip
     add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 
 
-def difference(peer: Evaluation, ours: Evaluation) -> dict[str, Any]:
-    """Return the peer's overall minus ours with its paired bootstrap interval, and a plain word for it."""
-    low, high = interval(peer.replicates - ours.replicates)
-    word = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
-    return {"value": round(peer.overall - ours.overall, 6), "interval": [round(low, 6), round(high, 6)], "word": word}
-
-
-def measure(name: str, spec: str, items: dict[str, Any], seed: int) -> Evaluation:
+def measure(name: str, spec: str, items: dict[str, Any], args: argparse.Namespace) -> Measured:
     """Load one model, score it and let it go again.
 
     :raises PipelineError: if it cannot be had or scored.
     """
-    if spec.startswith("st:packaged:"):
-        spec = f"st:{packaged_path(spec.removeprefix('st:packaged:'))}"
-    return evaluate(load_encoder(spec, name), items, seed)
+    logger.info("scoring %s", name)
+    measured = Measured.of(evaluate(load_encoder(spec, name, args.offline), items, args.seed))
+    gc.collect()  # before the next one is loaded
+    return measured
+
+
+def measured_row(name: str, what: str, measured: Measured, ours: Measured | None = None) -> dict[str, Any]:
+    """Return the row of a model that was scored, beside ours if it is another."""
+    row = {
+        "name": name,
+        "obtained": "measured",
+        "what": what,
+        "kind": measured.result["model"]["kind"],
+        "result": measured.result,
+        "quality_per_mb": quality_per_mb(measured.result),
+    }
+    return row if ours is None else row | {"difference_to_ours": difference(measured, ours)}
+
+
+def missing_row(name: str, error: PipelineError) -> dict[str, Any]:
+    """Return the row of a peer that could not be had: with what was published of it, if anything was."""
+    peer = PEERS.get(name)
+    return {
+        "name": name,
+        "obtained": "published" if name in PUBLISHED else "unavailable",
+        "what": peer.what if peer else "",
+        "reason": console.redact(" ".join(str(error).split())),
+        "how": peer.how if peer else "run again with a connection to the hub",
+    }
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Run phase 3: score every model in turn, set them beside ours, write."""
+    """Run phase 3: score every model in turn, set them beside ours, write, report."""
     clock = Clock()
+    if args.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
     items = {category: load_items(args.items, category) for category in WEIGHTS}
     our_name, our_spec = args.ours
-    wanted = dict(args.model) | ({} if args.no_peers else {n: s for n, s in PEERS.items() if n not in dict(args.model)})
-    if our_name in wanted:
-        raise InputError(f"two models are named {our_name}")
-    logger.info("scoring %s", our_name)
-    ours = measure(our_name, our_spec, items, args.seed)
-    models: list[dict[str, Any]] = [{"name": our_name, "obtained": "measured", "result": as_json(ours)}]
+    named = dict(args.model)
+    wanted = named | ({} if args.no_peers else {n: peer.spec for n, peer in PEERS.items() if n not in named})
+    if our_name in wanted or CONTROL in (our_name, *wanted) or len(named) < len(args.model):
+        raise InputError(f"each model needs a name of its own, and none may be {CONTROL!r}")
+
+    ours = measure(our_name, our_spec, items, args)
+    models = [measured_row(our_name, "ours", ours)]
+    if ours.control:
+        models.append(measured_row(CONTROL, "ours with its directions drawn at random", ours.control, ours))
     clock.lap(our_name)
     for name, spec in wanted.items():
-        logger.info("scoring %s", name)
         try:
-            peer = measure(name, spec, items, args.seed)
-        except PipelineError as error:
-            if name in dict(args.model):
+            peer = measure(name, spec, items, args)
+        except InputError as error:
+            if name in named:
                 raise
-            models.append({"name": name, "obtained": "unavailable", "reason": console.redact(str(error))})
+            models.append(missing_row(name, error))
+        except PipelineError as error:
+            models.append(missing_row(name, error))
         else:
-            row = {"name": name, "obtained": "measured", "result": as_json(peer)}
-            models.append(row | {"difference_to_ours": difference(peer, ours)})
+            models.append(measured_row(name, PEERS[name].what if name in PEERS else "", peer, ours))
         clock.lap(name)
+    for row in models:
+        row["published"] = PUBLISHED[row["name"]].as_json() if row["name"] in PUBLISHED else None
 
     comparison = {
         "schema_version": SCHEMA_VERSION,
@@ -117,12 +141,16 @@ def compare(args: argparse.Namespace) -> int:
         **provenance(clock, args.seed),
     }
     write_json(args.output, comparison)
-    if args.markdown:
-        write_text(args.markdown, report.comparison_markdown(comparison))
-    console.print_table("Comparison", report.COMPARISON_HEADER, report.comparison_rows(comparison))
-    for remark in report.comparison_remarks(comparison):
-        print(remark)
-    print(args.output)
+    reports = [args.output.with_name(f"comparison.{kind}") for kind in ("png", "md", "html")]
+    write_bytes(reports[0], report.comparison_png(comparison))
+    write_text(reports[1], report.comparison_markdown(comparison))
+    write_text(reports[2], report.comparison_html(comparison))
+    console.print_table("Quality", report.QUALITY_HEADER, report.quality_rows(comparison))
+    console.print_table("Cost", report.COST_HEADER, report.cost_rows(comparison))
+    for line in [*report.comparison_remarks(comparison), *report.recommendation_lines(comparison)]:
+        print(line)
+    for path in (args.output, *reports):
+        print(path)
     return console.EXIT_OK
 
 

@@ -9,6 +9,7 @@
     python distill_qwen25_1024d.py --max-size-mb none --storage float32     # every token, a large file
     python distill_qwen25_1024d.py --corpus texts.txt                       # token frequencies of your own text
     python distill_qwen25_1024d.py --sentence-vectors 4096                  # better still, and slower
+    python distill_qwen25_1024d.py --preset qwen3-256d                      # a peer of the comparison
     python distill_qwen25_1024d.py --dry-run                                # what it would take
 
 Writes a folder that model2vec and sentence-transformers load. Exit codes: 0 ok, 1 the run failed,
@@ -26,9 +27,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qwen25 import artifact, console, selection, sentences, states, teacher, vectors, vocabulary, writing
+from qwen25 import artifact, console, pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
 from qwen25.console import logger
-from qwen25.encoders import Encode
+from qwen25.matching import Encode
 from qwen25.provenance import Clock, provenance, sha256, write_json
 
 OUTPUT = Path("models/qwen25-deposium-1024d")
@@ -38,6 +39,19 @@ SEED = 42
 #: What the default teacher's model is cut to unless --max-size-mb says otherwise.
 MAX_SIZE_MB = 65.0
 TEXTS = 1024
+
+#: The static peers of the comparison, each from its own teacher, an embedding model.
+PRESETS: dict[str, dict[str, Any]] = {
+    name: {
+        "teacher": spec, "dims": dims, "storage": storage, "output": Path("models", folder),
+        "recipe": "pooled", "max_size_mb": math.inf,
+    }
+    for name, spec, dims, storage, folder in (
+        ("gemma-768d", "google/embeddinggemma-300m", 768, "float16", "gemma-deposium-768d"),
+        ("qwen3-256d", "Qwen/Qwen3-Embedding-0.6B", 256, "float32", "qwen3-deposium-256d"),
+        ("qwen3-1024d", "Qwen/Qwen3-Embedding-0.6B", 1024, "float32", "qwen3-deposium-1024d"),
+    )
+}  # fmt: skip
 
 #: (request, what answers it): each is also set beside the next one's answer, which is unrelated.
 SMOKE_PAIRS = [
@@ -61,45 +75,79 @@ def size_mb(text: str) -> float:
     return value
 
 
+class Given(argparse.Action):
+    """Store the value of a flag that presets set, and that it was given: no preset replaces it then."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Store ``values``."""
+        setattr(namespace, self.dest, values)
+        namespace.given |= {self.dest}
+
+
+class Preset(argparse.Action):
+    """Store a preset's name, and set its flags save for those given before it; those behind it replace it."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Set the flags of the preset ``values``."""
+        namespace.preset = values
+        for name, value in PRESETS[values].items():
+            if name not in namespace.given:
+                setattr(namespace, name, value)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(given=frozenset())
     add = parser.add_argument
-    add("--teacher", default=teacher.DEFAULT_TEACHER, metavar="SPEC",
+    presets = "; ".join(
+        f"{name}: {preset['teacher']}, {preset['dims']} dimensions, {preset['storage']}, {preset['output']}"
+        for name, preset in PRESETS.items()
+    )
+    add("--preset", choices=list(PRESETS), action=Preset,
+        help="distil a peer of the comparison from its own teacher by recipe pooled, with all of its tokens: "
+        f"{presets}; a flag that is given, before or after, wins over the preset (default: none)")  # fmt: skip
+    add("--teacher", action=Given, default=teacher.DEFAULT_TEACHER, metavar="SPEC",
         help="hub id, local folder, .gguf file or packaged name: "
         f"{', '.join(sorted(teacher.PACKAGED))} (default: %(default)s)")  # fmt: skip
     add("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
-    add("--dims", type=int, default=DIMS, help="dimensions of the vectors (default: %(default)s)")
-    add("--recipe", choices=sorted(vectors.RECIPES), default="default", help="how (default: %(default)s)")
+    add("--dims", action=Given, type=int, default=DIMS, help="dimensions of the vectors (default: %(default)s)")
+    add("--recipe", action=Given, choices=sorted(vectors.RECIPES), default="default",
+        help="default: early layers, whitened; plain: the last layer; pooled: an embedding model's own pooling "
+        "(default: %(default)s)")  # fmt: skip
     add("--sif", type=float,
         help="SIF coefficient (default: the recipe's; 5e-4, or 1e-4 where frequencies follow Zipf's law)")  # fmt: skip
     add("--texts", type=int, default=TEXTS, metavar="N",
         help="texts of 32 tokens that the teacher writes to show how often it uses each token, or 0 to take "
-        "Zipf's law; encoders always do (default: %(default)s; about 3 minutes for a teacher of 135M on 2 cores, "
-        "in proportion to its size)")  # fmt: skip
+        "Zipf's law; encoders and the recipes plain and pooled always do (default: %(default)s; about 3 minutes "
+        "for a teacher of 135M on 2 cores, in proportion to its size)")  # fmt: skip
     add("--corpus", type=Path, metavar="FILE",
         help="your own texts, one a line, instead of those that the teacher writes (default: none)")  # fmt: skip
     add("--sentence-vectors", type=int, default=0, metavar="N",
-        help="also fit the space to the teacher's own vectors of N of the texts, writing more if need be "
-        "(default: 0; 4096 take 15 more minutes for a teacher of 135M on 2 cores)")  # fmt: skip
+        help="also fit the space to a decoder's own vectors of N of the texts, writing more if need be, or of "
+        "N lines of --corpus (default: 0; 4096 take 15 more minutes for a teacher of 135M on 2 cores)")  # fmt: skip
     add("--select", action="store_true",
         help="try variants of the recipe on the calibration items, which phase 2 never reports, and keep the best "
         "if it is clearly better (default: off; half the teacher's layers instead of a quarter, and a "
         "minute for a vocabulary of 49,000 on 2 cores)")  # fmt: skip
     add("--device", choices=["auto", "cuda", "cpu"], default="auto", help="where to compute (default: %(default)s)")
     add("--dtype", choices=["auto", *states.DTYPES], default="auto",
-        help="the teacher's number format (default: bfloat16 on CUDA, float32 on CPU)")  # fmt: skip
-    add("--max-size-mb", type=size_mb, metavar="MB",
+        help="the teacher's number format (default: float32 on CPU and for recipe pooled, else bfloat16)")  # fmt: skip
+    add("--max-size-mb", action=Given, type=size_mb, metavar="MB",
         help="keep only as many tokens, the first merges, as fit into a model.safetensors of MB (10^6 bytes), or "
         f"none: all of them (default: {MAX_SIZE_MB:.0f} for {teacher.DEFAULT_TEACHER}, none for others)")  # fmt: skip
-    add("--storage", choices=["float32", "float16"],
+    add("--storage", action=Given, choices=["float32", "float16"],
         help="number format of the saved vectors (default: float16 where a size is set, else float32)")  # fmt: skip
     add("--vocabulary", type=Path, metavar="FILE",
         help="words or phrases, one a line, that get a vector of their own (default: none)")  # fmt: skip
     add("--batch-size", type=int, help="tokens a forward pass (default: what suits the device)")
     add("--seed", type=int, default=SEED, help="of what the teacher writes (default: %(default)s)")
-    add("--output", type=Path, default=OUTPUT, help="folder of the model (default: %(default)s)")
+    add("--output", action=Given, type=Path, default=OUTPUT, help="folder of the model (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
     add("--no-resume", action="store_true", help="start anew, whatever a run that was cut off left (default: go on)")
     add("--dry-run", action="store_true", help="stop after saying what the run would take (default: run)")
@@ -124,13 +172,15 @@ def smoke_test(encode: Encode) -> dict[str, Any]:
     }
 
 
-def choose_vocabulary(args: argparse.Namespace, source: teacher.Teacher, layers: list[int]) -> vocabulary.Vocabulary:
-    """Return the rows of the model: the teacher's tokens, as many as the size allows, and the custom words."""
+def choose_vocabulary(args: argparse.Namespace, source: teacher.Teacher, width: int) -> vocabulary.Vocabulary:
+    """Return the rows of the model: the teacher's tokens, as many as the size allows, and the custom words.
+
+    :param width: of all layers' states side by side: the model has no more dimensions.
+    """
     vocab = vocabulary.static_vocabulary(source.tokenizer())
     words = vocabulary.read_words(args.vocabulary) if args.vocabulary else []
     if math.isfinite(args.max_size_mb):
-        dims = min(args.dims, len(layers) * source.hidden_size)
-        rows = vocabulary.rows_within(args.max_size_mb, dims, np.dtype(args.storage).itemsize)
+        rows = vocabulary.rows_within(args.max_size_mb, min(args.dims, width), np.dtype(args.storage).itemsize)
         vocab = vocabulary.first_rows(vocab, rows - len(words))
     return vocabulary.with_words(vocab, words) if words else vocab
 
@@ -154,6 +204,50 @@ def fill_defaults(args: argparse.Namespace) -> None:
         args.storage = "float16" if math.isfinite(args.max_size_mb) else "float32"
 
 
+def check_combinations(args: argparse.Namespace, recipe: vectors.Recipe) -> None:
+    """Refuse flags that would have no effect beside the others.
+
+    :raises InputError: if there is one.
+    """
+    if recipe.pooled and args.select:
+        raise console.InputError("--select varies the layers of a recipe, and recipe pooled has only the pooled states")
+    if not args.sentence_vectors:
+        return
+    if args.sentence_vectors == 1:
+        raise console.InputError("--sentence-vectors must be 0 or at least 2: one text shows no direction")
+    if recipe.pooled:
+        raise console.InputError("--sentence-vectors asks a decoder for them: recipe pooled is for embedding models")
+    if recipe.frequencies == "zipf" and not args.corpus:
+        raise console.InputError(
+            f"--sentence-vectors needs texts, and recipe {recipe.name} has none written: "
+            "add --corpus FILE, or use the default recipe"
+        )
+
+
+def choose_sentences(args: argparse.Namespace, corpus: list[str]) -> list[str]:
+    """Return the texts of the corpus to fit sentence vectors to, spread evenly over it.
+
+    :raises InputError: if there are too few.
+    """
+    places = np.linspace(0, len(corpus) - 1, min(args.sentence_vectors, len(corpus))).astype(int)
+    chosen = [corpus[i] for i in places]
+    if corpus and args.sentence_vectors and len(set(chosen)) < 2:
+        raise console.InputError(f"--sentence-vectors needs at least 2 different texts; {args.corpus} has 1")
+    return chosen
+
+
+def texts_to_write(args: argparse.Namespace) -> int:
+    """Return how many texts the teacher writes, if it is asked to."""
+    return max(args.texts, args.sentence_vectors)
+
+
+def frequency_source(args: argparse.Namespace, source: teacher.Teacher) -> vectors.Frequencies | None:
+    """Return where token frequencies are from; None: from where the recipe takes them."""
+    if args.corpus:
+        return "corpus"
+    return "zipf" if not source.is_causal or texts_to_write(args) == 0 else None
+
+
 class Language(NamedTuple):
     """What is known of the language that the model will meet.
 
@@ -169,66 +263,95 @@ class Language(NamedTuple):
 
 def learn_language(
     args: argparse.Namespace, source: teacher.Teacher, vocab: vocabulary.Vocabulary, recipe: vectors.Recipe,
-    **how: Any,
+    corpus: list[str], **how: Any,
 ) -> Language:  # fmt: skip
     """Find how often each token occurs: in a corpus, in what the teacher writes, or by Zipf's law."""
-    wanted = args.sentence_vectors
-    if args.corpus:
-        texts = writing.read_corpus(args.corpus)
-        chosen = [texts[i] for i in np.linspace(0, len(texts) - 1, min(wanted, len(texts))).astype(int)]
-        frequencies = vocabulary.text_frequencies(vocab, texts)
-        return Language(frequencies, chosen, {"from": "corpus", "texts": len(texts), "sha256": sha256([args.corpus])})
+    if recipe.frequencies == "corpus":
+        frequencies = vocabulary.text_frequencies(vocab, corpus)
+        facts = {"from": "corpus", "texts": len(corpus), "sha256": sha256([args.corpus])}
+        return Language(frequencies, choose_sentences(args, corpus), facts)
     if recipe.frequencies == "zipf":
         return Language(vocabulary.rank_frequencies(vocab), [], {"from": "zipf"})
-    count = max(args.texts, wanted)
+    count = texts_to_write(args)
     written = writing.write_texts(source, count, prefix=recipe.prefix, seed=args.seed, **how)
     frequencies = vocabulary.teacher_frequencies(vocab, source.tokenizer(), written.counts)
-    lines = written.lines(source, wanted)
+    lines = written.lines(source, args.sentence_vectors)
     return Language(frequencies, lines, {"from": "teacher", "texts": count, "tokens": int(written.texts.size)})
+
+
+def compute_states(
+    args: argparse.Namespace, source: teacher.Teacher, recipe: vectors.Recipe, embedder: pooling.Embedder | None,
+    vocab: vocabulary.Vocabulary, layers: list[int], weights_hash: str, **how: Any,
+) -> dict[int, np.ndarray] | None:  # fmt: skip
+    """Return the states of all tokens, layer -> shape (tokens, width); None for a dry run, which says what it takes."""
+    ids = vocab.sequences
+    if embedder:
+        logger.info("3/8 token states: the teacher's own pooling, each token alone")
+        if not args.dry_run:
+            return {source.layers: pooling.pooled_states(embedder, ids, args.batch_size)}
+        estimate = pooling.plan(embedder, ids)
+    else:
+        logger.info("3/8 token states: layers %s, each token after %r", layers, recipe.prefix)
+        frame, how = states.frame_for(source, recipe.prefix), {**how, "batch_size": args.batch_size}
+        if not args.dry_run:
+            how |= {"resume": not args.no_resume, "weights_hash": weights_hash}
+            return states.token_states(source, ids, frame, layers, **how)
+        estimate = states.plan(source, ids, frame, layers, **how)
+    logger.info("%s", estimate)
+    if recipe.frequencies == "teacher":
+        logger.info("%s", states.plan_texts(source, texts_to_write(args), estimate, how["dtype"]))
+    if later := [flag for flag in ("sentence_vectors", "select") if getattr(args, flag)]:
+        logger.info("not included: %s", ", ".join(f"--{flag.replace('_', '-')}" for flag in later))
+    return None
 
 
 def distil(args: argparse.Namespace) -> int:
     """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
     clock = Clock()
     fill_defaults(args)
-    vectors.recipe_named(args.recipe, args.sif)  # before anything is loaded
+    # Before anything is loaded: a wrong flag is said at once.
+    recipe = vectors.recipe_named(args.recipe, args.sif)
+    check_combinations(args, recipe)
+    corpus = writing.read_corpus(args.corpus) if args.corpus else []
+    choose_sentences(args, corpus)
     artifact.check_output(args.output, args.overwrite)
     console.set_up_logging(args.log_file)
     device = states.choose_device(args.device)
-    dtype = states.choose_dtype(args.dtype, device)
+    # One short pass through the whole model costs little: it may as well be exact.
+    dtype = states.choose_dtype("float32" if recipe.pooled and args.dtype == "auto" else args.dtype, device)
 
     logger.info("1/8 load: teacher %s", args.teacher)
     source = teacher.find_teacher(args.teacher, args.revision, args.offline)
-    weights_hash = source.weights_sha256()
+    if args.sentence_vectors and not source.is_causal:
+        raise console.InputError(f"teacher {source.name} is an encoder: --sentence-vectors needs a decoder")
+    weights_hash = sha256(pooling.weight_files(source)) if recipe.pooled else source.weights_sha256()
     logger.info("    %d layers x %d, weights %s, on %s", source.layers, source.hidden_size, weights_hash[:12], device)
-    zipf = not args.corpus and (not source.is_causal or max(args.texts, args.sentence_vectors) == 0)
-    recipe = vectors.recipe_named(args.recipe, args.sif, zipf)
+    recipe = vectors.recipe_named(args.recipe, args.sif, frequency_source(args, source))
+    embedder = pooling.load_embedder(source, device, dtype) if recipe.pooled else None
+    width = embedder.width if embedder else source.hidden_size
     clock.lap("load")
 
     logger.info("2/8 vocabulary")
     layers = recipe.layer_numbers(source.layers)
     if args.select:
         layers = sorted({*layers, *selection.candidate_layers(source.layers)})
-    vocab = choose_vocabulary(args, source, layers)
+    vocab = choose_vocabulary(args, source, len(layers) * width)
     logger.info("    %d tokens", len(vocab))
     clock.lap("vocabulary")
 
-    logger.info("3/8 token states: layers %s, each token after %r", layers, recipe.prefix)
-    frame = states.frame_for(source, recipe.prefix)
     checkpoint = args.output.with_name(f".{args.output.name}.states")
-    how: dict[str, Any] = {"device": device, "dtype": dtype, "batch_size": args.batch_size, "checkpoint": checkpoint}
-    if args.dry_run:
-        logger.info("%s", states.plan(source, vocab.sequences, frame, layers, **how))
+    by_layer = compute_states(
+        args, source, recipe, embedder, vocab, layers, weights_hash, device=device, dtype=dtype,
+        checkpoint=checkpoint)  # fmt: skip
+    if by_layer is None:
         return console.EXIT_OK
-    by_layer = states.token_states(
-        source, vocab.sequences, frame, layers, **how, resume=not args.no_resume, weights_hash=weights_hash
-    )
+    embedder = None  # gives back its memory
     clock.lap("token_states")
 
     logger.info("4/8 language: how often does each token occur?")
     written = args.output.with_name(f".{args.output.name}.texts")
     language = learn_language(
-        args, source, vocab, recipe, device=device, dtype=dtype, folder=written,
+        args, source, vocab, recipe, corpus, device=device, dtype=dtype, folder=written,
         resume=not args.no_resume, weights_hash=weights_hash)  # fmt: skip
     logger.info("    %s", ", ".join(f"{key}: {value}" for key, value in language.source.items()))
     clock.lap("language")
@@ -249,7 +372,7 @@ def distil(args: argparse.Namespace) -> int:
     if dims < args.dims:
         logger.info(
             "    the states of %d layer(s) x %d span only %d directions: the model has %d dimensions, not %d",
-            len(layers), source.hidden_size, dims, dims, args.dims)  # fmt: skip
+            len(layers), width, dims, dims, args.dims)  # fmt: skip
     clock.lap("vectors")
 
     if language.sentences:
@@ -263,6 +386,7 @@ def distil(args: argparse.Namespace) -> int:
     logger.info("7/8 save: %s", args.output)
     metadata = {
         "name": args.output.resolve().name,
+        "preset": args.preset,
         "teacher": {
             "name": source.name, "origin": source.origin, "revision": source.revision, "layers": source.layers,
             "hidden_size": source.hidden_size, "weights_sha256": weights_hash,

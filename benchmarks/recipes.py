@@ -40,7 +40,7 @@ from benchmarks.evaluation_validity import public_scorer
 from distill_qwen25_1024d import DIMS, SEED, TEXTS, sums_of
 from qwen25 import console, report, sentences, states, vocabulary, writing
 from qwen25.console import logger
-from qwen25.encoders import Encoder, load_encoder, random_control, static_encode
+from qwen25.encoders import Encoder, load_encoder, random_control, static_encoder
 from qwen25.evaluation import Evaluation, default_items_folder, evaluate
 from qwen25.items import LANGUAGES, WEIGHTS, Item, items_sha256, load_items
 from qwen25.provenance import Clock, provenance, read_json, sha256, write_json, write_text
@@ -120,7 +120,7 @@ def static(name: str, table: np.ndarray, vocab: Vocabulary) -> Encoder:
     """Return a table of vectors as a model; float16 is widened, which changes no value and saves time."""
     wide = table.astype(np.float32) if table.dtype == np.float16 else table
     model = StaticModel(wide, vocab.tokenizer, normalize=True, max_length=None)
-    return Encoder(name, "static", static_encode(model), table.shape[1], table.nbytes, None, 0.0, model)
+    return static_encoder(name, model, size_bytes=table.nbytes)
 
 
 # --- what everything is made from ----------------------------------------------------------------
@@ -469,7 +469,7 @@ def loaded(name: str, table: np.ndarray, vocab: Vocabulary, work: Path, widen: b
         save_pretrained(Path(folder), table, vocab.tokenizer, config, create_model_card=False)
         model = StaticModel.from_pretrained(folder, quantize_to="float32" if widen else None, force_download=False)
     label = f"{name}, loaded as float32" if widen else f"{name}, as stored"
-    return Encoder(label, "static", static_encode(model), table.shape[1], table.nbytes, None, 0.0, model)
+    return static_encoder(label, model, size_bytes=table.nbytes)
 
 
 def speed_texts(count: int) -> list[str]:

@@ -14,16 +14,24 @@ In the order in which the phases meet them:
 ``checkpoint``   the states that are done, on a disk that a run which was cut off goes on from
 ``streaming``    all tokens through one layer after another; what that will cost
 ``states``       teacher -> one hidden state a token and layer
+``pooling``      an embedding model's own vector of each token
 ``writing``      teacher -> texts it writes, and how often it expects each token; or a corpus
 ``vectors``      states -> static vectors (whitening, PCA, SIF)
 ``sentences``    the teacher's own vectors of sentences, and bending the static space towards them
 ``selection``    variants of the recipe, tried on the calibration items
 ``artifact``     the model folder on disk
 ``items``        the evaluation items
-``encoders``     whatever turns texts into vectors
-``scores``       encoder + items -> scores with intervals
+``matching``     how well texts fit each other: cosine, late interaction, words alone
+``encoders``     a SPEC -> a model under evaluation
+``scores``       matcher + items -> scores with intervals
 ``evaluation``   scores + controls -> one model's result and verdict
+``peers``        the systems that ours is set beside, and what was published of them
+``comparison``   evaluations -> differences, frontier, recommendations
+``plots``        results -> figures
 ``report``       results -> tables, Markdown, HTML
+``publication``  results -> the folder that is published
+``upload``       the folder -> the hub
+``mteb_tasks``   MTEB's tasks, run on an encoder
 ``environment``  the last step of setup: checks the installation
 ``demo``         the last step of the demo: its report
 """

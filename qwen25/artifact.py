@@ -12,7 +12,7 @@ from model2vec import StaticModel
 from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer
 
-from qwen25.console import InputError, PipelineError
+from qwen25.console import InputError, PipelineError, first_line
 from qwen25.provenance import sha256, write_json, write_text
 
 SCHEMA_VERSION = 1
@@ -87,25 +87,22 @@ def save_model(
     return metadata
 
 
-def load_model(path: str | Path) -> StaticModel:
-    """Load a static model from a folder or the hub's cache, refusing what would give wrong vectors.
+def load_model(folder: Path) -> StaticModel:
+    """Load a static model from its folder, refusing what would give wrong vectors.
 
     :raises InputError: if it is no model that ``model2vec`` loads, or its table is broken.
     """
-    folder = Path(path)
-    if not folder.exists() and (folder.is_absolute() or (folder.parent.is_dir() and len(folder.parts) > 1)):
-        # Looks like a hub id, but lies beside existing folders: a missing model, not a download.
-        raise InputError(f"no such model folder: {path}; make it with phase 1 or give another")
+    if not folder.is_dir():
+        raise InputError(f"no such model folder: {folder}; make it with phase 1 or give another")
     try:
-        model = StaticModel.from_pretrained(path, force_download=False)
+        model = StaticModel.from_pretrained(folder)
     except Exception as error:  # model2vec, safetensors and tokenizers have no common base
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is no static model that loads: {first}") from error
+        raise InputError(f"{folder} is no static model that loads: {first_line(error)}") from error
     table = np.asarray(model.embedding)
     if table.ndim != 2 or 0 in table.shape:
-        raise InputError(f"{path} holds no table of vectors (shape {table.shape})")
+        raise InputError(f"{folder} holds no table of vectors (shape {table.shape})")
     if not np.isfinite(table.astype(np.float32)).all():
-        raise InputError(f"{path} holds NaN or infinite vectors: distil it again")
+        raise InputError(f"{folder} holds NaN or infinite vectors: distil it again")
     return model
 
 

@@ -129,7 +129,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on standard output; its first column is left-aligned, the others right."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     # Plain ASCII where no person looks: the table may land in a log or a file.
     table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
     for i, name in enumerate(header):

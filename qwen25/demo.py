@@ -18,10 +18,17 @@ def main(folder: Path) -> int:
     evaluation = read_json(folder / "eval_results.json")
     comparison = read_json(folder / "comparison_results.json")
     write_text(folder / "report.md", "# Demo\n\n" + report.demo_markdown(metadata, evaluation, comparison))
-    console.print_table("Demo", report.COMPARISON_HEADER, report.comparison_rows(comparison))
+    console.print_table("Demo", report.QUALITY_HEADER, report.quality_rows(comparison))
     for remark in report.evaluation_remarks(evaluation):
         print(remark)
-    files = ("model", "eval_results.json", "eval_report.html", "comparison_results.json", "report.md")
+    files = (
+        "model",
+        "eval_results.json",
+        "eval_report.html",
+        "comparison_results.json",
+        "comparison.html",
+        "report.md",
+    )
     print("Files: " + ", ".join(str(folder / name) for name in files))
     return console.EXIT_OK
 

@@ -1,26 +1,35 @@
-"""Whatever turns texts into vectors: static models, their controls and the peers they are measured against."""
+"""A SPEC -> a model under evaluation: static models, their controls and the peers they stand beside."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from model2vec import StaticModel
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from qwen25 import hub
 from qwen25.artifact import load_model
-from qwen25.console import InputError
+from qwen25.console import InputError, first_line
+from qwen25.matching import Bm25, Cosine, Encode, LateInteraction, Matcher
 from qwen25.provenance import sha256
+from qwen25.teacher import PACKAGED, packaged_path
 
-#: Texts -> one vector a text; shape (texts, dims).
-Encode = Callable[[Sequence[str]], np.ndarray]
+#: For the scripts' --help.
+SPECS = (
+    "the folder or hub id of a static model; or st: a sentence-transformers model, colbert: a late-interaction "
+    "model (pylate), model2vec: model2vec's own distillation of a model, made on the spot, each followed by a folder, "
+    f"hub id or packaged name ({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,11 @@ class Encoder:
     """A model under evaluation.
 
     :ivar name: what reports call it.
-    :ivar kind: ``static``, ``control``, ``sentence-transformers`` or ``wordllama``.
-    :ivar encode: the vectors of texts, not normalised.
-    :ivar dims: their width.
+    :ivar kind: ``static``, ``control``, ``sentence-transformers``, ``late interaction``, ``wordllama`` or ``bm25``.
+    :ivar matcher: how it compares texts.
+    :ivar dims: the width of its vectors, or None.
     :ivar size_bytes: what the model takes on disk (weights and tokenizer), read from its files; None if it has none.
+    :ivar memory_bytes: what its weights take once loaded, or None.
     :ivar sha256: of its weights' files, or None.
     :ivar load_seconds: the time it took to load.
     :ivar static: the model2vec model behind it, or None.
@@ -39,47 +49,57 @@ class Encoder:
 
     name: str
     kind: str
-    encode: Encode
-    dims: int
-    size_bytes: int | None
-    sha256: str | None
-    load_seconds: float
+    matcher: Matcher
+    dims: int | None
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    sha256: str | None = None
+    load_seconds: float = 0.0
     static: StaticModel | None = None
 
+    @property
+    def encode(self) -> Encode:
+        """The vectors of texts, not normalised.
 
-def load_encoder(spec: str, name: str | None = None) -> Encoder:
+        :raises InputError: if a text has more than one vector, or none.
+        """
+        if not isinstance(self.matcher, Cosine):
+            raise InputError(f"{self.name} does not give one vector a text")
+        return self.matcher.encode
+
+
+def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> Encoder:
     """Load the model that ``spec`` names.
 
-    :param spec: a folder or hub id of a static model, ``st:`` + a sentence-transformers model, or ``wordllama:``.
+    :param spec: see ``SPECS``.
     :param name: what reports call it; the spec's last part if not given.
-    :raises InputError: if it cannot be loaded.
+    :param offline: use only what the hub's cache holds.
+    :raises InputError: if there is no such model or it cannot be loaded.
+    :raises PipelineError: if the hub cannot be reached.
     """
-    kind, _, rest = spec.partition(":")
-    started = time.perf_counter()
-    if kind == "st":
-        return _sentence_transformer(rest, name or Path(rest).name, started)
-    if kind == "wordllama":
-        return _wordllama(name or "WordLlama-256", started)
-    model = load_model(spec)
-    seconds = time.perf_counter() - started
-    folder = Path(spec)
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    sized = [*files, *folder.glob("tokenizer.json")]
-    return Encoder(
-        name=name or folder.resolve().name,
-        kind="static",
-        encode=static_encode(model),
-        dims=int(model.dim),
-        size_bytes=sum(f.stat().st_size for f in sized) if files else None,
-        sha256=sha256(files) if files else None,
-        load_seconds=seconds,
-        static=model,
-    )
+    kind, colon, rest = spec.partition(":")
+    if spec == "bm25":
+        return Encoder(name or "BM25", "bm25", Bm25(), None)
+    if spec == "wordllama:":
+        return _wordllama(name or "WordLlama-256")
+    if not colon:
+        return _static(_located(spec, offline), name or Path(spec).resolve().name)
+    if kind not in _LOADERS or not rest:
+        raise InputError(f"no model {spec!r}: give {SPECS}")
+    return _LOADERS[kind](_located(rest, offline), name or Path(rest).name)
 
 
 def static_encode(model: StaticModel) -> Encode:
     """Return the model's ``encode`` for evaluation: one thread of work, so that timings compare."""
     return lambda texts: model.encode(list(texts), use_multiprocessing=False)
+
+
+def static_encoder(name: str, model: StaticModel, **facts: Any) -> Encoder:
+    """Return a model that is in memory, for evaluation; ``facts`` are further fields of ``Encoder``."""
+    # float16 keeps its own size; weights and mapping are there after vocabulary quantisation only.
+    parts = [np.asarray(part) for part in (model.embedding, model.weights, model.token_mapping) if part is not None]
+    facts = {"memory_bytes": sum(part.nbytes for part in parts)} | facts
+    return Encoder(name, "static", Cosine(static_encode(model)), int(model.dim), static=model, **facts)
 
 
 def random_control(model: Encoder, seed: int) -> Encoder | None:
@@ -103,34 +123,102 @@ def random_control(model: Encoder, seed: int) -> Encoder | None:
         token_mapping=static.token_mapping,
         max_length=static.max_length,
     )
-    return Encoder(f"random directions ({model.name})", "control", static_encode(control), model.dims, None, None, 0.0)
+    return Encoder(f"random directions ({model.name})", "control", Cosine(static_encode(control)), model.dims)
 
 
-def _sentence_transformer(path: str, name: str, started: float) -> Encoder:
+def _located(where: str, offline: bool) -> Path:
+    """Return the folder of a packaged name, a folder or a hub id."""
+    where = where.removeprefix("packaged:")
+    if where in PACKAGED:
+        return packaged_path(where)
+    folder = Path(where).expanduser()
+    beside = folder.parent.is_dir() and len(folder.parts) > 1  # a missing model among others, not a download
+    if folder.exists() or beside or not hub.looks_like_an_id(where):
+        return folder
+    return hub.snapshot(where, offline=offline)
+
+
+def _static(folder: Path, name: str) -> Encoder:
+    started = time.perf_counter()
+    model = load_model(folder)
+    seconds = time.perf_counter() - started
+    return static_encoder(name, model, load_seconds=seconds, **_on_disk(folder))
+
+
+def _model2vec(folder: Path, name: str) -> Encoder:
+    """Distil ``folder`` as model2vec does by default, in memory apart from a temporary folder to measure its size."""
+    from model2vec.distill import distill_from_model
+    from transformers import AutoModel, AutoTokenizer
+
+    _on_disk(folder)  # refuses pickles
     try:
-        from sentence_transformers import SentenceTransformer
+        with _quietly():
+            teacher = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model = distill_from_model(teacher, tokenizer, device="cpu")
+    except Exception as error:  # many libraries lie behind these calls
+        raise InputError(f"model2vec cannot distil {name}: {first_line(error)}") from error
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_pretrained(temporary)
+        return _static(Path(temporary), name)
 
-        # Loading draws bars and notes of its own on standard error, even into a log.
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-        with contextlib.redirect_stderr(io.StringIO()):
-            model = SentenceTransformer(path, device="cpu", trust_remote_code=False)
+
+def _sentence_transformer(folder: Path, name: str) -> Encoder:
+    facts = _on_disk(folder)
+    started = time.perf_counter()
+    try:
+        with _quietly():
+            from sentence_transformers import SentenceTransformer
+
+            model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False)
     except Exception as error:  # many libraries lie behind this call
-        raise InputError(f"st:{path} cannot be loaded: {str(error).splitlines()[0]}") from error
-    folder = Path(path)
-    files = sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+        raise InputError(f"st:{folder.name} cannot be loaded: {first_line(error)}") from error
+    seconds = time.perf_counter() - started
     return Encoder(
-        name=name,
-        kind="sentence-transformers",
-        encode=lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)),
-        dims=len(model.encode("width", show_progress_bar=False)),
-        size_bytes=sum(f.stat().st_size for f in [*files, *folder.glob("tokenizer.json")]) if files else None,
-        sha256=sha256(files) if files else None,
-        load_seconds=time.perf_counter() - started,
+        name,
+        "sentence-transformers",
+        Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False))),
+        len(model.encode("width", show_progress_bar=False)),
+        memory_bytes=_weights_in_memory(model),
+        load_seconds=seconds,
+        **facts,
     )
 
 
-def _wordllama(name: str, started: float) -> Encoder:
+def _late_interaction(folder: Path, name: str) -> Encoder:
+    facts = _on_disk(folder)
+    started = time.perf_counter()
+    try:
+        with _quietly():
+            from pylate.models import ColBERT
+    except ImportError as error:
+        raise InputError("late interaction needs pylate: bash setup_qwen25.sh --with-extras") from error
+    try:
+        with _quietly():
+            model = ColBERT(str(folder), device="cpu", trust_remote_code=False)
+    except Exception as error:  # many libraries lie behind this call
+        raise InputError(f"colbert:{folder.name} cannot be loaded: {first_line(error)}") from error
+    seconds = time.perf_counter() - started
+
+    def encode(texts: Any, is_query: bool) -> list[np.ndarray]:
+        return [np.asarray(t) for t in model.encode(list(texts), is_query=is_query, show_progress_bar=False)]
+
+    matcher = LateInteraction(lambda texts: encode(texts, True), lambda texts: encode(texts, False))
+    dims = matcher.vectors(["width"]).shape[1]
+    memory = _weights_in_memory(model)
+    return Encoder(name, "late interaction", matcher, dims, memory_bytes=memory, load_seconds=seconds, **facts)
+
+
+_LOADERS: dict[str, Callable[[Path, str], Encoder]] = {
+    "st": _sentence_transformer,
+    "colbert": _late_interaction,
+    "model2vec": _model2vec,
+}
+
+
+def _wordllama(name: str) -> Encoder:
     """Load WordLlama from its wheel's own files; its loader looks for the tokenizer elsewhere and then online."""
+    started = time.perf_counter()
     try:
         import wordllama
         from wordllama.inference import WordLlamaInference
@@ -140,16 +228,44 @@ def _wordllama(name: str, started: float) -> Encoder:
     weights = package / "weights" / "l2_supercat_256.safetensors"
     tokenizer = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
     try:
-        table = load_file(weights)["embedding.weight"]
-        model = WordLlamaInference(table.astype(np.float32), Tokenizer.from_file(str(tokenizer)))
+        table = load_file(weights)["embedding.weight"].astype(np.float32)
+        model = WordLlamaInference(table, Tokenizer.from_file(str(tokenizer)))
     except Exception as error:  # safetensors and tokenizers have no common base
         raise InputError(f"WordLlama's wheel has no usable weights: {error}; pip install wordllama") from error
     return Encoder(
-        name=name,
-        kind="wordllama",
-        encode=lambda texts: np.asarray(model.embed(list(texts))),
-        dims=int(table.shape[1]),
+        name,
+        "wordllama",
+        Cosine(lambda texts: np.asarray(model.embed(list(texts)))),
+        int(table.shape[1]),
         size_bytes=weights.stat().st_size + tokenizer.stat().st_size,
+        memory_bytes=table.nbytes,
         sha256=sha256([weights]),
         load_seconds=time.perf_counter() - started,
     )
+
+
+def _on_disk(folder: Path) -> dict[str, Any]:
+    """Return size and hash of a model folder's weights and tokenizer.
+
+    :raises InputError: if there is no such folder, or it has no safetensors weights.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no such model folder: {folder}; give a folder, a hub id or a packaged name")
+    # Beside the weights of sentence-transformers' steps (1_Dense) there may be other formats of the same ones.
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
+    if not files:
+        raise hub.no_weights(str(folder), [path.name for path in folder.iterdir()])
+    sizes = [path.stat().st_size for path in [*files, *folder.glob("tokenizer.json")]]
+    return {"size_bytes": sum(sizes), "sha256": sha256(files)}
+
+
+def _weights_in_memory(model: Any) -> int:
+    return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what loading draws and notes on standard error out of the terminal and the log."""
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -13,7 +13,8 @@ import numpy as np
 from qwen25.console import progress
 from qwen25.encoders import Encoder, random_control
 from qwen25.items import LANGUAGES, WEIGHTS, Item
-from qwen25.scores import CATEGORIES, CategoryScore, Interval, interval, unit
+from qwen25.matching import Cosine, Matcher
+from qwen25.scores import CATEGORIES, CategoryScore, Interval, interval
 
 #: (verdict, least overall score, least instruction-awareness score), best first.
 DECISION_TABLE = (
@@ -57,14 +58,17 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on the items, and its random-direction control on the same ones.
 
-    :param items: category -> items; the overall score is over these categories, weights rescaled.
+    Topic clustering is left out for a model that gives no vectors.
+
+    :param items: category -> items; the overall score is over the categories scored, weights rescaled.
     :param with_control: also score the control, where the model has a table to shuffle.
     :param with_health: also measure the space and the speed.
     """
     scores = {}
     with progress(encoder.name, len(items)) as advance:
         for category, rows in items.items():
-            scores[category] = CATEGORIES[category](encoder.encode, rows, seed)
+            if category != "topic_clustering" or encoder.matcher.has_vectors:
+                scores[category] = CATEGORIES[category](encoder.matcher, rows, seed)
             advance(1)
     total = sum(WEIGHTS[category] for category in scores)
     overall = sum(WEIGHTS[c] / total * s.score for c, s in scores.items())
@@ -75,7 +79,7 @@ def evaluate(
         categories=scores,
         overall=float(overall),
         replicates=replicates,
-        control=evaluate(control, items, seed, with_control=False, with_health=False) if control else None,
+        control=evaluate(control, items, seed, with_control=False, with_health=with_health) if control else None,
         health=health(encoder, items) if with_health else {},
     )
 
@@ -86,26 +90,35 @@ def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
     ``isotropy`` is min Z(c) / max Z(c) over the principal directions c of the texts' vectors, with
     Z(c) = sum of exp(c . v) (Mu and Viswanath 2018, arXiv:1702.01417): 1 when no direction is special.
     """
+    matcher = encoder.matcher
     texts = sorted({text for rows in items.values() for item in rows for text in _texts(item)})
     started = time.perf_counter()
-    vectors = unit(encoder.encode, texts)
+    matcher.take_in(texts)
     seconds = time.perf_counter() - started
     order = np.random.default_rng(0).permutation(len(texts))
-    directions = np.linalg.svd(vectors, full_matrices=False)
-    partition = np.exp(vectors @ directions[2].T).sum(axis=0)
-    centred = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
+    shuffled = [texts[i] for i in order]
     facts: dict[str, Any] = {
-        "unrelated_cosine": float((vectors * vectors[np.roll(order, 1)][np.argsort(order)]).sum(axis=1).mean()),
-        "unrelated_cosine_across_languages": _across_languages(encoder, items),
-        "isotropy": float(partition.min() / partition.max()),
-        "variance_of_top_direction": float(centred[0] / max(float(centred.sum()), 1e-12)),
+        "unrelated_cosine": None,
+        "unrelated_cosine_across_languages": None,
+        "isotropy": None,
+        "variance_of_top_direction": None,
         "tokens_never_reached": _never_reached(encoder),
         "sentences_per_second": round(len(texts) / seconds, 1),
         "load_seconds": round(encoder.load_seconds, 3),
         "size_bytes": encoder.size_bytes,
+        "memory_bytes": encoder.memory_bytes,
         "dims": encoder.dims,
     }
-    return facts | _latency(encoder, [texts[i] for i in order[:LATENCY_QUERIES]])
+    if matcher.has_cosines:
+        facts["unrelated_cosine"] = float(matcher.pairwise(shuffled, [*shuffled[-1:], *shuffled[:-1]]).mean())
+        facts["unrelated_cosine_across_languages"] = _across_languages(matcher, items)
+    if isinstance(matcher, Cosine):
+        vectors = matcher.vectors(texts)
+        partition = np.exp(vectors @ np.linalg.svd(vectors, full_matrices=False)[2].T).sum(axis=0)
+        centred = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
+        facts["isotropy"] = float(partition.min() / partition.max())
+        facts["variance_of_top_direction"] = float(centred[0] / max(float(centred.sum()), 1e-12))
+    return facts | _latency(matcher, shuffled[:LATENCY_QUERIES])
 
 
 def verdict(evaluation: Evaluation) -> dict[str, Any]:
@@ -128,8 +141,8 @@ def verdict(evaluation: Evaluation) -> dict[str, Any]:
                 f"overall {evaluation.overall:.3f} does not beat its random-direction control "
                 f"({evaluation.control.overall:.3f}) by more than the interval: it matches words"
             )
-    cosine = evaluation.health["unrelated_cosine"]
-    if cosine >= MAX_UNRELATED_COSINE:
+    cosine = evaluation.health.get("unrelated_cosine")
+    if cosine is not None and cosine >= MAX_UNRELATED_COSINE:
         reasons.append(f"unrelated texts have a mean cosine of {cosine:.2f} (limit {MAX_UNRELATED_COSINE}): collapsed")
     if reasons:
         return {"verdict": POOR, "reasons": reasons}
@@ -154,6 +167,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             "control": _pair(control.categories[name].score, control.categories[name].interval) if control else None,
             "sub_scores": score.sub_scores,
             "worst_items": score.worst,
+            "passed_items": score.passed,
         }
     encoder = evaluation.encoder
     result = {
@@ -165,7 +179,9 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         },
         "categories": categories,
         "health": evaluation.health,
-        "cosine_protocol": {name: score.cosine_protocol for name, score in evaluation.categories.items()},
+        "cosine_protocol": {name: score.cosine_protocol for name, score in evaluation.categories.items()}
+        if encoder.matcher.has_cosines
+        else {},
         "verdict": verdict(evaluation),
     }
     return json.loads(json.dumps(_rounded(result)))
@@ -190,13 +206,13 @@ def _texts(item: Item) -> list[str]:
     return [item[name] for name in names if name in item]
 
 
-def _across_languages(encoder: Encoder, items: dict[str, list[Item]]) -> float | None:
-    rows = items.get("multilingual_alignment")
-    if not rows:
+def _across_languages(matcher: Matcher, items: dict[str, list[Item]]) -> float | None:
+    """Return the mean cosine of an English sentence with another sentence's translation."""
+    if not (rows := items.get("multilingual_alignment")):
         return None
-    english = unit(encoder.encode, [item["en"] for item in rows])
-    shifted = [np.roll(unit(encoder.encode, [item[name] for item in rows]), 1, axis=0) for name in LANGUAGES[1:]]
-    return float(np.mean([(english * other).sum(axis=1).mean() for other in shifted]))
+    english = [item["en"] for item in rows]
+    others = [[item[name] for item in [*rows[-1:], *rows[:-1]]] for name in LANGUAGES[1:]]
+    return float(np.mean([matcher.pairwise(english, other).mean() for other in others]))
 
 
 def _never_reached(encoder: Encoder) -> float | None:
@@ -208,12 +224,13 @@ def _never_reached(encoder: Encoder) -> float | None:
     return float(np.mean([[t.value for t in model.tokenize(token)] != [token] for token in tokens]))
 
 
-def _latency(encoder: Encoder, queries: list[str]) -> dict[str, float]:
-    encoder.encode(queries[:5])
+def _latency(matcher: Matcher, queries: list[str]) -> dict[str, float]:
+    for query in queries[:5]:  # the first calls set things up
+        matcher.ask(query)
     times = []
     for query in queries:
         started = time.perf_counter()
-        encoder.encode([query])
+        matcher.ask(query)
         times.append(1000 * (time.perf_counter() - started))
     p50, p95 = np.percentile(times, [50, 95])
     return {"latency_p50_ms": round(float(p50), 4), "latency_p95_ms": round(float(p95), 4)}

@@ -18,7 +18,17 @@ from typing import Any
 from qwen25 import __version__
 from qwen25.console import InputError, PipelineError, redact
 
-LIBRARIES = ("model2vec", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn")
+LIBRARIES = (
+    "model2vec",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
 
 
 def sha256(paths: Iterable[Path]) -> str:
@@ -109,22 +119,27 @@ def provenance(clock: Clock, seed: int | None, device: str = "cpu") -> dict[str,
     }
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` atomically: the file is either the old one or the whole new one.
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically: the file is either the old one or the whole new one.
 
     :raises PipelineError: if the file cannot be written (no space, no right).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise PipelineError(f"cannot write {path}: {error.strerror}; free some space or choose another path") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as ``write_bytes`` does, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, data: Any) -> None:

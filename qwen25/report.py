@@ -6,13 +6,14 @@ Everything is drawn from the result as its JSON file holds it, so a report can b
 from __future__ import annotations
 
 import base64
-import io
-from collections.abc import Iterable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from qwen25 import plots
+from qwen25.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
 from qwen25.items import WEIGHTS
+from qwen25.peers import PLAIN
 
 Result = dict[str, Any]
 
@@ -70,60 +71,238 @@ def evaluation_remarks(result: Result) -> list[str]:
 
 def evaluation_html(result: Result) -> str:
     """Render one model's result as one self-contained page; every text in it is escaped."""
-    return _page(
+    return render_template(
         "evaluation.html",
         result=result,
         header=EVALUATION_HEADER,
         rows=evaluation_rows(result),
         remarks=evaluation_remarks(result),
-        plot=_png(_category_bars(result)),
+        plot=_inline(plots.category_bars(result)),
     )
 
 
-COMPARISON_HEADER = [
-    "model",
-    "obtained",
-    "overall [95 % interval]",
-    "control",
-    *(name.split("_")[0] for name in WEIGHTS),
-]
+SHORT = {name: name.split("_")[0] for name in WEIGHTS}
+
+QUALITY_HEADER = ["model", "obtained", "overall [95 % interval]", "against ours", "control", *SHORT.values()]
 
 
-def comparison_rows(comparison: Result) -> list[list[str]]:
+def quality_rows(comparison: Result) -> list[list[str]]:
     """Return one row a model: measured ones by falling overall score, then those that could not be had."""
     rows = []
-    for row in _best_first(comparison["models"]):
+    for row in _in_order(comparison):
         result = row.get("result")
         if result is None:
-            rows.append([row["name"], "unavailable", *["-"] * (len(COMPARISON_HEADER) - 2)])
+            rows.append([row["name"], row["obtained"], *["-"] * (len(QUALITY_HEADER) - 2)])
             continue
-        scores = [f"{result['categories'][c]['score']:.3f}" if c in result["categories"] else "-" for c in WEIGHTS]
-        overall = result["overall"]
-        rows.append([row["name"], "measured", with_interval(overall), _score_or_dash(overall["control"]), *scores])
+        complete = is_complete(row, ours_of(comparison))
+        rows.append(
+            [
+                row["name"],
+                row["obtained"],
+                with_interval(result["overall"]) if complete else "-",
+                _against(row),
+                _score_or_dash(result["overall"]["control"]) if complete else "-",
+                *(f"{result['categories'][c]['score']:.3f}" if c in result["categories"] else "-" for c in WEIGHTS),
+            ]
+        )
+    return rows
+
+
+CATEGORY_HEADER = ["model", *(name.replace("_", " ") for name in WEIGHTS)]
+
+
+def category_rows(comparison: Result) -> list[list[str]]:
+    """Return the six categories of each measured model, with their intervals."""
+    return [
+        [row["name"], *(with_interval(found[c]) if c in found else "-" for c in WEIGHTS)]
+        for row in _in_order(comparison)
+        if "result" in row and (found := row["result"]["categories"])
+    ]
+
+
+COST_HEADER = [
+    "model", "kind", "dims", "on disk", "in memory", "overall per MB", "sentences/s", "query p50", "load",
+    "unrelated cosine",
+]  # fmt: skip
+
+
+def cost_rows(comparison: Result) -> list[list[str]]:
+    """Return what each measured model costs: sizes read from files and arrays, times of this run."""
+    rows = []
+    for row in _in_order(comparison):
+        if "result" not in row:
+            continue
+        health = row["result"]["health"]
+        worth, cosine = row["quality_per_mb"], health["unrelated_cosine"]
+        rows.append(
+            [
+                row["name"],
+                row["kind"],
+                str(health["dims"] or "-"),
+                size_text(health["size_bytes"]),
+                size_text(health["memory_bytes"]),
+                f"{worth:.4f}" if worth is not None and is_complete(row, ours_of(comparison)) else "-",
+                f"{health['sentences_per_second']:,.0f}",
+                f"{health['latency_p50_ms']:.2f} ms",
+                f"{health['load_seconds']:.2f} s",
+                "-" if cosine is None else f"{cosine:.3f}",
+            ]
+        )
+    return rows
+
+
+PUBLISHED_HEADER = ["model", "overall", *SHORT.values(), "size", "query"]
+
+
+def published_rows(comparison: Result) -> list[list[str]]:
+    """Return the figures that others published; they are not comparable with the measured ones."""
+    return [
+        [
+            row["name"],
+            f"{figures['overall']:.3f}",
+            *(f"{figures['categories'][c]:.3f}" if c in figures["categories"] else "-" for c in WEIGHTS),
+            "-" if figures["size_mb"] is None else f"{figures['size_mb']:.0f} MB",
+            "-" if figures["latency_ms"] is None else f"{figures['latency_ms']:.2f} ms",
+        ]
+        for row in comparison["models"]
+        if (figures := row["published"])
+    ]
+
+
+PROTOCOL_HEADER = ["model", "overall", *SHORT.values(), "unrelated pairs"]
+
+
+def protocol_rows(comparison: Result) -> list[list[str]]:
+    """Return what the cosine protocol gives for the measured models, beside the cosine of unrelated pairs."""
+    rows = []
+    for row in _in_order(comparison):
+        found = row.get("result", {}).get("cosine_protocol")
+        if found and set(found) == set(WEIGHTS):
+            overall = sum(WEIGHTS[c] * found[c]["value"] for c in WEIGHTS)
+            unrelated = sum(WEIGHTS[c] * found[c]["cosine_of_unrelated_pairs"] for c in WEIGHTS)
+            values = [overall, *(found[c]["value"] for c in WEIGHTS), unrelated]
+            rows.append([row["name"], *(f"{value:.3f}" for value in values)])
     return rows
 
 
 def comparison_remarks(comparison: Result) -> list[str]:
-    """Return what the numbers say, worst news first."""
-    remarks = []
-    rows = {row["name"]: row for row in comparison["models"]}
-    ours = rows[comparison["ours"]]
-    for row in _best_first(comparison["models"]):
-        against = row.get("difference_to_ours")
-        if against and against["word"] == "better":
-            remarks.append(f"{row['name']} is better than {ours['name']}: overall {_difference(against)}.")
-    for row in _best_first(comparison["models"]):
-        against = row.get("difference_to_ours")
-        if against and against["word"] != "better":
-            how = "worse than" if against["word"] == "worse" else "not shown to differ from"
-            remarks.append(f"{row['name']} is {how} {ours['name']}: overall {_difference(against)}.")
-    remarks += [f"{row['name']} is unavailable: {row['reason']}." for row in rows.values() if row.get("reason")]
-    return remarks
+    """Return what the numbers say, bad news first: who is better, where plain words are, who is not."""
+    ours = ours_of(comparison)
+    others = [row for row in _in_order(comparison) if "difference_to_ours" in row]
+    better: list[str] = []
+    rest: list[str] = []
+    for row in others:
+        if against := row["difference_to_ours"]["overall"]:
+            how = {BETTER: "better than", SAME: "not shown to differ from"}.get(against["word"], "worse than")
+            line = f"{row['name']} is {how} {ours['name']}: overall {_difference(against)}."
+            (better if against["word"] == BETTER else rest).append(line)
+    if not better and rest:
+        better = [f"No model measured here is better than {ours['name']}."]
+    for row in others:
+        if row["kind"] in ("control", "bm25") or row["name"] == PLAIN:
+            found = row["difference_to_ours"]["categories"]
+            wins = [f"{c.replace('_', ' ')} {_difference(d)}" for c, d in found.items() if d["word"] == BETTER]
+            better += (
+                [f"{row['name']}, a baseline, is better than {ours['name']} at {', '.join(wins)}."] if wins else []
+            )
+    missing = [
+        f"{row['name']} was not measured: {row['reason']}. To measure it: {row['how']}."
+        for row in comparison["models"]
+        if "reason" in row
+    ]
+    return [*better, *rest, *missing]
+
+
+def recommendation_lines(comparison: Result) -> list[str]:
+    """Return which model serves which need, and what is left for ours."""
+    chosen, ours = recommendations(comparison), comparison["ours"]
+    lines = [f"{found['need']}: {found['model']} ({found['because']})" for found in chosen]
+    needs = [found["need"] for found in chosen if found["model"] == ours]
+    lines.append(f"{ours} is the first choice for {', '.join(needs) if needs else 'none of these'}")
+    if edge := [row["name"] for row in frontier(comparison)]:
+        where = "is on" if ours in edge else "is not on"
+        lines.append(f"quality for its size: {ours} {where} the frontier, which is {', '.join(edge)}")
+    return lines
+
+
+RECOMMENDATION_NOTE = (
+    "Drawn from this run's numbers, among what was measured; only for models that do more than match words."
+)
+PUBLISHED_NOTE = (
+    "Published by others, not measured here, and under another protocol: not comparable with the tables above."
+)
+PROTOCOL_NOTE = (
+    "The same protocol measured here. A mean cosine says nothing unless unrelated pairs have a much lower one."
+)
+
+
+def comparison_sections(comparison: Result) -> list[Result]:
+    """Return the comparison as titled lists and tables, in the order in which they are read."""
+    published = published_rows(comparison)
+    sections: list[Result] = [
+        {"title": "In short", "lines": comparison_remarks(comparison)},
+        {"title": "Which model for which need", "note": RECOMMENDATION_NOTE, "lines": recommendation_lines(comparison)},
+        {"title": "Quality", "header": QUALITY_HEADER, "rows": quality_rows(comparison)},
+        {"title": "Categories", "header": CATEGORY_HEADER, "rows": category_rows(comparison)},
+        {"title": "Cost", "header": COST_HEADER, "rows": cost_rows(comparison)},
+    ]
+    if published:
+        source = next(row["published"]["source"] for row in comparison["models"] if row["published"])
+        note = f"{PUBLISHED_NOTE} Source: {source}."
+        sections.append({"title": "Published figures", "note": note, "header": PUBLISHED_HEADER, "rows": published})
+        rows = protocol_rows(comparison)
+        sections.append(
+            {"title": "The protocol of those figures", "note": PROTOCOL_NOTE, "header": PROTOCOL_HEADER, "rows": rows}
+        )
+    return sections
+
+
+def difference_rows(row: Result) -> list[list[str]]:
+    """Return a peer's difference to ours, overall and in each category."""
+    found = row["difference_to_ours"]
+    parts = {"overall": found["overall"], **found["categories"]}
+    return [[name.replace("_", " "), _difference(d), d["word"]] for name, d in parts.items() if d]
+
+
+def example_rows(items: list[Result], fields: list[str]) -> list[list[str]]:
+    """Return items as rows of a Markdown table: one line each, and no markup of their own."""
+    return [[_inline_text(item[name]) for name in fields] for item in items]
 
 
 def comparison_markdown(comparison: Result) -> str:
-    """Render the comparison as Markdown."""
-    return "\n".join(["# Comparison", "", *_comparison_lines(comparison), ""])
+    """Render the comparison as Markdown; its plot is comparison.png beside it."""
+    lines = [f"# {comparison['ours']} beside others", "", "![quality against size](comparison.png)", ""]
+    for section in comparison_sections(comparison):
+        lines += [f"## {section['title']}", ""]
+        lines += [section["note"], ""] if "note" in section else []
+        lines += [f"- {line}" for line in section.get("lines", [])]
+        lines += markdown_table(section["header"], section["rows"]) if "rows" in section else []
+        lines.append("")
+    return "\n".join([*lines, _footer(comparison), ""])
+
+
+def comparison_html(comparison: Result) -> str:
+    """Render the comparison as one self-contained page; every text in it is escaped."""
+    return render_template(
+        "comparison.html",
+        title=f"{comparison['ours']} beside others",
+        sections=comparison_sections(comparison),
+        plot=_inline(plots.comparison(comparison)),
+        footer=_footer(comparison),
+    )
+
+
+def comparison_png(comparison: Result) -> bytes:
+    """Draw quality against size, and the categories by model."""
+    return plots.png(plots.comparison(comparison))
+
+
+def _footer(comparison: Result) -> str:
+    hardware = comparison["hardware"]
+    return (
+        f"{comparison['command']} · {comparison['created']} · seed {comparison['seed']} · "
+        f"{hardware['processor']}, {hardware['cores']} cores"
+    )
 
 
 def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, heading: int = 2) -> str:
@@ -152,12 +331,24 @@ def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, head
 
 
 def _comparison_lines(comparison: Result) -> list[str]:
-    lines = [*markdown_table(COMPARISON_HEADER, comparison_rows(comparison)), ""]
-    return lines + [f"- {remark}" for remark in comparison_remarks(comparison)]
+    lines = [*markdown_table(QUALITY_HEADER, quality_rows(comparison)), ""]
+    lines += [*markdown_table(COST_HEADER, cost_rows(comparison)), ""]
+    return lines + [f"- {line}" for line in [*comparison_remarks(comparison), *recommendation_lines(comparison)]]
 
 
-def _best_first(models: Iterable[Result]) -> list[Result]:
-    return sorted(models, key=lambda row: -row["result"]["overall"]["score"] if row.get("result") else 9.0)
+def _in_order(comparison: Result) -> list[Result]:
+    """Return all rows: ranked, then measured in part, then not measured."""
+    first = ranked(comparison)
+    return first + sorted(
+        (row for row in comparison["models"] if row not in first), key=lambda row: "result" not in row
+    )
+
+
+def _against(row: Result) -> str:
+    if "difference_to_ours" not in row:
+        return "ours"
+    against = row["difference_to_ours"]["overall"]
+    return "-" if against is None else f"{against['value']:+.3f} {against['word']}"
 
 
 def _difference(against: dict[str, Any]) -> str:
@@ -178,46 +369,25 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [line(header), "|" + " --- |" * len(header), *map(line, rows)]
 
 
-def _page(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
+    """Render a template of Markdown as it stands, or of HTML with every value escaped."""
     environment = Environment(
         loader=PackageLoader("qwen25", "templates"),
         autoescape=select_autoescape(),
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     return environment.get_template(template).render(**values)
 
 
-def _png(figure: Any) -> str:
-    """Return a figure as base64 of a PNG, and close it."""
-    buffer = io.BytesIO()
-    # No creation date or software version in the file: the same result gives the same page.
-    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
-    return base64.b64encode(buffer.getvalue()).decode()
+def _inline_text(text: str) -> str:
+    """Return text for one cell of a Markdown table."""
+    text = " ".join(text.split())
+    for sign in "\\`*_[]<>":
+        text = text.replace(sign, f"\\{sign}")
+    return text
 
 
-def _category_bars(result: Result) -> Any:
-    from matplotlib.figure import Figure
-
-    names = [*result["categories"], "overall"]
-    scores = [*result["categories"].values(), result["overall"]]
-    figure = Figure(figsize=(8, 0.6 * len(names) + 1))
-    axes = figure.subplots()
-    places = range(len(names))
-    values = [s["score"] for s in scores]
-    errors = [
-        [max(0.0, v - s["interval"][0]) for v, s in zip(values, scores, strict=True)],
-        [max(0.0, s["interval"][1] - v) for v, s in zip(values, scores, strict=True)],
-    ]
-    axes.barh(places, values, xerr=errors, color="#4c72b0", ecolor="#222222", capsize=3, label="model, 95 % interval")
-    controls = [(p, s["control"]["score"]) for p, s in zip(places, scores, strict=True) if s["control"]]
-    if controls:
-        axes.scatter([c for _, c in controls], [p for p, _ in controls], marker="D", color="#dd8452", zorder=3,
-                     label="random directions")  # fmt: skip
-    axes.set_yticks(list(places), [n.replace("_", " ") for n in names])
-    axes.invert_yaxis()
-    axes.set_xlim(min(0.0, *values) - 0.02, 1)
-    axes.set_xlabel("score (0 chance, 1 perfect)")
-    axes.axvline(0, color="#222222", linewidth=0.8)
-    axes.legend(loc="lower right")
-    return figure
+def _inline(figure: Any) -> str:
+    return base64.b64encode(plots.png(figure)).decode()

@@ -1,4 +1,4 @@
-"""Encoder + items -> one category's score, where 0 is chance and 1 is perfect.
+"""Matcher + items -> one category's score, where 0 is chance and 1 is perfect.
 
 No score is a mean cosine: in a collapsed space everything is similar. Each asks whether the right
 text is found among others, so that a model can only win by telling texts apart. A score below 0
@@ -11,19 +11,20 @@ same items have paired replicates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from qwen25.console import InputError
-from qwen25.encoders import Encode
 from qwen25.items import INTENTS, LANGUAGES, NEGATIVE_KINDS, TIERS, Item
+from qwen25.matching import Matcher
 
 BOOTSTRAP_RESAMPLES = 1000
 KMEANS_SEEDS = 5
 WORST_ITEMS = 6
+PASSED_ITEMS = 3
 
 Interval = tuple[float, float]
 
@@ -37,6 +38,7 @@ class CategoryScore:
     :ivar sub_scores: the parts and controls it rests on.
     :ivar cosine_protocol: the old mean-cosine figure beside the cosine of unrelated pairs; never decides.
     :ivar worst: the items that went worst, each with what was asked, right and chosen.
+    :ivar passed: some items that went right, spread evenly over all of them: no pick of the best.
     """
 
     score: float
@@ -44,6 +46,7 @@ class CategoryScore:
     sub_scores: dict[str, Any]
     cosine_protocol: dict[str, Any]
     worst: list[dict[str, Any]] = field(default_factory=list)
+    passed: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def interval(self) -> Interval:
@@ -55,17 +58,6 @@ def interval(replicates: np.ndarray) -> Interval:
     """Return the 2.5th and 97.5th percentile."""
     low, high = np.percentile(replicates, [2.5, 97.5])
     return float(low), float(high)
-
-
-def unit(encode: Encode, texts: Sequence[str]) -> np.ndarray:
-    """Encode ``texts`` and scale each vector to length 1 (a zero vector stays zero); float32.
-
-    :raises InputError: if the model gives NaN or infinity.
-    """
-    vectors = np.asarray(encode(texts), dtype=np.float32)
-    if not np.isfinite(vectors).all():
-        raise InputError("the model gives NaN or infinite vectors for some items: it cannot be scored")
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
 def resample(size: int, seed: int) -> np.ndarray:
@@ -99,12 +91,11 @@ def top_credit(cosines: np.ndarray, right: int) -> float:
     return float(best[right]) / float(best.sum())
 
 
-def semantic_similarity(encode: Encode, items: list[Item], seed: int) -> CategoryScore:
+def semantic_similarity(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find each anchor's paraphrase among all paraphrases and the anchor's own hard negatives."""
-    anchors = unit(encode, [item["anchor"] for item in items])
-    paraphrases = unit(encode, [item["paraphrase"] for item in items])
+    anchors, paraphrases = ([item[side] for item in items] for side in ("anchor", "paraphrase"))
     texts = [[n["text"] for n in item["negatives"]] for item in items]
-    found = _retrieval(anchors, paraphrases, encode, texts)
+    found = _retrieval(matcher, anchors, paraphrases, texts)
     by_kind: dict[str, list[float]] = {kind: [] for kind in NEGATIVE_KINDS}
     for item, right, hard in zip(items, found.right, found.hard, strict=True):
         for negative, cosine in zip(item["negatives"], hard, strict=True):
@@ -114,18 +105,18 @@ def semantic_similarity(encode: Encode, items: list[Item], seed: int) -> Categor
         "by_tier": _by_tier(found.units, items),
         "preferred_to_negative": {kind: _mean(won) for kind, won in by_kind.items() if won},
     }
-    similar, unrelated = float(found.right.mean()), _shifted_cosine(anchors, paraphrases)
+    similar, unrelated = float(found.right.mean()), found.unrelated
     protocol = _protocol("(similar - dissimilar + 1) / 2", (similar - unrelated + 1) / 2, unrelated)
-    worst = found.worst(items, [i["anchor"] for i in items], [i["paraphrase"] for i in items], texts)
-    return _mean_score(found.units, seed, sub_scores, protocol, worst)
+    worst = found.worst(items, anchors, paraphrases, texts)
+    passed = _passed(items, found.reciprocal == 1, anchors, paraphrases)
+    return _mean_score(found.units, seed, sub_scores, protocol, worst, passed)
 
 
-def conversational_understanding(encode: Encode, items: list[Item], seed: int) -> CategoryScore:
+def conversational_understanding(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find what each turn means among all meanings and the turn's own distractor, often a literal misreading."""
-    turns = unit(encode, [item["text"] for item in items])
-    meanings = unit(encode, [item["meaning"] for item in items])
+    turns, meanings = ([item[side] for item in items] for side in ("text", "meaning"))
     texts = [[item["distractor"]] for item in items]
-    found = _retrieval(turns, meanings, encode, texts)
+    found = _retrieval(matcher, turns, meanings, texts)
     english = np.array([item["language"] == "en" for item in items])
     sub_scores = {
         **found.sub_scores(),
@@ -134,31 +125,30 @@ def conversational_understanding(encode: Encode, items: list[Item], seed: int) -
         "other_languages": _mean(found.units[~english]),
         "preferred_to_distractor": _mean(found.right > np.array([h[0] for h in found.hard])),
     }
-    protocol = _protocol("mean cosine of turn and meaning", float(found.right.mean()), _shifted_cosine(turns, meanings))
-    worst = found.worst(items, [i["text"] for i in items], [i["meaning"] for i in items], texts)
-    return _mean_score(found.units, seed, sub_scores, protocol, worst)
+    protocol = _protocol("mean cosine of turn and meaning", float(found.right.mean()), found.unrelated)
+    worst = found.worst(items, turns, meanings, texts)
+    passed = _passed(items, found.reciprocal == 1, turns, meanings)
+    return _mean_score(found.units, seed, sub_scores, protocol, worst, passed)
 
 
-def code_understanding(encode: Encode, items: list[Item], seed: int) -> CategoryScore:
+def code_understanding(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find the code that does what each description says among all snippets and the code's own near misses."""
-    descriptions = unit(encode, [item["description"] for item in items])
-    snippets = unit(encode, [item["code"] for item in items])
+    descriptions, snippets = ([item[side] for item in items] for side in ("description", "code"))
     texts = [item["near_misses"] for item in items]
-    found = _retrieval(descriptions, snippets, encode, texts)
+    found = _retrieval(matcher, descriptions, snippets, texts)
     languages = np.array([item["language"] for item in items])
     sub_scores = {
         **found.sub_scores(),
         "by_tier": _by_tier(found.units, items),
         "by_language": {name: _mean(found.units[languages == name]) for name in dict.fromkeys(languages.tolist())},
     }
-    protocol = _protocol(
-        "mean cosine of description and code", float(found.right.mean()), _shifted_cosine(descriptions, snippets)
-    )
-    worst = found.worst(items, [i["description"] for i in items], [i["code"] for i in items], texts)
-    return _mean_score(found.units, seed, sub_scores, protocol, worst)
+    protocol = _protocol("mean cosine of description and code", float(found.right.mean()), found.unrelated)
+    worst = found.worst(items, descriptions, snippets, texts)
+    passed = _passed(items, found.reciprocal == 1, descriptions, snippets)
+    return _mean_score(found.units, seed, sub_scores, protocol, worst, passed)
 
 
-def topic_clustering(encode: Encode, items: list[Item], seed: int) -> CategoryScore:
+def topic_clustering(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Cluster the sentences with k-means and compare with their topics.
 
     The score is the V-measure adjusted for chance, that is adjusted mutual information with
@@ -169,7 +159,7 @@ def topic_clustering(encode: Encode, items: list[Item], seed: int) -> CategorySc
 
     names = sorted({item["topic"] for item in items})
     labels = np.array([names.index(item["topic"]) for item in items])
-    vectors = unit(encode, [item["text"] for item in items])
+    vectors = matcher.vectors([item["text"] for item in items])
     fits = [KMeans(len(names), n_init=4, random_state=seed + k).fit_predict(vectors) for k in range(KMEANS_SEEDS)]
 
     def agreement(rows: np.ndarray, fit: np.ndarray) -> float:
@@ -211,38 +201,39 @@ def topic_clustering(encode: Encode, items: list[Item], seed: int) -> CategorySc
         },
         cosine_protocol=_protocol("(silhouette + purity) / 2", (silhouette + float(purity)) / 2, _mean(cosines[~same])),
         worst=worst,
+        passed=_passed(items, own > others.max(axis=1), [i["text"] for i in items], [i["topic"] for i in items]),
     )
 
 
-def multilingual_alignment(encode: Encode, items: list[Item], seed: int) -> CategoryScore:
+def multilingual_alignment(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find each sentence's translation, from English and into English, in seven languages.
 
     The same-language control asks more: is the translation nearer than every other sentence of the
     query's own language? A model that groups texts by language, not meaning, fails it.
     """
-    vectors = {language: unit(encode, [item[language] for item in items]) for language in LANGUAGES}
+    texts = {language: [item[language] for item in items] for language in LANGUAGES}
     here, chance = np.arange(len(items)), 1 / len(items)
     units = np.zeros(len(items))
-    by_language, aligned, translated, same_language = {}, [], [], []
-    english = vectors["en"]
-    for language in LANGUAGES[1:]:
-        other = vectors[language]
-        cosines = english @ other.T
-        credit = np.array([(top_credit(cosines[i], i) + top_credit(cosines[:, i], i)) / 2 for i in range(len(items))])
+    from_english = {language: matcher.similarity(texts["en"], texts[language]) for language in LANGUAGES[1:]}
+    credits: dict[str, np.ndarray] = {}
+    by_language, aligned, translated, same_language, unrelated = {}, [], [], [], []
+    for language, forth in from_english.items():
+        back = matcher.similarity(texts[language], texts["en"])
+        credit = np.array([(top_credit(forth[i], i) + top_credit(back[i], i)) / 2 for i in range(len(items))])
+        credits[language] = credit
         units += against_chance(credit, chance) / (len(LANGUAGES) - 1)
         by_language[language] = float(against_chance(credit.mean(), chance))
-        right = cosines[here, here]
-        translated.append(right.mean())
-        for queries in (english, other):
-            own = queries @ queries.T
+        translated.append(forth[here, here].mean())
+        unrelated.append(_shifted(forth))
+        for name, cosines in (("en", forth), (language, back)):
+            own = matcher.similarity(texts[name], texts[name])
             np.fill_diagonal(own, -np.inf)
-            aligned.append((right > own.max(axis=1)).mean())
+            aligned.append((cosines[here, here] > own.max(axis=1)).mean())
             same_language.append(own[np.isfinite(own)].mean())
-    unrelated = _mean([_shifted_cosine(english, vectors[name]) for name in LANGUAGES[1:]])
     worst = [
         {"id": items[i]["id"], "asked": items[i]["en"], "right": items[i][lang], "chosen": items[j][lang]}
         for i in np.argsort(units, kind="stable")[:WORST_ITEMS]
-        for lang, j in [_first_miss(english, vectors, int(i))]
+        for lang, j in [_first_miss(from_english, int(i))]
     ]
     sub_scores = {
         "by_tier": _by_tier(units, items),
@@ -253,11 +244,15 @@ def multilingual_alignment(encode: Encode, items: list[Item], seed: int) -> Cate
             "cosine_of_unrelated_same_language": _mean(same_language),
         },
     }
-    protocol = _protocol("mean cosine of translations", _mean(translated), unrelated)
-    return _mean_score(units, seed, sub_scores, protocol, worst)
+    protocol = _protocol("mean cosine of translations", _mean(translated), _mean(unrelated))
+    # The first language in which it was found both ways, for the sentences that have one.
+    found = [next((name for name, credit in credits.items() if credit[i] == 1), None) for i in here]
+    answers = [item[name or "en"] for item, name in zip(items, found, strict=True)]
+    passed = _passed(items, np.array([name is not None for name in found]), texts["en"], answers)
+    return _mean_score(units, seed, sub_scores, protocol, worst, passed)
 
 
-def instruction_awareness(encode: Encode, items: list[Item], seed: int) -> CategoryScore:
+def instruction_awareness(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find the document that answers each request, in the grid of topics and intents.
 
     The headline asks for both at once: the right cell must be nearest among the documents of the
@@ -267,16 +262,17 @@ def instruction_awareness(encode: Encode, items: list[Item], seed: int) -> Categ
     topics = list(dict.fromkeys(item["topic"] for item in items))
     grid = sorted(items, key=lambda item: (topics.index(item["topic"]), INTENTS.index(item["intent"])))
     shape = (len(topics), len(INTENTS))
-    documents = unit(encode, [item["document"] for item in grid]).reshape(*shape, -1)
-    requests = unit(encode, [r["text"] for item in grid for r in item["requests"]]).reshape(*shape, 3, -1)
-    bare = unit(encode, [item["topic_name"] for item in grid]).reshape(*shape, 1, -1)
+    documents = [item["document"] for item in grid]
+    requests = [r["text"] for item in grid for r in item["requests"]]
+    cosines = matcher.similarity(requests, documents).reshape(*shape, 3, *shape)
+    bare = matcher.similarity([item["topic_name"] for item in grid], documents).reshape(*shape, 1, *shape)
     lexical = np.array([r["lexical"] for item in grid for r in item["requests"]]).reshape(*shape, 3)
 
-    both, intent, topic = _cell_credits(requests, documents)
+    both, intent, topic = _cell_credits(cosines)
     both_chance = 1 / (sum(shape) - 1)
     # The request of another intent on the same topic, judged by the cell it was not written for.
     shifts = range(1, len(INTENTS))
-    shuffled = [_cell_credits(np.roll(requests, k, axis=1), documents) for k in shifts]
+    shuffled = [_cell_credits(np.roll(cosines, k, axis=1)) for k in shifts]
     both_shuffled, intent_shuffled = (np.mean([s[part] for s in shuffled], axis=0) for part in (0, 1))
     units = against_chance(both.mean(axis=(1, 2)), both_chance)
     gain = _masked(intent - intent_shuffled, ~lexical)
@@ -287,22 +283,23 @@ def instruction_awareness(encode: Encode, items: list[Item], seed: int) -> Categ
         "intent_lexical_requests": _mean(against_chance(intent[lexical], 1 / shape[1])),
         "intent_non_lexical_requests": _mean(against_chance(intent[~lexical], 1 / shape[1])),
         "worst_of_three_phrasings": _mean(both.min(axis=2)),
-        "p_mrr": _p_mrr(requests, documents),
+        "p_mrr": _p_mrr(cosines),
         "controls": {
-            "no_instruction": _mean(against_chance(_cell_credits(bare, documents)[0], both_chance)),
+            "no_instruction": _mean(against_chance(_cell_credits(bare)[0], both_chance)),
             "shuffled_instruction": _mean(against_chance(both_shuffled, both_chance)),
         },
         "non_lexical_gain_over_shuffled": {"value": _mean(gain), "interval": list(gain_interval)},
         "follows_instructions": bool(gain_interval[0] > 0),
     }
-    right = np.einsum("tird,tid->tir", requests, documents)
-    unrelated = float(np.einsum("tird,tid->tir", requests, np.roll(documents, 1, axis=0)).mean())
-    protocol = _protocol("mean cosine of request and document", float(right.mean()), unrelated)
-    worst = _worst_cells(grid, requests, documents, both)
-    return _mean_score(units, seed, sub_scores, protocol, worst)
+    right = np.einsum("tirti->tir", cosines)
+    unrelated = np.einsum("tirti->tir", np.roll(cosines, 1, axis=3))  # the same intent on another topic
+    protocol = _protocol("mean cosine of request and document", float(right.mean()), float(unrelated.mean()))
+    worst = _worst_cells(grid, cosines.reshape(len(requests), len(grid)))
+    passed = _passed(grid, both.min(axis=2).ravel() == 1, requests[::3], documents)
+    return _mean_score(units, seed, sub_scores, protocol, worst, passed)
 
 
-CategoryFunction = Callable[[Encode, list[Item], int], CategoryScore]
+CategoryFunction = Callable[[Matcher, list[Item], int], CategoryScore]
 CATEGORIES: dict[str, CategoryFunction] = {
     "semantic_similarity": semantic_similarity,
     "topic_clustering": topic_clustering,
@@ -319,6 +316,7 @@ class _Retrieval:
 
     units: np.ndarray
     right: np.ndarray
+    unrelated: float
     hard: list[np.ndarray]
     cosines: np.ndarray
     reciprocal: np.ndarray
@@ -344,15 +342,15 @@ class _Retrieval:
         return rows
 
 
-def _retrieval(queries: np.ndarray, targets: np.ndarray, encode: Encode, hard: list[list[str]]) -> _Retrieval:
+def _retrieval(matcher: Matcher, queries: list[str], targets: list[str], hard: list[list[str]]) -> _Retrieval:
     """Rank each query's target among all targets and the query's own hard negatives.
 
     Mean reciprocal rank; by chance a pool of n gives H(n) / n, the n-th harmonic number over n.
     """
-    flat = unit(encode, [text for texts in hard for text in texts])
+    everything = matcher.similarity(queries, [*targets, *(text for texts in hard for text in texts)])
+    cosines, flat = everything[:, : len(targets)], everything[:, len(targets) :]
     ends = np.cumsum([0] + [len(texts) for texts in hard])
-    own = [flat[a:b] @ q for a, b, q in zip(ends[:-1], ends[1:], queries, strict=True)]
-    cosines = queries @ targets.T
+    own = [row[a:b] for row, (a, b) in zip(flat, itertools.pairwise(ends), strict=True)]
     here = np.arange(len(queries))
     right = cosines[here, here]
     reciprocal, without, units = np.empty(len(queries)), np.empty(len(queries)), np.empty(len(queries))
@@ -362,18 +360,17 @@ def _retrieval(queries: np.ndarray, targets: np.ndarray, encode: Encode, hard: l
         reciprocal[i] = 1 / mid_rank(np.concatenate([others, own[i]]), right[i])
         pool = len(targets) + len(own[i])
         units[i] = against_chance(reciprocal[i], float((1 / np.arange(1, pool + 1)).sum()) / pool)
-    return _Retrieval(units, right, own, cosines, reciprocal, without)
+    return _Retrieval(units, right, _shifted(cosines), own, cosines, reciprocal, without)
 
 
-def _cell_credits(requests: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cell_credits(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return who finds the right cell among row and column, among the row (intent), the column (topic).
 
-    :param requests: shape (topics, intents, phrasings, dims).
-    :param documents: shape (topics, intents, dims).
+    :param cosines: of each cell's requests with each cell's document; shape (topics, intents, phrasings,
+        topics, intents).
     :return: three arrays of shape (topics, intents, phrasings).
     """
-    row = np.einsum("tird,tjd->tirj", requests, documents)
-    column = np.einsum("tird,sid->tirs", requests, documents)
+    row, column = np.einsum("tirtj->tirj", cosines), np.einsum("tirsi->tirs", cosines)
     both, intent, topic = np.empty(row.shape[:3]), np.empty(row.shape[:3]), np.empty(row.shape[:3])
     for t, i, r in np.ndindex(row.shape[:3]):
         intent[t, i, r] = top_credit(row[t, i, r], i)
@@ -383,13 +380,13 @@ def _cell_credits(requests: np.ndarray, documents: np.ndarray) -> tuple[np.ndarr
     return both, intent, topic
 
 
-def _p_mrr(requests: np.ndarray, documents: np.ndarray) -> float:
+def _p_mrr(cosines: np.ndarray) -> float:
     """Return p-MRR (Weller et al. 2024, FollowIR, arXiv:2403.15246) for swapped instructions, in -1..1.
 
     A document right under one instruction should fall when the same topic is asked with another: 1
     if it always falls from first to last, 0 if its rank does not move.
     """
-    row = np.einsum("tird,tjd->tirj", requests, documents)
+    row = np.einsum("tirtj->tirj", cosines)
     values = []
     for t, i, r in np.ndindex(row.shape[:3]):
         before = mid_rank(np.delete(row[t, i, r], i), row[t, i, r, i])
@@ -400,19 +397,19 @@ def _p_mrr(requests: np.ndarray, documents: np.ndarray) -> float:
     return _mean(values)
 
 
-def _worst_cells(
-    grid: list[Item], requests: np.ndarray, documents: np.ndarray, both: np.ndarray
-) -> list[dict[str, Any]]:
-    """Return the requests whose own document is furthest behind the best one of its row and column."""
-    flat = requests.reshape(len(grid) * 3, -1) @ documents.reshape(len(grid), -1).T
+def _worst_cells(grid: list[Item], cosines: np.ndarray) -> list[dict[str, Any]]:
+    """Return the requests whose own document is furthest behind the best one of its row and column.
+
+    :param cosines: shape (requests, documents), in the grid's order.
+    """
     rows = []
-    for k, cosines in enumerate(flat):
+    for k, found in enumerate(cosines):
         cell = grid[k // 3]
         rivals = [
             j for j, item in enumerate(grid) if (item["topic"] == cell["topic"]) != (item["intent"] == cell["intent"])
         ]
-        best = max(rivals, key=lambda j: cosines[j])
-        rows.append((float(cosines[k // 3] - cosines[best]), k, best))
+        best = max(rivals, key=lambda j: found[j])
+        rows.append((float(found[k // 3] - found[best]), k, best))
     return [
         {
             "id": grid[k // 3]["id"],
@@ -423,6 +420,13 @@ def _worst_cells(
         for margin, k, best in sorted(rows)[:WORST_ITEMS]
         if margin < 0
     ]
+
+
+def _passed(items: list[Item], right: np.ndarray, asked: list[str], answers: list[str]) -> list[dict[str, Any]]:
+    """Return a few of the items that went right, spread evenly over all of them."""
+    found = np.flatnonzero(right)
+    places = np.linspace(0, len(found) - 1, min(PASSED_ITEMS, len(found))).round().astype(int)
+    return [{"id": items[i]["id"], "asked": asked[i], "right": answers[i]} for i in found[places]]
 
 
 def _rows_of_tier(items: list[Item], tier: str) -> np.ndarray:
@@ -449,11 +453,10 @@ def _leave_one_out_centroids(vectors: np.ndarray, labels: np.ndarray) -> np.ndar
     return cosines
 
 
-def _first_miss(english: np.ndarray, vectors: dict[str, np.ndarray], i: int) -> tuple[str, int]:
+def _first_miss(from_english: dict[str, np.ndarray], i: int) -> tuple[str, int]:
     """Return the first language in which sentence ``i`` is matched wrongly, and the sentence chosen."""
-    for language in LANGUAGES[1:]:
-        j = int((english[i] @ vectors[language].T).argmax())
-        if j != i:
+    for language, cosines in from_english.items():
+        if (j := int(cosines[i].argmax())) != i:
             return language, j
     return LANGUAGES[1], i
 
@@ -464,19 +467,20 @@ def _mean_score(
     sub_scores: dict[str, Any],
     protocol: dict[str, Any],
     worst: list[dict[str, Any]],
+    passed: list[dict[str, Any]],
 ) -> CategoryScore:
     """Return the outcome of a category whose headline is the mean of its units."""
     replicates = units[resample(len(units), seed)].mean(axis=1)
-    return CategoryScore(float(units.mean()), replicates, sub_scores, protocol, worst)
+    return CategoryScore(float(units.mean()), replicates, sub_scores, protocol, worst, passed)
 
 
 def _protocol(formula: str, value: float, unrelated: float) -> dict[str, Any]:
     return {"formula": formula, "value": value, "cosine_of_unrelated_pairs": unrelated}
 
 
-def _shifted_cosine(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the mean cosine of each text with the text that belongs to the next one."""
-    return float((left * np.roll(right, 1, axis=0)).sum(axis=1).mean())
+def _shifted(cosines: np.ndarray) -> float:
+    """Return the mean cosine of each text with what belongs to the one before it; of a square matrix."""
+    return float(np.diag(np.roll(cosines, 1, axis=1)).mean())
 
 
 def _mean(values: Any) -> float:

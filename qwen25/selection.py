@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from qwen25.console import PipelineError, logger, progress
 from qwen25.encoders import static_encode
 from qwen25.items import WEIGHTS, Item, load_items
+from qwen25.matching import Cosine
 from qwen25.scores import CATEGORIES
 from qwen25.vectors import RECIPES, Recipe, distil_vectors
 
@@ -138,8 +139,8 @@ def _attempt_all(what: str, candidates: list[Recipe], attempt: Callable[[Recipe]
 
 def _score(recipe: Recipe, table: np.ndarray, tokenizer: Tokenizer, items: dict[str, list[Item]]) -> Trial:
     """Score the model of ``table``, shape (tokens, dims), as it would be once saved and loaded."""
-    encode = static_encode(StaticModel(table, tokenizer, normalize=True, max_length=None))
-    categories = {category: CATEGORIES[category](encode, rows, _SEED).score for category, rows in items.items()}
+    matcher = Cosine(static_encode(StaticModel(table, tokenizer, normalize=True, max_length=None)))
+    categories = {category: CATEGORIES[category](matcher, rows, _SEED).score for category, rows in items.items()}
     return Trial(recipe, sum(WEIGHTS[category] * score for category, score in categories.items()), categories)
 
 

@@ -19,8 +19,19 @@ from qwen25.jobs import Group, Job, group_by_length, with_suffix
 from qwen25.streaming import Plan
 from qwen25.teacher import Teacher
 from qwen25.weights import Weights
+from qwen25.writing import STEPS
 
-__all__ = ["Frame", "Plan", "choose_device", "choose_dtype", "discard_checkpoint", "frame_for", "plan", "token_states"]
+__all__ = [
+    "Frame",
+    "Plan",
+    "choose_device",
+    "choose_dtype",
+    "discard_checkpoint",
+    "frame_for",
+    "plan",
+    "plan_texts",
+    "token_states",
+]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -144,6 +155,27 @@ def plan(
     return streaming.make_plan(weights, job, checkpoint is not None)
 
 
+def plan_texts(teacher: Teacher, texts: int, estimate: Plan, dtype: torch.dtype) -> str:
+    """Say in one line what it takes the teacher to write texts, as :mod:`qwen25.writing` does.
+
+    A written token costs the whole teacher's multiply-adds, output matrix included. Their pace is the one
+    timed for the token states, which the small steps of writing do not quite reach: hence "at least".
+
+    :param estimate: the plan of the token states.
+    """
+    layer, table = _weights(teacher)
+    weights = teacher.layers * layer + table
+    memory = weights * dtype.itemsize + (0 if estimate.device.startswith("cuda") else streaming.LIBRARY_BYTES)
+    time = "time not estimated"
+    if estimate.seconds:
+        pace = estimate.seconds / (estimate.tokens * estimate.layers[-1] * layer)
+        time = f"at least {max(1, round(pace * weights * texts * STEPS)):,} s more"
+    return (
+        f"written texts: {texts:,} of {STEPS} tokens, {estimate.device}, the whole model: "
+        f"{time}, {memory / 1e9:.1f} GB of memory"
+    )
+
+
 def _job(
     teacher: Teacher,
     token_ids: TokenIds,
@@ -177,12 +209,18 @@ def _streamable(teacher: Teacher) -> tuple[Weights | None, str]:
 def _whole_model_plan(teacher: Teacher, job: Job, reason: str) -> Plan:
     """Describe what the whole model takes; its time is not known before it is loaded."""
     # Packed weights are unpacked: the configuration says how many there will be, nearly.
-    config = teacher.config
-    layer = 4 * teacher.hidden_size**2 + 3 * teacher.hidden_size * int(getattr(config, "intermediate_size", 0))
-    weights = (teacher.layers * layer + int(config.vocab_size) * teacher.hidden_size) * job.dtype.itemsize
+    layer, table = _weights(teacher)
+    weights = (teacher.layers * layer + table) * job.dtype.itemsize
     collected = job.tokens * teacher.hidden_size * 4 * len(job.layers)
     memory = weights + collected + streaming.LIBRARY_BYTES
     return Plan(job.tokens, job.layers, job.device, None, memory, 0, streams=False, reason=reason)
+
+
+def _weights(teacher: Teacher) -> tuple[int, int]:
+    """Return the number of weights of a layer and of the embedding table, nearly, from the configuration."""
+    config = teacher.config
+    layer = 4 * teacher.hidden_size**2 + 3 * teacher.hidden_size * int(getattr(config, "intermediate_size", 0))
+    return layer, int(config.vocab_size) * teacher.hidden_size
 
 
 def _whole_model_states(
@@ -226,17 +264,30 @@ def _whole_model_group(
     advance: Callable[[int], None],
 ) -> int:
     """Put a group's states at ``position`` into ``out``; return the batch size that fitted."""
-    start = 0
-    while start < len(group.rows):
-        batch = slice(start, start + batch_size)
-        hidden = _forward(model, group.ids[batch], prefix, position, list(out), device)
-        if hidden is None:
-            streaming.free_cuda_memory()
-            batch_size = min(batch_size, len(group.rows) - start) // 2
-            continue
-        for layer, state in hidden.items():
+
+    def compute(batch: slice) -> None:
+        for layer, state in _forward(model, group.ids[batch], prefix, position, list(out), device).items():
             out[layer][group.rows[batch]] = state
-        steps = len(group.rows[batch])
+
+    return in_batches(len(group.rows), batch_size, compute, advance)
+
+
+def in_batches(count: int, batch_size: int, compute: Callable[[slice], None], advance: Callable[[int], None]) -> int:
+    """Call ``compute`` with one slice of ``count`` rows after another, smaller ones where CUDA's memory runs out.
+
+    :return: the batch size that fitted.
+    :raises PipelineError: if not even one row fits.
+    """
+    start = 0
+    while start < count:
+        steps = min(batch_size, count - start)
+        try:
+            compute(slice(start, start + steps))
+        except torch.cuda.OutOfMemoryError as error:
+            batch_size, steps = streaming.halve(steps, error), 0
+        if not steps:
+            # Only here, when the error no longer holds on to what had been computed.
+            streaming.free_cuda_memory()
         start += steps
         advance(steps)
     return batch_size
@@ -244,16 +295,12 @@ def _whole_model_group(
 
 def _forward(
     model: torch.nn.Module, ids: np.ndarray, prefix: tuple[int, ...], position: int, layers: list[int], device: str
-) -> dict[int, np.ndarray] | None:
-    """Return, for each layer, the states at a position, (batch, hidden size); None if memory runs out on CUDA."""
+) -> dict[int, np.ndarray]:
+    """Return, for each layer, the states at a position, (batch, hidden size)."""
     whole = np.hstack([np.tile(np.array(prefix, dtype=np.int64), (len(ids), 1)), ids])
-    try:
-        inputs = torch.from_numpy(whole).to(device)
-        states = model(input_ids=inputs, output_hidden_states=True, use_cache=False).hidden_states
-        return {layer: states[layer][:, position].float().cpu().numpy() for layer in layers}
-    except torch.cuda.OutOfMemoryError as error:
-        streaming.halve(len(ids), error)
-        return None
+    inputs = torch.from_numpy(whole).to(device)
+    states = model(input_ids=inputs, output_hidden_states=True, use_cache=False).hidden_states
+    return {layer: states[layer][:, position].float().cpu().numpy() for layer in layers}
 
 
 def _cut_after(model: torch.nn.Module, layer: int, depth: int) -> None:

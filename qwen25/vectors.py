@@ -18,6 +18,9 @@ import numpy as np
 
 from qwen25.console import InputError, PipelineError
 
+#: Where a token's frequency is from: the teacher's own predictions, a corpus, or Zipf's law of ranks.
+Frequencies = Literal["teacher", "corpus", "zipf"]
+
 #: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
 _NOISE_FLOOR = 1e-10
 _CHUNK_ROWS = 8192
@@ -32,18 +35,21 @@ class Recipe:
         a causal model puts its attention sink and all states look alike.
     :ivar layers: the states used, as shares of the teacher's depth: 0 input embeddings, 1 last state.
     :ivar whitening: the power p of the eigenvalues that each layer is divided by: 0.5 full, 0 none.
-    :ivar frequencies: how often a token occurs: as the ``teacher`` itself uses it, or by ``zipf``'s law.
+    :ivar frequencies: what tells how often a token occurs.
     :ivar frequency_weighted: whether mean and covariance weigh tokens by their frequency.
     :ivar sif: the SIF coefficient a in a / (a + p(token)).
+    :ivar pooled: whether a token's state is the vector that an embedding model itself gives it, by its
+        own pooling, and not a hidden state.
     """
 
     name: str
     prefix: str
     layers: tuple[float, ...]
     whitening: float
-    frequencies: Literal["teacher", "zipf"]
+    frequencies: Frequencies
     frequency_weighted: bool
     sif: float
+    pooled: bool = False
 
     def layer_numbers(self, depth: int) -> list[int]:
         """Return the layers' numbers in a teacher of ``depth`` layers, without repeats, in order."""
@@ -77,20 +83,31 @@ RECIPES = {
         frequency_weighted=False,
         sif=1e-4,
     ),
+    # For embedding models. Half the power of whitening suits them better than all of it or none: docs/LOG.md.
+    "pooled": Recipe(
+        name="pooled",
+        prefix="",
+        layers=(1.0,),
+        whitening=0.25,
+        frequencies="zipf",
+        frequency_weighted=True,
+        sif=1e-4,
+        pooled=True,
+    ),
 }
 
 
-def recipe_named(name: str, sif: float | None = None, zipf: bool = False) -> Recipe:
+def recipe_named(name: str, sif: float | None = None, frequencies: Frequencies | None = None) -> Recipe:
     """Return a recipe by name, with its SIF coefficient replaced if one is given.
 
-    :param zipf: whether frequencies follow Zipf's law, whatever the recipe says.
+    :param frequencies: where frequencies are from, if not from where the recipe takes them.
     :raises InputError: if there is no such recipe or the coefficient is not above 0.
     """
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}")
     recipe = RECIPES[name]
-    if zipf and recipe.frequencies != "zipf":
-        recipe = replace(recipe, frequencies="zipf", sif=ZIPF_SIF)
+    if frequencies is not None and frequencies != recipe.frequencies:
+        recipe = replace(recipe, frequencies=frequencies, sif=ZIPF_SIF if frequencies == "zipf" else recipe.sif)
     if sif is None:
         return recipe
     if not (np.isfinite(sif) and sif > 0):

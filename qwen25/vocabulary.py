@@ -183,7 +183,7 @@ def rank_frequencies(vocabulary: Vocabulary) -> np.ndarray:
     tokenizer = vocabulary.tokenizer
     special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     tokens = tokenizer.get_vocab(with_added_tokens=True)
-    unused = re.compile(r"\[unused\d+\]")
+    unused = re.compile(r"[\[<]unused\d+[\]>]")
     never = {row for token, row in tokens.items() if row in special or unused.fullmatch(token)}
     order = sorted(range(len(vocabulary)), key=lambda row: row in never)
     frequencies = np.empty(len(vocabulary))

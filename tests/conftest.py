@@ -105,3 +105,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> 
     arguments += ["--texts", "64"]
     assert distill_qwen25_1024d.main(arguments) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """A BERT with random weights and a WordPiece tokenizer: hidden 32, 1 layer."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoders") / "tiny-bert"
+    tokenizer = BertWordPieceTokenizer()
+    tokenizer.train_from_iterator(texts, vocab_size=800, show_progress=False)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(tokenizer_object=tokenizer._tokenizer).save_pretrained(folder)
+    return folder

@@ -1,4 +1,4 @@
-"""Tiny teachers of all architectures that are streamed, and their states as the whole model gives them."""
+"""Tiny teachers: all architectures that are streamed, with the whole model's states; and embedding models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from qwen25.states import Frame, plan, token_states
 from qwen25.teacher import Teacher
@@ -50,6 +51,13 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         {"head_dim": 8, "query_pre_attn_scalar": 16, "sliding_window": 4, "sliding_window_pattern": 2},
     ),
+}
+#: name -> model type and pooling of an embedding model; the last one has two dense layers behind it.
+EMBEDDERS = {
+    "bert-mean": ("bert", "mean"),
+    "bert-cls": ("bert", "cls"),
+    "qwen3-last": ("qwen3", "lasttoken"),
+    "gemma3-dense": ("gemma3_text", "mean"),
 }
 PREFIX, SUFFIX = (5, 9, 5, 30, 2, 7), (3, 8)
 WORDS = [[11], [4, 12, 13], [14, 15], [16], [17, 18, 19], [20, 21, 22]]
@@ -123,3 +131,45 @@ def check(teacher: Teacher, words: Any, frame: Frame, at: str = "token", **optio
         np.testing.assert_allclose(states[layer], expected, rtol=2e-4, atol=2e-4, err_msg=f"layer {layer}")
         assert states[layer].dtype == np.float32
     return states
+
+
+def embedder_tokenizer(kind: str) -> Tokenizer:
+    """Return a tokenizer of whole words, w5 to w60, with the special tokens of a model type around a text."""
+    tokens = ["<pad>", "<bos>", "<eos>", "<unk>", "<mask>", *(f"w{i}" for i in range(5, VOCABULARY))]
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(tokens[:5])
+    template = "$A <eos>" if kind == "qwen3" else "<bos> $A <eos>"
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    if kind.startswith("gemma"):  # as Gemma's, it knows one token that has no embedding
+        tokenizer.add_special_tokens([AddedToken("<image>", special=True)])
+    return tokenizer
+
+
+def make_embedder(folder: Path, name: str, tokenizer: Tokenizer | None = None) -> Teacher:
+    """Write a sentence-transformers model with random weights and a closing normalisation, and return it."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Dense, Normalize, Pooling, Transformer
+
+    kind, pooling = EMBEDDERS[name]
+    dense = [(24, 40), (40, 16)] if name == "gemma3-dense" else []
+    tokenizer = tokenizer or embedder_tokenizer(kind)
+    more = {"qwen3": {"head_dim": 8}, "gemma3_text": {"head_dim": 8, "use_bidirectional_attention": True}}.get(kind, {})
+    size = {"vocab_size": max(VOCABULARY, tokenizer.get_vocab_size()) if kind == "qwen3" else VOCABULARY}
+    torch.manual_seed(0)
+    model = AutoModel.from_config(AutoConfig.for_model(kind, **{**SIZES, **size, **more}))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.normal_(std=1.0 if "embed" in name else 0.3)
+            if "norm" in name.lower():
+                weight.add_(1.0)
+    plain = folder.with_name(f"{folder.name}-transformer")
+    model.save_pretrained(plain)
+    padding = next(token for _, token in sorted(tokenizer.get_added_tokens_decoder().items())).content
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=padding).save_pretrained(plain)
+    steps: list[Any] = [Transformer(str(plain)), Pooling(SIZES["hidden_size"], pooling_mode=pooling)]
+    steps += [Dense(*sizes, bias=False) for sizes in dense]
+    SentenceTransformer(modules=[*steps, Normalize()], device="cpu").save(str(folder), create_model_card=False)
+    return Teacher(folder.name, "folder", folder)

@@ -14,7 +14,6 @@ import pytest
 from conftest import EVAL_DATA, ROOT
 from model2vec import StaticModel
 
-import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
 from qwen25.items import WEIGHTS, items_sha256, load_items
@@ -291,35 +290,6 @@ class TestEvaluate:
         assert quick_eval_qwen25_1024d.main(["--model", str(tmp_path), "--output", str(tmp_path / "r.json")]) == 2
         assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
         assert not (tmp_path / "r.json").exists()
-
-
-class TestCompare:
-    def test_models_beside_each_other(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
-        output, markdown = tmp_path / "comparison.json", tmp_path / "comparison.md"
-        arguments = ["--ours", f"OURS={tiny_model}", "--model", f"TWIN={tiny_model}", "--items", str(small_items)]
-        arguments += ["--no-peers", "--output", str(output), "--markdown", str(markdown)]
-        assert compare_qwen25_vs_all.main(arguments) == 0
-        comparison = load_json(output)
-        check_schema(comparison, "comparison")
-        twin = comparison["models"][1]
-        assert twin["difference_to_ours"] == {"value": 0.0, "interval": [0.0, 0.0], "word": "no difference shown"}
-        assert "TWIN" in markdown.read_text(encoding="utf-8")
-
-    def test_a_peer_that_is_not_there_is_reported(
-        self, tiny_model: Path, small_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(compare_qwen25_vs_all, "PEERS", {"Absent": str(tmp_path / "absent")})
-        output = tmp_path / "comparison.json"
-        arguments = ["--ours", f"OURS={tiny_model}", "--items", str(small_items), "--output", str(output)]
-        assert compare_qwen25_vs_all.main(arguments) == 0
-        row = load_json(output)["models"][1]
-        assert row["obtained"] == "unavailable" and row["reason"]
-
-    def test_a_model_the_user_names_must_load(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
-        output = tmp_path / "comparison.json"
-        arguments = ["--ours", f"OURS={tiny_model}", "--model", f"X={tmp_path}", "--items", str(small_items)]
-        assert compare_qwen25_vs_all.main([*arguments, "--no-peers", "--output", str(output)]) == 2
-        assert not output.exists()
 
 
 @pytest.mark.parametrize("folder", [EVAL_DATA, calibration_folder()], ids=["eval", "calibration"])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from fake_hub import FakeHub, Fault, weights_body
+from fake_hub import FakeHub, Fault, run_as_user, weights_body
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -62,24 +59,7 @@ class User:
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
-        settings = {
-            "HF_ENDPOINT": self.endpoint,
-            "HF_HOME": str(self.home),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_ETAG_TIMEOUT": "1",
-            "OMP_NUM_THREADS": "1",
-            "no_proxy": "127.0.0.1",
-        }
-        return subprocess.run(
-            [sys.executable, *command],
-            env={**clean, **settings, **self.environment},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run_as_user(self.endpoint, self.home, list(command), self.environment)
 
     def find(self, *arguments: str) -> dict[str, Any]:
         done = self.run("-c", FIND, *arguments)
