@@ -21,7 +21,7 @@ from qwen25 import hub
 from qwen25.artifact import load_model
 from qwen25.console import InputError, first_line
 from qwen25.matching import Bm25, Cosine, Encode, LateInteraction, Matcher
-from qwen25.provenance import sha256
+from qwen25.provenance import read_json, sha256
 from qwen25.teacher import PACKAGED, packaged_path
 
 #: For the scripts' --help.
@@ -165,6 +165,7 @@ def _model2vec(folder: Path, name: str) -> Encoder:
 
 def _sentence_transformer(folder: Path, name: str) -> Encoder:
     facts = _on_disk(folder)
+    _refuse_code(folder)
     started = time.perf_counter()
     try:
         with _quietly():
@@ -187,6 +188,7 @@ def _sentence_transformer(folder: Path, name: str) -> Encoder:
 
 def _late_interaction(folder: Path, name: str) -> Encoder:
     facts = _on_disk(folder)
+    _refuse_code(folder)
     started = time.perf_counter()
     try:
         with _quietly():
@@ -261,6 +263,22 @@ def _on_disk(folder: Path) -> dict[str, Any]:
 
 def _weights_in_memory(model: Any) -> int:
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+
+
+def _refuse_code(folder: Path) -> None:
+    """Refuse a model with steps of its own: sentence-transformers would run the code in a local folder.
+
+    :raises InputError: if there is such a step.
+    """
+    if not (folder / "modules.json").is_file():
+        return
+    try:
+        kinds = [str(step["type"]) for step in read_json(folder / "modules.json")]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder.name}: its modules.json is no list of steps: {error!r}") from error
+    foreign = [kind for kind in kinds if not kind.startswith(("sentence_transformers.", "pylate."))]
+    if foreign:
+        raise InputError(f"{folder.name} brings code of its own ({foreign[0]}), which is never run")
 
 
 @contextlib.contextmanager

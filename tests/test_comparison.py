@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,17 @@ class TestRows:
         for kind in ("st:", "colbert:", "model2vec:"):
             assert run.code("--model", f"X={kind}{folder}") == 2
             assert "pickled" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("kind", ["st:", "colbert:"])
+    def test_code_in_the_folder_is_never_run(
+        self, run: Runner, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+    ) -> None:
+        folder = tmp_path / "trojan"
+        shutil.copytree(tiny_bert, folder)
+        (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "trojan.Step"}]))
+        (folder / "trojan.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Step: pass\n")
+        assert run.code("--model", f"X={kind}{folder}") == 2
+        assert "code of its own" in capsys.readouterr().err and not (tmp_path / "ran").exists()
 
 
 class TestReports:
