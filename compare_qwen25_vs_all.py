@@ -29,12 +29,13 @@ from qwen25.encoders import SPECS, load_encoder
 from qwen25.evaluation import default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
 from qwen25.peers import CONTROL, OURS, PEERS, PUBLISHED
-from qwen25.provenance import Clock, provenance, write_bytes, write_json, write_text
+from qwen25.provenance import Clock, check_file, provenance, write_bytes, write_json, write_text
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("model_comparison_results.json")
 SEED = 42
 SCHEMA_VERSION = 2
+MAX_NAME = 100
 
 
 def named_model(text: str) -> tuple[str, str]:
@@ -42,6 +43,8 @@ def named_model(text: str) -> tuple[str, str]:
     name, equals, spec = text.partition("=")
     if not (name and equals and spec):
         raise argparse.ArgumentTypeError(f"NAME=SPEC, for instance MINE=path/to/folder, not {text!r}")
+    if not name.isprintable() or len(name) > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"a name has at most {MAX_NAME} characters, all of them printable")
     return name, spec
 
 
@@ -59,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of the items (default: eval_data)")  # fmt: skip
     add("--output", type=Path, default=OUTPUT,
         help="result file; the reports are written beside it (default: %(default)s)")  # fmt: skip
-    add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
+    add("--seed", type=console.seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 
@@ -105,6 +108,12 @@ def compare(args: argparse.Namespace) -> int:
     clock = Clock()
     if args.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    check_file(args.output)
+    reports = [args.output.with_name(f"comparison.{kind}") for kind in ("png", "md", "html")]
+    if args.output in reports:
+        raise InputError(f"{args.output} is the name of a report: give another --output")
+    for path in reports:
+        check_file(path)
     items = {category: load_items(args.items, category) for category in WEIGHTS}
     our_name, our_spec = args.ours
     named = dict(args.model)
@@ -141,7 +150,6 @@ def compare(args: argparse.Namespace) -> int:
         **provenance(clock, args.seed),
     }
     write_json(args.output, comparison)
-    reports = [args.output.with_name(f"comparison.{kind}") for kind in ("png", "md", "html")]
     write_bytes(reports[0], report.comparison_png(comparison))
     write_text(reports[1], report.comparison_markdown(comparison))
     write_text(reports[2], report.comparison_html(comparison))

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qwen25 import artifact, console, pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
+from qwen25 import artifact, console, lock, pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
 from qwen25.console import logger
 from qwen25.matching import Encode
 from qwen25.provenance import Clock, provenance, sha256, write_json
@@ -39,6 +39,8 @@ SEED = 42
 #: What the default teacher's model is cut to unless --max-size-mb says otherwise.
 MAX_SIZE_MB = 65.0
 TEXTS = 1024
+#: More would take a small teacher a day.
+MAX_TEXTS = 1_000_000
 
 #: The static peers of the comparison, each from its own teacher, an embedding model.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -70,7 +72,7 @@ def size_mb(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):
+    if not (math.isfinite(value * 1e6) and value > 0):
         raise argparse.ArgumentTypeError(f"a number of megabytes above 0 or none, not {text!r}")
     return value
 
@@ -146,7 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--vocabulary", type=Path, metavar="FILE",
         help="words or phrases, one a line, that get a vector of their own (default: none)")  # fmt: skip
     add("--batch-size", type=int, help="tokens a forward pass (default: what suits the device)")
-    add("--seed", type=int, default=SEED, help="of what the teacher writes (default: %(default)s)")
+    add("--seed", type=console.seed, default=SEED, help="of what the teacher writes (default: %(default)s)")
     add("--output", action=Given, type=Path, default=OUTPUT, help="folder of the model (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
     add("--no-resume", action="store_true", help="start anew, whatever a run that was cut off left (default: go on)")
@@ -177,7 +179,8 @@ def choose_vocabulary(args: argparse.Namespace, source: teacher.Teacher, width: 
 
     :param width: of all layers' states side by side: the model has no more dimensions.
     """
-    vocab = vocabulary.static_vocabulary(source.tokenizer())
+    with console.as_input_error(f"teacher {source.name}: its tokenizer is damaged", "download it again"):
+        vocab = vocabulary.static_vocabulary(source.tokenizer())
     words = vocabulary.read_words(args.vocabulary) if args.vocabulary else []
     if math.isfinite(args.max_size_mb):
         rows = vocabulary.rows_within(args.max_size_mb, min(args.dims, width), np.dtype(args.storage).itemsize)
@@ -192,12 +195,14 @@ def sums_of(table: np.ndarray, vocab: vocabulary.Vocabulary, texts: list[str]) -
 
 def fill_defaults(args: argparse.Namespace) -> None:
     """Check the numbers, and set the flags whose default depends on others."""
-    for flag, value, least in (
-        ("--dims", args.dims, 1), ("--batch-size", args.batch_size, 1),
-        ("--texts", args.texts, 0), ("--sentence-vectors", args.sentence_vectors, 0),
+    for flag, value, least, most in (
+        ("--dims", args.dims, 1, math.inf), ("--batch-size", args.batch_size, 1, math.inf),
+        ("--texts", args.texts, 0, MAX_TEXTS), ("--sentence-vectors", args.sentence_vectors, 0, MAX_TEXTS),
     ):  # fmt: skip
         if value is not None and value < least:
             raise console.InputError(f"{flag} must be at least {least}, not {value}")
+        if value is not None and value > most:
+            raise console.InputError(f"{flag} must be at most {most}, not {value}")
     if args.max_size_mb is None:
         args.max_size_mb = MAX_SIZE_MB if args.teacher == teacher.DEFAULT_TEACHER else math.inf
     if args.storage is None:
@@ -305,15 +310,69 @@ def compute_states(
     return None
 
 
+def check_paths(args: argparse.Namespace) -> None:
+    """Refuse an output folder with something in it that the run reads or writes: it is replaced as a whole.
+
+    :raises InputError: if there is such a thing.
+    """
+    output = args.output.resolve()
+    for flag, path in (
+        ("--teacher", Path(args.teacher).expanduser()), ("--corpus", args.corpus), ("--vocabulary", args.vocabulary),
+        ("--log-file", args.log_file),
+    ):  # fmt: skip
+        # A hub id is no path, whatever it looks like.
+        if path and (path.exists() or flag == "--log-file") and path.resolve().is_relative_to(output):
+            raise console.InputError(f"{flag} {path} lies in the --output folder, which is replaced: give another")
+
+
+def sentence_targets(source: teacher.Teacher, texts: list[str], **how: Any) -> np.ndarray:
+    """Return the teacher's own vectors of texts.
+
+    :raises PipelineError: if they are not finite.
+    """
+    found = sentences.sentence_vectors(source, texts, **how)
+    if not np.isfinite(found).all():
+        raise console.PipelineError(
+            f"teacher {source.name} gives NaN or infinity for whole texts; try --dtype float32, "
+            "and if it was that already, its weights are damaged"
+        )
+    return found
+
+
+def stored(table: np.ndarray, storage: str, sif: float) -> np.ndarray:
+    """Return the vectors in the number format of the file.
+
+    :raises InputError: if they are too large or too small for it.
+    """
+    with np.errstate(over="ignore"):
+        kept = table.astype(storage)
+    if not np.isfinite(kept).all():
+        raise console.InputError(f"the vectors are too large for {storage}: use --storage float32")
+    if not kept.any():
+        raise console.InputError(f"--sif {sif:g} makes all vectors zero in {storage}: give a larger one")
+    return kept
+
+
 def distil(args: argparse.Namespace) -> int:
-    """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
+    """Check the arguments, and run phase 1 alone on its output folder."""
     clock = Clock()
     fill_defaults(args)
     # Before anything is loaded: a wrong flag is said at once.
     recipe = vectors.recipe_named(args.recipe, args.sif)
     check_combinations(args, recipe)
+    check_paths(args)
     corpus = writing.read_corpus(args.corpus) if args.corpus else []
     choose_sentences(args, corpus)
+    artifact.check_output(args.output, args.overwrite)
+    if args.dry_run:
+        return distil_alone(args, clock, recipe, corpus)
+    with lock.held(artifact.beside(args.output, "lock"), str(args.output)):
+        artifact.recover(args.output)
+        return distil_alone(args, clock, recipe, corpus)
+
+
+def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe, corpus: list[str]) -> int:
+    """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
     artifact.check_output(args.output, args.overwrite)
     console.set_up_logging(args.log_file)
     device = states.choose_device(args.device)
@@ -339,7 +398,7 @@ def distil(args: argparse.Namespace) -> int:
     logger.info("    %d tokens", len(vocab))
     clock.lap("vocabulary")
 
-    checkpoint = args.output.with_name(f".{args.output.name}.states")
+    checkpoint = artifact.beside(args.output, "states")
     by_layer = compute_states(
         args, source, recipe, embedder, vocab, layers, weights_hash, device=device, dtype=dtype,
         checkpoint=checkpoint)  # fmt: skip
@@ -349,7 +408,7 @@ def distil(args: argparse.Namespace) -> int:
     clock.lap("token_states")
 
     logger.info("4/8 language: how often does each token occur?")
-    written = args.output.with_name(f".{args.output.name}.texts")
+    written = artifact.beside(args.output, "texts")
     language = learn_language(
         args, source, vocab, recipe, corpus, device=device, dtype=dtype, folder=written,
         resume=not args.no_resume, weights_hash=weights_hash)  # fmt: skip
@@ -377,7 +436,7 @@ def distil(args: argparse.Namespace) -> int:
 
     if language.sentences:
         logger.info("6/8 sentence vectors: the teacher's own of %d texts", len(language.sentences))
-        targets = sentences.sentence_vectors(source, language.sentences, device=device, dtype=dtype)
+        targets = sentence_targets(source, language.sentences, device=device, dtype=dtype)
         table = sentences.bend(table, language.frequencies, sums_of(table, vocab, language.sentences), targets)
     else:
         logger.info("6/8 sentence vectors: none asked for (--sentence-vectors)")
@@ -406,21 +465,23 @@ def distil(args: argparse.Namespace) -> int:
         ],
         "dtype": str(dtype).removeprefix("torch."),
         "storage": args.storage,
+        "threads": states.threads(),
     }  # fmt: skip
-    table = table.astype(args.storage)
-    metadata = artifact.save_model(args.output, table, vocab.tokenizer, metadata, overwrite=args.overwrite)
+    table = stored(table, args.storage, recipe.sif)
+    with artifact.placed(args.output, overwrite=args.overwrite) as new:
+        metadata = artifact.write_model(new, table, vocab.tokenizer, metadata)
+        clock.lap("save")
+
+        logger.info("8/8 smoke test: does a request come nearer to its answer than to another's?")
+        smoke = smoke_test(artifact.load_model(new).encode)
+        clock.lap("smoke_test")
+        logger.info(
+            "    cosine %.3f with its own answer, %.3f with another's; %d of %d told apart",
+            smoke["matching_cosine"], smoke["unrelated_cosine"], smoke["pairs_told_apart"], smoke["pairs"])  # fmt: skip
+        run = provenance(clock, args.seed, device)
+        write_json(new / "metadata.json", {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run})
     states.discard_checkpoint(checkpoint)
     writing.discard_texts(written)
-    clock.lap("save")
-
-    logger.info("8/8 smoke test: does a request come nearer to its answer than to another's?")
-    smoke = smoke_test(artifact.load_model(args.output).encode)
-    clock.lap("smoke_test")
-    logger.info(
-        "    cosine %.3f with its own answer, %.3f with another's; %d of %d told apart",
-        smoke["matching_cosine"], smoke["unrelated_cosine"], smoke["pairs_told_apart"], smoke["pairs"])  # fmt: skip
-    run = provenance(clock, args.seed, device)
-    write_json(args.output / "metadata.json", {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run})
 
     size = metadata["sizes_bytes"]["model.safetensors"] / 1e6
     logger.info("done in %.0f s: %s (%d tokens x %d, %.1f MB)", clock.wall_seconds, args.output, len(vocab), dims, size)

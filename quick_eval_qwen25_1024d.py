@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25 import console, report
-from qwen25.console import logger
+from qwen25.console import InputError, logger
 from qwen25.encoders import SPECS, load_encoder
 from qwen25.evaluation import DECISION_TABLE, POOR, as_json, default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
-from qwen25.provenance import Clock, provenance, write_json, write_text
+from qwen25.provenance import Clock, check_file, provenance, write_json, write_text
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_eval_results.json")
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fail-under", type=fail_under, metavar="VALUE",
         help=f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)")  # fmt: skip
     add("--json-only", action="store_true", help="print only the result file's path (default: a table)")
-    add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
+    add("--seed", type=console.seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 
@@ -80,6 +80,10 @@ def is_below(result: report.Result, limit: str | float) -> bool:
 def run_evaluation(args: argparse.Namespace) -> int:
     """Run phase 2: load, score, write, report."""
     clock = Clock()
+    for path in filter(None, (args.output, args.report)):
+        check_file(path)
+    if args.report == args.output:
+        raise InputError("--report and --output are the same file: give two")
     categories = [name for name in WEIGHTS if name in args.categories]
     items = {category: load_items(args.items, category) for category in categories}
     encoder = load_encoder(args.model, offline=args.offline)

@@ -6,6 +6,8 @@
 #   bash run_qwen25.sh distill    phase 1: distill_qwen25_1024d.py
 #   bash run_qwen25.sh eval       phase 2: quick_eval_qwen25_1024d.py
 #   bash run_qwen25.sh compare    phase 3: compare_qwen25_vs_all.py
+#   bash run_qwen25.sh publish    phase 4: publish_qwen25.py
+#   bash run_qwen25.sh mteb       phase 5: evaluate_qwen25_mteb.py
 #   bash run_qwen25.sh test       ruff, mypy and the tests
 set -euo pipefail
 
@@ -15,13 +17,13 @@ export HF_HUB_DISABLE_TELEMETRY=1
 phase=${1:-}
 [ $# -gt 0 ] && shift
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
-set_up() { # set_up [--with-tests]: install unless that was done already with these requirements
+set_up() { # set_up [--with-extras|--with-tests]: install unless that was done already with these requirements
     local wanted
     wanted=$(cat "$here"/requirements_*.txt "$here/constraints_qwen25.txt" | cksum)
     if [ "$(head -n 1 "$venv/.ready" 2>/dev/null)" != "$wanted" ] ||
-        { [ -n "${1:-}" ] && ! grep -qx -- "$1" "$venv/.ready"; }; then
+        { [ -n "${1:-}" ] && ! grep -qw -- "$1" "$venv/.ready"; }; then
         bash "$here/setup_qwen25.sh" "$@"
     fi
 }
@@ -50,12 +52,14 @@ case "$phase" in
         python quick_eval_qwen25_1024d.py
         python compare_qwen25_vs_all.py
         ;;
-    distill | eval | compare)
-        set_up
+    distill | eval | compare | publish | mteb)
+        if [ "$phase" = mteb ]; then set_up --with-extras; else set_up; fi
         case "$phase" in
             distill) script=distill_qwen25_1024d.py ;;
             eval) script=quick_eval_qwen25_1024d.py ;;
             compare) script=compare_qwen25_vs_all.py ;;
+            publish) script=publish_qwen25.py ;;
+            mteb) script=evaluate_qwen25_mteb.py ;;
         esac
         cd "$here"
         python "$script" "$@"

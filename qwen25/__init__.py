@@ -19,6 +19,7 @@ In the order in which the phases meet them:
 ``vectors``      states -> static vectors (whitening, PCA, SIF)
 ``sentences``    the teacher's own vectors of sentences, and bending the static space towards them
 ``selection``    variants of the recipe, tried on the calibration items
+``markdown``     text -> Markdown that shows it as it is
 ``artifact``     the model folder on disk
 ``items``        the evaluation items
 ``matching``     how well texts fit each other: cosine, late interaction, words alone

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,78 +14,116 @@ from model2vec import StaticModel
 from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer
 
-from qwen25.console import InputError, PipelineError, first_line
+from qwen25 import markdown
+from qwen25.console import InputError, PipelineError, as_input_error, first_line, logger
+from qwen25.hub import no_weights
 from qwen25.provenance import sha256, write_json, write_text
 
 SCHEMA_VERSION = 1
 
 
+def beside(folder: Path, kind: str) -> Path:
+    """Return where something of ``kind`` that belongs to a model folder lies until the model is whole."""
+    folder = folder.resolve()  # "." has no name, and what a link leads to is replaced, not the link
+    return folder.with_name(f".{folder.name}.{kind}")
+
+
 def check_output(folder: Path, overwrite: bool) -> None:
-    """Refuse an output folder that holds something, unless it may be overwritten.
+    """Refuse an output folder that holds something, unless that is a model that may be overwritten.
 
     :raises InputError: if it may not be used.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder as --output")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"{folder} already holds files: add --overwrite to replace them, or give another --output")
+    if os.path.ismount(folder.resolve()):
+        raise InputError(f"{folder} is a mount point, which cannot be replaced: give a folder in it as --output")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise InputError(f"{folder} already holds files: add --overwrite to replace them, or give another --output")
+        if not (folder / "model.safetensors").is_file():
+            raise InputError(f"{folder} holds files, but no model: --overwrite replaces models; give another --output")
     parent = next(p for p in folder.absolute().parents if p.exists())
-    if not os.access(parent, os.W_OK):
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"cannot write into {parent}: give another --output")
 
 
-def save_model(
-    folder: Path, vectors: np.ndarray, tokenizer: Tokenizer, metadata: dict[str, Any], *, overwrite: bool
-) -> dict[str, Any]:
-    """Write the model folder beside its place and move it there when it is whole.
+@contextlib.contextmanager
+def placed(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a new folder to write a model into, which takes the place of ``folder`` if the block ends well.
 
-    :param vectors: one row a token; float32, shape (tokens, dims).
-    :param metadata: everything about the making of the model; sizes and hashes are added here.
-    :return: the metadata as written.
-    :raises PipelineError: if it cannot be written; what was there before then stays.
+    However block, process or machine end, ``folder`` holds what it held or the new model, whole. There is one
+    exception: a process that is killed between the two renames leaves nothing there and the old model beside
+    it, from where ``recover`` puts it back. Only the holder of the folder's lock may call either.
+
+    :raises InputError: if the folder may not be used.
+    :raises PipelineError: if it cannot be written.
     """
     check_output(folder, overwrite)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    recover(folder)
+    new = beside(folder, "new")
     try:
-        shutil.rmtree(new, ignore_errors=True)
-        config: Any = {
-            "model_type": "model2vec",
-            "architectures": ["StaticModel"],
-            "tokenizer_name": metadata["teacher"]["name"],
-            "apply_pca": vectors.shape[1],
-            "sif_coefficient": metadata["recipe"]["sif"],
-            "hidden_dim": vectors.shape[1],
-            "seq_length": 1_000_000,
-            "normalize": True,
-            # None: texts are never cut, so that model2vec and sentence-transformers agree on long ones.
-            "max_length": None,
-        }
-        save_pretrained(new, vectors, tokenizer, config, create_model_card=False)
-        (new / "1_Normalize").mkdir(exist_ok=True)
-        write_json(new / "1_Normalize" / "config.json", {})
-        (new / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
-        sizes = {p.name: p.stat().st_size for p in sorted(new.glob("*.*")) if p.is_file()}
-        metadata = {
-            "schema_version": SCHEMA_VERSION,
-            **metadata,
-            "sizes_bytes": sizes,
-            "model_sha256": sha256([new / "model.safetensors"]),
-            "tokenizer_sha256": sha256([new / "tokenizer.json"]),
-        }
-        write_json(new / "metadata.json", metadata)
-        write_text(new / "README.md", model_card(metadata))
+        new.mkdir(parents=True)
+        yield new
+        for path in filter(Path.is_file, new.rglob("*")):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         if folder.exists():
-            folder.replace(old)
-        new.replace(folder)
+            folder.resolve().replace(beside(folder, "old"))
+        new.replace(folder.resolve())
     except OSError as error:
-        if old.exists() and not folder.exists():
-            old.replace(folder)
-        raise PipelineError(f"cannot write {folder}: {error.strerror or error}; free some space and rerun") from error
+        raise PipelineError(
+            f"cannot write {folder}: {error.strerror or error}; free some space and run again"
+        ) from error
     finally:
-        shutil.rmtree(new, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        recover(folder)
+
+
+def recover(folder: Path) -> None:
+    """Put back the model that a run moved aside and did not replace, and remove what else it left."""
+    new, old = beside(folder, "new"), beside(folder, "old")
+    if old.is_dir() and not folder.exists():
+        old.replace(folder.resolve())
+        logger.warning("%s is back: a run was stopped while it replaced it", folder)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def write_model(folder: Path, vectors: np.ndarray, tokenizer: Tokenizer, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Write a model into a new folder, all but its ``metadata.json``.
+
+    :param vectors: one row a token; shape (tokens, dims).
+    :param metadata: everything about the making of the model.
+    :return: the metadata with sizes and hashes.
+    :raises PipelineError: if it cannot be written.
+    """
+    config: Any = {
+        "model_type": "model2vec",
+        "architectures": ["StaticModel"],
+        "tokenizer_name": metadata["teacher"]["name"],
+        "apply_pca": vectors.shape[1],
+        "sif_coefficient": metadata["recipe"]["sif"],
+        "hidden_dim": vectors.shape[1],
+        "seq_length": 1_000_000,
+        "normalize": True,
+        # None: texts are never cut, so that model2vec and sentence-transformers agree on long ones.
+        "max_length": None,
+    }
+    try:
+        save_pretrained(folder, vectors, tokenizer, config, create_model_card=False)
+    except Exception as error:  # of a full disk, safetensors and tokenizers have errors of their own
+        raise PipelineError(f"cannot write the model: {first_line(error)}; free some space and run again") from error
+    (folder / "1_Normalize").mkdir(exist_ok=True)
+    write_json(folder / "1_Normalize" / "config.json", {})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.*")) if path.is_file()}
+    metadata = {
+        "schema_version": SCHEMA_VERSION,
+        **metadata,
+        "sizes_bytes": sizes,
+        "model_sha256": sha256([folder / "model.safetensors"]),
+        "tokenizer_sha256": sha256([folder / "tokenizer.json"]),
+    }
+    write_text(folder / "README.md", model_card(metadata))
     return metadata
 
 
@@ -93,17 +133,47 @@ def load_model(folder: Path) -> StaticModel:
     :raises InputError: if it is no model that ``model2vec`` loads, or its table is broken.
     """
     if not folder.is_dir():
-        raise InputError(f"no such model folder: {folder}; make it with phase 1 or give another")
-    try:
+        how = "make it with phase 1 or give another"
+        if beside(folder, "old").is_dir():
+            how = "phase 1 was stopped while it replaced it: run it again, which puts it back"
+        raise InputError(f"no such model folder: {folder}; {how}")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("[0-9]*/*.safetensors")):
+        raise no_weights(str(folder), [path.name for path in folder.iterdir()])
+    with as_input_error(f"{folder} is no static model that loads", "distil it again, or give another"):
         model = StaticModel.from_pretrained(folder)
-    except Exception as error:  # model2vec, safetensors and tokenizers have no common base
-        raise InputError(f"{folder} is no static model that loads: {first_line(error)}") from error
+    if fault := _fault(model):
+        raise InputError(f"{folder} {fault}: distil it again, or give another")
+    return model
+
+
+def _fault(model: StaticModel) -> str | None:
+    """Return what would break the model's vectors, or bend them unseen."""
     table = np.asarray(model.embedding)
     if table.ndim != 2 or 0 in table.shape:
-        raise InputError(f"{folder} holds no table of vectors (shape {table.shape})")
-    if not np.isfinite(table.astype(np.float32)).all():
-        raise InputError(f"{folder} holds NaN or infinite vectors: distil it again")
-    return model
+        return f"holds no table of vectors (shape {table.shape})"
+    # model2vec's own quantisation is int8; the mean of other integers would be cut to an integer.
+    if table.dtype.kind != "f" and table.dtype != np.int8:
+        return f"holds vectors of type {table.dtype}, not of floating point"
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(table.astype(np.float32), axis=1)
+    if not np.isfinite(lengths).all():
+        return "holds NaN or infinite vectors"
+    if not lengths.any():
+        return "holds only zero vectors"
+    ids = max(model.tokenizer.get_vocab().values()) + 1
+    mapping, weights = model.token_mapping, model.weights
+    if mapping is not None:
+        if mapping.shape != (ids,) or mapping.dtype.kind not in "iu":
+            return f"maps its tokens wrongly: its mapping is not one whole number for each of {ids} tokens"
+        if mapping.min() < 0 or mapping.max() >= len(table):
+            return f"maps tokens to rows that are not there: it has {len(table)}"
+    elif ids > len(table):
+        return f"has a token with the id {ids - 1}, but only {len(table)} rows"
+    if weights is not None and (weights.shape != (ids,) or not np.isfinite(weights).all()):
+        return f"weighs its tokens wrongly: its weights are not one finite number for each of {ids} tokens"
+    if model.max_length is not None and model.max_length < 1:
+        return f"cuts every text to {model.max_length} tokens (max_length in config.json)"
+    return None
 
 
 def model_card(metadata: dict[str, Any]) -> str:
@@ -121,9 +191,9 @@ license: apache-2.0
 - model2vec
 ---
 
-# {metadata["name"]}
+# {markdown.text(metadata["name"])}
 
-A static embedding model distilled from the token states of `{teacher["name"]}`:
+A static embedding model distilled from the token states of `{markdown.code(teacher["name"])}`:
 {metadata["vocabulary"]["tokens"]:,} tokens x {metadata["dims"]} dimensions,
 {size:.1f} MB of vectors (`model.safetensors`). It needs no PyTorch:
 

@@ -137,7 +137,7 @@ class Checkpoint:
         try:
             manifest = read_json(self._manifest)
             if manifest["key"] != self.key:
-                raise ValueError("it is of another teacher or of other settings")
+                raise ValueError("it is of another teacher, of other settings or of another number of threads")
             for name, size in manifest["files"].items():
                 file = self.folder / Path(name).name
                 if not file.is_file() or file.stat().st_size != size:
@@ -238,6 +238,7 @@ def run_key(shape: Architecture, job: Job, weights_hash: str) -> str:
     facts = {
         "code": CODE_VERSION,
         "torch": torch.__version__,
+        "threads": torch.get_num_threads(),  # in how many parts a sum is computed shows in its last bit
         "weights": weights_hash,
         "architecture": asdict(shape),
         "prefix": list(job.prefix),
@@ -268,5 +269,5 @@ def require_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise PipelineError(
             f"checkpoints need {needed:,} bytes ({needed / 1e9:.1f} GB) of disk and {free:,} are free: free some "
-            "space, choose another folder, or run without checkpoints"
+            "space, or give an --output on another disk"
         )

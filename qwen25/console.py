@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich import box
@@ -18,6 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+#: The environment variables that may hold an access token of the hub.
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 
 logger = logging.getLogger("qwen25")
 
@@ -36,10 +39,33 @@ class InputError(PipelineError):
 
 def redact(text: str) -> str:
     """Return ``text`` without access tokens and without the path of the home folder."""
-    home = str(Path.home())
-    if len(home) > 1:
-        text = text.replace(home, "~")
-    return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_***", text)
+    for name in TOKENS:
+        token = os.environ.get(name, "").strip()
+        if len(token) >= 8:  # a shorter one is no token, and might be any word
+            text = text.replace(token, "***")
+    with suppress(RuntimeError):  # a user without a home folder has none to hide
+        home = str(Path.home())
+        if len(home) > 1:
+            text = text.replace(home, "~")
+    return re.sub(r"\bhf_\w{8,}", "hf_***", text)
+
+
+@contextmanager
+def as_input_error(what: str, advice: str) -> Iterator[None]:
+    """Turn whatever a bad file makes the libraries raise into an InputError: ``what``, the reason, ``advice``.
+
+    For the calls behind which many libraries lie: their errors have no common base.
+    """
+    try:
+        yield
+    except (PipelineError, MemoryError):
+        raise
+    except BaseException as error:
+        # A panic in the tokenizers' Rust code is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise InputError(f"{what} ({reason}): {advice}") from error
 
 
 def first_line(error: BaseException) -> str:
@@ -51,6 +77,23 @@ def first_line(error: BaseException) -> str:
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that ends when the disk is full; the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        logger.removeHandler(self)
+        self.close()
+        logger.warning("the log %s ends here: %s", self.baseFilename, error.strerror)
+
+    def close(self) -> None:
+        with suppress(OSError):  # of what could not be written
+            super().close()
 
 
 def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
@@ -72,11 +115,22 @@ def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
     if log_file is not None:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+            file = _LogFile(log_file, mode="w", encoding="utf-8")
         except OSError as error:
             raise InputError(f"cannot write the log {log_file}: {error.strerror}; give another --log-file") from error
         file.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(file)
+
+
+def seed(text: str) -> int:
+    """Parse --seed: a number that every random generator takes."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to {2**32 - 1}, not {text!r}")
+    return value
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +170,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show one progress bar on a terminal, and nothing elsewhere; yields ``advance(steps)``."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -129,7 +183,8 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on standard output; its first column is left-aligned, the others right."""
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    # No markup: names are shown as they are.
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
     # Plain ASCII where no person looks: the table may land in a log or a file.
     table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
     for i, name in enumerate(header):

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25 import console, report
 from qwen25.provenance import read_json, write_text
 
 
-def main(folder: Path) -> int:
+def summarise(args: argparse.Namespace) -> int:
     """Render the report from the demo's result files and print a summary table.
 
-    :raises InputError: if a result file is missing.
+    :raises InputError: if a result file is missing, or is not one of this version.
     """
+    folder = args.folder
     metadata = read_json(folder / "model" / "metadata.json")
     evaluation = read_json(folder / "eval_results.json")
     comparison = read_json(folder / "comparison_results.json")
-    write_text(folder / "report.md", "# Demo\n\n" + report.demo_markdown(metadata, evaluation, comparison))
-    console.print_table("Demo", report.QUALITY_HEADER, report.quality_rows(comparison))
-    for remark in report.evaluation_remarks(evaluation):
+    with console.as_input_error(f"the results in {folder} are not those of this version", "run the demo again"):
+        text = "# Demo\n\n" + report.demo_markdown(metadata, evaluation, comparison)
+        rows, remarks = report.quality_rows(comparison), report.evaluation_remarks(evaluation)
+    write_text(folder / "report.md", text)
+    console.print_table("Demo", report.QUALITY_HEADER, rows)
+    for remark in remarks:
         print(remark)
     files = (
         "model",
@@ -33,5 +39,13 @@ def main(folder: Path) -> int:
     return console.EXIT_OK
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's) and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="what the demo wrote")
+    console.add_common_flags(parser)
+    return console.run(parser, summarise, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tokenizers import Tokenizer
 
 from qwen25 import hub
 from qwen25.artifact import load_model
-from qwen25.console import InputError, first_line
+from qwen25.console import InputError, as_input_error
 from qwen25.matching import Bm25, Cosine, Encode, LateInteraction, Matcher
 from qwen25.provenance import read_json, sha256
 from qwen25.teacher import PACKAGED, packaged_path
@@ -30,6 +31,12 @@ SPECS = (
     "model (pylate), model2vec: model2vec's own distillation of a model, made on the spot, each followed by a folder, "
     f"hub id or packaged name ({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
 )
+
+
+#: What to do about a model that is of no use.
+OTHER = "give another model"
+#: A batch's at most; with one token each, their vectors of 1024 dimensions take 4 GB.
+BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,15 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
 
 def static_encode(model: StaticModel) -> Encode:
     """Return the model's ``encode`` for evaluation: one thread of work, so that timings compare."""
-    return lambda texts: model.encode(list(texts), use_multiprocessing=False)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        # Texts of one length are looked up together, and a character may be a token: long ones go in small batches.
+        longest = max(map(len, texts), default=0)
+        batch_size = max(1, min(1024, BATCH_CHARACTERS // max(1, longest)))
+        with as_input_error("the model cannot encode the texts", "distil it again, or give another"):
+            return model.encode(list(texts), use_multiprocessing=False, batch_size=batch_size)
+
+    return encode
 
 
 def static_encoder(name: str, model: StaticModel, **facts: Any) -> Encoder:
@@ -151,13 +166,10 @@ def _model2vec(folder: Path, name: str) -> Encoder:
     from transformers import AutoModel, AutoTokenizer
 
     _on_disk(folder)  # refuses pickles
-    try:
-        with _quietly():
-            teacher = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model = distill_from_model(teacher, tokenizer, device="cpu")
-    except Exception as error:  # many libraries lie behind these calls
-        raise InputError(f"model2vec cannot distil {name}: {first_line(error)}") from error
+    with as_input_error(f"model2vec cannot distil {name}", OTHER), _quietly():
+        teacher = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = distill_from_model(teacher, tokenizer, device="cpu")
     with tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
         return _static(Path(temporary), name)
@@ -165,21 +177,21 @@ def _model2vec(folder: Path, name: str) -> Encoder:
 
 def _sentence_transformer(folder: Path, name: str) -> Encoder:
     facts = _on_disk(folder)
-    _refuse_code(folder)
+    _refuse_code_and_pickles(folder)
     started = time.perf_counter()
-    try:
-        with _quietly():
-            from sentence_transformers import SentenceTransformer
+    with as_input_error(f"st:{folder.name} cannot be loaded", OTHER), _quietly():
+        from sentence_transformers import SentenceTransformer
 
-            model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False)
-    except Exception as error:  # many libraries lie behind this call
-        raise InputError(f"st:{folder.name} cannot be loaded: {first_line(error)}") from error
+        model = SentenceTransformer(
+            str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
+        dims = len(model.encode("width", show_progress_bar=False))
     seconds = time.perf_counter() - started
     return Encoder(
         name,
         "sentence-transformers",
         Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False))),
-        len(model.encode("width", show_progress_bar=False)),
+        dims,
         memory_bytes=_weights_in_memory(model),
         load_seconds=seconds,
         **facts,
@@ -188,25 +200,23 @@ def _sentence_transformer(folder: Path, name: str) -> Encoder:
 
 def _late_interaction(folder: Path, name: str) -> Encoder:
     facts = _on_disk(folder)
-    _refuse_code(folder)
+    _refuse_code_and_pickles(folder)
     started = time.perf_counter()
     try:
         with _quietly():
             from pylate.models import ColBERT
     except ImportError as error:
         raise InputError("late interaction needs pylate: bash setup_qwen25.sh --with-extras") from error
-    try:
-        with _quietly():
-            model = ColBERT(str(folder), device="cpu", trust_remote_code=False)
-    except Exception as error:  # many libraries lie behind this call
-        raise InputError(f"colbert:{folder.name} cannot be loaded: {first_line(error)}") from error
+    with as_input_error(f"colbert:{folder.name} cannot be loaded", OTHER), _quietly():
+        model = ColBERT(str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
     seconds = time.perf_counter() - started
 
     def encode(texts: Any, is_query: bool) -> list[np.ndarray]:
         return [np.asarray(t) for t in model.encode(list(texts), is_query=is_query, show_progress_bar=False)]
 
     matcher = LateInteraction(lambda texts: encode(texts, True), lambda texts: encode(texts, False))
-    dims = matcher.vectors(["width"]).shape[1]
+    with as_input_error(f"colbert:{folder.name} cannot encode a text", OTHER):
+        dims = matcher.vectors(["width"]).shape[1]
     memory = _weights_in_memory(model)
     return Encoder(name, "late interaction", matcher, dims, memory_bytes=memory, load_seconds=seconds, **facts)
 
@@ -265,20 +275,27 @@ def _weights_in_memory(model: Any) -> int:
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
 
 
-def _refuse_code(folder: Path) -> None:
-    """Refuse a model with steps of its own: sentence-transformers would run the code in a local folder.
+def _refuse_code_and_pickles(folder: Path) -> None:
+    """Refuse what sentence-transformers would run or unpickle: code in a local folder, weights without safetensors.
 
-    :raises InputError: if there is such a step.
+    :raises InputError: if a step of the model is of that kind.
     """
-    if not (folder / "modules.json").is_file():
-        return
+    steps = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    if (folder / "modules.json").is_file():
+        steps = read_json(folder / "modules.json")
     try:
-        kinds = [str(step["type"]) for step in read_json(folder / "modules.json")]
+        kinds, places = [str(step["type"]) for step in steps], [folder / step["path"] for step in steps]
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder.name}: its modules.json is no list of steps: {error!r}") from error
-    foreign = [kind for kind in kinds if not kind.startswith(("sentence_transformers.", "pylate."))]
+    # Of these libraries, and neither a file beside the weights (pylate.Step) nor another repository's (pylate--a.Step).
+    known = re.compile(r"(sentence_transformers|pylate\.models)(\.\w+)+")
+    foreign = [kind for kind in kinds if not known.fullmatch(kind)]
     if foreign:
         raise InputError(f"{folder.name} brings code of its own ({foreign[0]}), which is never run")
+    for place in places:
+        names = [path.name for path in place.iterdir()] if place.is_dir() else []
+        if any(name.endswith(hub.PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
+            raise hub.no_weights(f"{folder.name}: {place.name}", names)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 
 from qwen25.console import progress
 from qwen25.encoders import Encoder, random_control
-from qwen25.items import LANGUAGES, WEIGHTS, Item
+from qwen25.items import LANGUAGES, TEXTS, WEIGHTS, Item
 from qwen25.matching import Cosine, Matcher
 from qwen25.scores import CATEGORIES, CategoryScore, Interval, interval
 
@@ -91,7 +91,7 @@ def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
     Z(c) = sum of exp(c . v) (Mu and Viswanath 2018, arXiv:1702.01417): 1 when no direction is special.
     """
     matcher = encoder.matcher
-    texts = sorted({text for rows in items.values() for item in rows for text in _texts(item)})
+    texts = sorted({item[field] for category, rows in items.items() for item in rows for field in TEXTS[category]})
     started = time.perf_counter()
     matcher.take_in(texts)
     seconds = time.perf_counter() - started
@@ -198,12 +198,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_rounded(v) for v in value]
     return round(value, 6) if isinstance(value, float) else value
-
-
-def _texts(item: Item) -> list[str]:
-    """Return the texts of an item, whatever its category."""
-    names = ("anchor", "paraphrase", "text", "meaning", "description", "code", "document", *LANGUAGES)
-    return [item[name] for name in names if name in item]
 
 
 def _across_languages(matcher: Matcher, items: dict[str, list[Item]]) -> float | None:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from qwen25.console import PipelineError
-from qwen25.decoder import Unsupported, architecture
+from qwen25.decoder import Unsupported
 from qwen25.teacher import Teacher
-from qwen25.weights import Weights
+from qwen25.weights import Weights, shape_of
 
 #: transformers' name of a module -> GGUF's; a layer's stand behind ``layers.N.`` and ``blk.N.``.
 _LAYER_NAMES = {
@@ -46,7 +46,7 @@ class GgufWeights(Weights):
         config = teacher.config
         # transformers notes the packing here; unpacked, the weights are plain.
         config.quantization_config = None
-        self.shape = architecture(config)
+        self.shape = shape_of(teacher.name, config)
         self._paired = config.model_type == "llama"
         if config.model_type not in {"llama", "qwen2", "qwen3"}:
             raise Unsupported(f"its weights are {config.model_type} in GGUF form")

@@ -26,8 +26,10 @@ FILES = [
     "special_tokens_map.json",
 ]  # fmt: skip
 #: Never fetched: other formats of the same weights (but the numbered folders are the steps behind a
-#: sentence-transformers model: pooling, dense layers), and Mistral's second copy.
-IGNORED = ["[!0-9]*/*", "consolidated*"]
+#: sentence-transformers model: pooling, dense layers), Mistral's second copy, and what could run as code
+#: though it is named like a tokenizer.
+IGNORED = ["[!0-9]*/*", "consolidated*", "*.py", "*.pkl", "*.pickle", "*.bin", "*.pt", "*.pth"]
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle")
 ATTEMPTS = 3
 WAIT_SECONDS = 1.0  # before the second attempt; twice as long before each further one
 
@@ -65,13 +67,29 @@ def looks_like_an_id(spec: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", spec) is not None and not spec.startswith((".", "/"))
 
 
+def check_id(repo: str) -> None:
+    """Refuse a name that no repository can have, before it is used.
+
+    :raises InputError: if it is such a one, or does not say whose it is.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise InputError(f"{repo} cannot be a repository's name: {first_line(error)}") from error
+    if not looks_like_an_id(repo):
+        raise InputError(f"{repo} does not say whose it is: give owner/name")
+
+
 def no_weights(what: str, files: list[str]) -> InputError:
     """Return the error for a model whose ``files`` have no safetensors among them."""
-    if any(file.endswith((".bin", ".pt", ".pth")) for file in files):
+    if any(file.endswith(PICKLES) for file in files):
         return InputError(
             f"{what} has only pickled weights (.bin), which can run code when opened; convert them to safetensors first"
         )
-    return InputError(f"{what} has no .safetensors weights")
+    return InputError(f"{what} has no .safetensors weights: give another model")
 
 
 def _downloaded(repo: str, revision: str | None) -> Path:
@@ -80,7 +98,7 @@ def _downloaded(repo: str, revision: str | None) -> Path:
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    with _warnings_in_our_log():
+    with warnings_in_our_log():
         try:
             files = with_retries(lambda: _listed(repo, revision))
         except Exception as error:
@@ -140,7 +158,7 @@ def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineErr
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     error = _cause(error)
-    status = _status(error)
+    status = status_of(error)
     if isinstance(error, GatedRepoError):
         return InputError(f"{repo} is gated: accept its terms on its page, then set HF_TOKEN")
     if isinstance(error, RepositoryNotFoundError):
@@ -155,7 +173,7 @@ def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineErr
         return PipelineError(f"the hub answered {status} for {repo}: {how}")
     if isinstance(error, json.JSONDecodeError):
         return PipelineError(f"what answered for {repo} is not the hub: check HF_ENDPOINT, the proxy and the network")
-    if _is_network_error(error):
+    if is_network_error(error):
         how = "check the connection and run again, or give a local folder instead"
         return PipelineError(f"{repo} could not be downloaded ({first_line(error)}): {how}")
     if isinstance(error, OSError):
@@ -174,11 +192,12 @@ def _cause(error: Exception) -> Exception:
     return error
 
 
-def _status(error: Exception) -> int | None:
+def status_of(error: Exception) -> int | None:
+    """Return the status of the hub's answer, if ``error`` holds one."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _is_network_error(error: Exception) -> bool:
+def is_network_error(error: Exception) -> bool:
     """Whether the network failed, and not this machine's disk."""
     # The HTTP client's own errors; which client it is depends on the hub client's version.
     if type(error).__module__.split(".")[0] in {"httpx", "httpx2", "requests", "urllib3"}:
@@ -194,8 +213,8 @@ def with_retries(ask: Callable[[], T]) -> T:
             return ask()
         except Exception as error:
             cause = _cause(error)
-            status = _status(cause)
-            may_pass = _is_network_error(cause) if status is None else status in (408, 429) or status >= 500
+            status = status_of(cause)
+            may_pass = is_network_error(cause) if status is None else status in (408, 429) or status >= 500
             if attempt == ATTEMPTS or not may_pass:
                 raise
             logger.info("hub: %s; trying again (%d of %d)", first_line(cause), attempt + 1, ATTEMPTS)
@@ -210,7 +229,7 @@ class _ToOurLog(logging.Handler):
 
 
 @contextlib.contextmanager
-def _warnings_in_our_log() -> Iterator[None]:
+def warnings_in_our_log() -> Iterator[None]:
     """Have the hub client's warnings (it retries by itself, too) redacted and in the log file."""
     import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is to be replaced
 

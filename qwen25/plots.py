@@ -67,8 +67,9 @@ def _quality_against_size(axes: Any, result: dict[str, Any]) -> None:
     rows = sorted(ranked(result), key=lambda row: row["result"]["health"]["size_bytes"] or 0)
     for place, row in enumerate(rows):
         overall, size = row["result"]["overall"], row["result"]["health"]["size_bytes"]
+        name = _literal(row["name"])
         if row["kind"] == "control":
-            axes.axhline(overall["score"], color=CONTROL, linestyle=":", label=row["name"])
+            axes.axhline(overall["score"], color=CONTROL, linestyle=":", label=name)
         if not size:
             continue
         low, high = overall["interval"]
@@ -76,7 +77,7 @@ def _quality_against_size(axes: Any, result: dict[str, Any]) -> None:
         color = OURS if row["name"] == ours else OTHERS
         axes.errorbar(size / 1e6, overall["score"], yerr=errors, fmt="o", color=color, ecolor=color, capsize=3)
         beside = (6, 6 if place % 2 else -12)  # neighbours in size: one name above, one below
-        axes.annotate(row["name"], (size / 1e6, overall["score"]), beside, textcoords="offset points", fontsize=8)
+        axes.annotate(name, (size / 1e6, overall["score"]), beside, textcoords="offset points", fontsize=8)
     edge = frontier(result)
     if edge:
         sizes = [row["result"]["health"]["size_bytes"] / 1e6 for row in edge]
@@ -101,5 +102,10 @@ def _categories_by_model(axes: Any, result: dict[str, Any]) -> None:
             text, color = ("-", "black") if value is None else (f"{value:.2f}", "white" if value > 0.6 else "black")
             axes.text(x, y, text, ha="center", va="center", color=color, fontsize=8)
     axes.set_xticks(range(len(WEIGHTS)), [c.replace("_", "\n") for c in WEIGHTS], fontsize=8)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [_literal(row["name"]) for row in rows], fontsize=8)
     axes.xaxis.tick_top()
+
+
+def _literal(name: str) -> str:
+    """Return a name as matplotlib draws it: what stands between two dollar signs would be a formula."""
+    return name.replace("$", r"\$")

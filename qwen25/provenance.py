@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -119,27 +121,58 @@ def provenance(clock: Clock, seed: int | None, device: str = "cpu") -> dict[str,
     }
 
 
+def check_file(path: Path) -> None:
+    """Refuse a path at which no file can be written, before the work whose result it is for.
+
+    :raises InputError: if there is a folder, or the place for it cannot be written to.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give a file")
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"cannot write into {parent}: give another path")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically: the file is either the old one or the whole new one.
+
+    What processes that were killed while they wrote it left beside it is removed.
 
     :raises PipelineError: if the file cannot be written (no space, no right).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if not _is_alive(left.name.split(".")[-2]):
+                left.unlink(missing_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise PipelineError(f"cannot write {path}: {error.strerror}; free some space or choose another path") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)  # there if it failed or was interrupted
+
+
+def _is_alive(number: str) -> bool:
+    """Whether there is a process of this number; True for what is no number."""
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except (PermissionError, ValueError):
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as ``write_bytes`` does, in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    # A file's name on a command line may hold bytes that are no character.
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -154,11 +187,15 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
-    :raises InputError: if it does not exist or is not JSON.
+    :raises InputError: if it does not exist or is not JSON; NaN and infinity are not.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
         raise InputError(f"no such file: {path}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")

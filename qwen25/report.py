@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from qwen25 import plots
+from qwen25 import markdown, plots
 from qwen25.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
 from qwen25.items import WEIGHTS
 from qwen25.peers import PLAIN
@@ -265,20 +265,21 @@ def difference_rows(row: Result) -> list[list[str]]:
 
 
 def example_rows(items: list[Result], fields: list[str]) -> list[list[str]]:
-    """Return items as rows of a Markdown table: one line each, and no markup of their own."""
-    return [[_inline_text(item[name]) for name in fields] for item in items]
+    """Return items as rows of a table."""
+    return [[item[name] for name in fields] for item in items]
 
 
 def comparison_markdown(comparison: Result) -> str:
     """Render the comparison as Markdown; its plot is comparison.png beside it."""
-    lines = [f"# {comparison['ours']} beside others", "", "![quality against size](comparison.png)", ""]
+    title = f"# {markdown.text(comparison['ours'])} beside others"
+    lines = [title, "", "![quality against size](comparison.png)", ""]
     for section in comparison_sections(comparison):
         lines += [f"## {section['title']}", ""]
-        lines += [section["note"], ""] if "note" in section else []
-        lines += [f"- {line}" for line in section.get("lines", [])]
-        lines += markdown_table(section["header"], section["rows"]) if "rows" in section else []
+        lines += [markdown.text(section["note"]), ""] if "note" in section else []
+        lines += [f"- {markdown.text(line)}" for line in section.get("lines", [])]
+        lines += markdown.table(section["header"], section["rows"]) if "rows" in section else []
         lines.append("")
-    return "\n".join([*lines, _footer(comparison), ""])
+    return "\n".join([*lines, markdown.text(_footer(comparison)), ""])
 
 
 def comparison_html(comparison: Result) -> str:
@@ -323,17 +324,18 @@ def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, head
         ["computed on", f"{metadata['hardware']['processor']}, {metadata['hardware']['cores']} cores"],
         ["created", metadata["created"]],
     ]
-    lines = [f"{marks} The demo's model", "", *markdown_table(["what", "measured"], facts), ""]
-    lines += [f"{marks} Its scores", "", *markdown_table(EVALUATION_HEADER, evaluation_rows(evaluation)), ""]
-    lines += [f"- {remark}" for remark in evaluation_remarks(evaluation)]
+    lines = [f"{marks} The demo's model", "", *markdown.table(["what", "measured"], facts), ""]
+    lines += [f"{marks} Its scores", "", *markdown.table(EVALUATION_HEADER, evaluation_rows(evaluation)), ""]
+    lines += [f"- {markdown.text(remark)}" for remark in evaluation_remarks(evaluation)]
     lines += ["", f"{marks} Beside others", "", *_comparison_lines(comparison), ""]
     return "\n".join(lines)
 
 
 def _comparison_lines(comparison: Result) -> list[str]:
-    lines = [*markdown_table(QUALITY_HEADER, quality_rows(comparison)), ""]
-    lines += [*markdown_table(COST_HEADER, cost_rows(comparison)), ""]
-    return lines + [f"- {line}" for line in [*comparison_remarks(comparison), *recommendation_lines(comparison)]]
+    lines = [*markdown.table(QUALITY_HEADER, quality_rows(comparison)), ""]
+    lines += [*markdown.table(COST_HEADER, cost_rows(comparison)), ""]
+    remarks = [*comparison_remarks(comparison), *recommendation_lines(comparison)]
+    return lines + [f"- {markdown.text(remark)}" for remark in remarks]
 
 
 def _in_order(comparison: Result) -> list[Result]:
@@ -360,33 +362,32 @@ def _score_or_dash(score: dict[str, Any] | None) -> str:
     return "-" if score is None else f"{score['score']:.3f}"
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(header), "|" + " --- |" * len(header), *map(line, rows)]
+markdown_table = markdown.table
 
 
 def render_template(template: str, **values: Any) -> str:
-    """Render a template of Markdown as it stands, or of HTML with every value escaped."""
+    """Render a template with every value escaped: as Markdown where it is one, else as HTML.
+
+    :raises jinja2.TemplateError: if a value that it needs is missing.
+    """
+    is_markdown = template.endswith(".md")
     environment = Environment(
         loader=PackageLoader("qwen25", "templates"),
         autoescape=select_autoescape(),
+        finalize=_as_markdown if is_markdown else None,
+        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["code"] = markdown.code
+    environment.filters["table"] = lambda rows, header: markdown.Markdown("\n".join(markdown.table(header, rows)))
     return environment.get_template(template).render(**values)
 
 
-def _inline_text(text: str) -> str:
-    """Return text for one cell of a Markdown table."""
-    text = " ".join(text.split())
-    for sign in "\\`*_[]<>":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+def _as_markdown(value: Any) -> Any:
+    """Return what a Markdown template shows of a value."""
+    return value if isinstance(value, (markdown.Markdown, int, float)) else markdown.text(str(value))
 
 
 def _inline(figure: Any) -> str:

@@ -12,6 +12,7 @@ same items have paired replicates.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,12 +156,15 @@ def topic_clustering(matcher: Matcher, items: list[Item], seed: int) -> Category
     arithmetic normalisation (Vinh et al. 2010), the mean of several k-means seeds.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
 
     names = sorted({item["topic"] for item in items})
     labels = np.array([names.index(item["topic"]) for item in items])
     vectors = matcher.vectors([item["text"] for item in items])
-    fits = [KMeans(len(names), n_init=4, random_state=seed + k).fit_predict(vectors) for k in range(KMEANS_SEEDS)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer vectors than topics: the score says it
+        fits = [KMeans(len(names), n_init=4, random_state=seed + k).fit_predict(vectors) for k in range(KMEANS_SEEDS)]
 
     def agreement(rows: np.ndarray, fit: np.ndarray) -> float:
         return float(adjusted_mutual_info_score(labels[rows], fit[rows]))

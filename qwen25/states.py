@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # scikit-learn needs it
 
 from qwen25 import streaming
 from qwen25.checkpoint import Checkpoint, discard_checkpoint, require_space, run_key
@@ -30,6 +31,7 @@ __all__ = [
     "frame_for",
     "plan",
     "plan_texts",
+    "threads",
     "token_states",
 ]
 
@@ -81,6 +83,12 @@ def choose_dtype(name: str, device: str) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"unknown dtype {name!r}: use auto, {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def threads() -> dict[str, int]:
+    """Return how many threads compute here, in PyTorch and in numpy's BLAS: their number can change the last bits."""
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return {"torch": torch.get_num_threads(), "blas": max(blas, default=1)}
 
 
 def token_states(

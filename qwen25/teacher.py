@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from qwen25 import hub
 from qwen25.console import InputError, PipelineError, first_line
 from qwen25.hub import no_weights
-from qwen25.provenance import sha256
+from qwen25.provenance import read_json, sha256
 
 if TYPE_CHECKING:
     import torch
@@ -85,9 +85,19 @@ class Teacher:
 
     @property
     def is_causal(self) -> bool:
-        """Whether a token sees only the tokens before it (a decoder), so that position 0 is a sink."""
-        names = self._whole_config.architectures or []
-        return self.gguf is not None or any(n.endswith(("ForCausalLM", "ForConditionalGeneration")) for n in names)
+        """Whether a token sees only the tokens before it (a decoder), so that position 0 is a sink.
+
+        :raises InputError: if its configuration does not say.
+        """
+        if self.gguf is not None:
+            return True
+        names = self._whole_config.architectures
+        if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(
+                f"teacher {self.name}: its config.json names no architecture, and so does not tell a decoder from an "
+                'encoder; add it, for instance "architectures": ["Qwen2ForCausalLM"]'
+            )
+        return any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in names)
 
     @property
     def layers(self) -> int:
@@ -118,9 +128,42 @@ class Teacher:
             raise no_weights(f"teacher {self.name}", [path.name for path in self.folder.iterdir()])
         return files
 
+    def shards(self) -> dict[str, Path]:
+        """Return tensor name -> file as the index says; nothing where one file holds all, or there is no index.
+
+        :raises InputError: if the index is broken, or names what is no weight file of this folder.
+        :raises PipelineError: if a file is missing.
+        """
+        index = self.folder / "model.safetensors.index.json"
+        if self.gguf or (self.folder / "model.safetensors").is_file() or not index.is_file():
+            return {}
+        content = read_json(index)
+        names = content.get("weight_map") if isinstance(content, dict) else None
+        if not names or not isinstance(names, dict):
+            raise InputError(f"teacher {self.name}: {index.name} maps no weights to files; download it again")
+        there = {path.name: path for path in self.weight_files}
+        for file in names.values():
+            if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+                raise InputError(
+                    f"teacher {self.name}: {index.name} names {file!r}, which is no .safetensors file of its folder; "
+                    "download the teacher again, from its own source"
+                )
+            if file not in there:
+                raise PipelineError(f"teacher {self.name}: {file} is missing; download the teacher again")
+        return {name: there[file] for name, file in names.items()}
+
     def weights_sha256(self) -> str:
-        """Return the SHA-256 of all weight files in name order."""
-        return sha256(self.weight_files)
+        """Return the SHA-256 of all weight files in name order.
+
+        :raises PipelineError: if one cannot be read.
+        """
+        try:
+            return sha256(self.weight_files)
+        except OSError as error:
+            name = Path(str(error.filename)).name
+            raise PipelineError(
+                f"teacher {self.name}: {name} cannot be read ({error.strerror}); download it again"
+            ) from error
 
     def tokenizer(self) -> Tokenizer:
         """Return the teacher's own fast tokenizer, always the same one: leave it as it is.
@@ -164,14 +207,16 @@ class Teacher:
         version = tuple(map(int, transformers.__version__.split(".")[:2]))
         kwargs["dtype" if version >= (4, 56) else "torch_dtype"] = dtype
         kwargs |= {"trust_remote_code": False, "output_loading_info": True}
-        _ = self.weight_files  # refuses pickles with the reason
+        _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
         try:
             # Loading draws bars of its own on standard error, even into a log.
             with contextlib.redirect_stderr(io.StringIO()):
                 auto = transformers.AutoModelForCausalLM if with_head else transformers.AutoModel
                 model, info = auto.from_pretrained(self.folder, **kwargs)
         except Exception as error:  # safetensors and transformers have no common base
-            raise PipelineError(f"teacher {self.name}: its weights cannot be loaded: {first_line(error)}") from error
+            raise PipelineError(
+                f"teacher {self.name}: its weights cannot be loaded ({first_line(error)}); download it again"
+            ) from error
         # transformers makes up what is missing; a pooler is not read, and many encoders have none.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
         if missing:

@@ -10,13 +10,26 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from qwen25.console import PipelineError
+from qwen25.console import InputError, PipelineError, first_line
 from qwen25.decoder import Architecture, Layer, Unsupported, architecture, inverse_frequencies
-from qwen25.provenance import read_json
 from qwen25.teacher import Teacher
 
 #: Where a checkpoint keeps the decoder's tensors, before ``layers.0.``.
 ROOTS = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
+
+
+def shape_of(name: str, config: Any) -> Architecture:
+    """Return the architecture of the teacher ``name`` from its configuration.
+
+    :raises Unsupported: if it cannot be streamed.
+    :raises InputError: if its configuration makes no sense.
+    """
+    try:
+        return architecture(config)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"teacher {name}: its configuration describes no model ({first_line(error)}); download it again"
+        ) from error
 
 
 class Weights:
@@ -30,12 +43,13 @@ class Weights:
         """Find where each tensor is.
 
         :raises Unsupported: if the teacher is none that can be streamed.
+        :raises InputError: if its configuration or its index is broken.
         :raises PipelineError: if a file is missing or damaged.
         """
         if not teacher.is_causal:
             raise Unsupported("it is an encoder")
         self.name = teacher.name
-        self.shape = architecture(teacher.config)
+        self.shape = shape_of(teacher.name, teacher.config)
         self._files = self._find(teacher)
         first = "layers.0.input_layernorm.weight"
         roots = [root for root in ROOTS if root + first in self._files]
@@ -49,14 +63,8 @@ class Weights:
         The index comes first because some models carry a second copy of their weights under other
         names beside the indexed shards.
         """
-        index = teacher.folder / "model.safetensors.index.json"
-        if index.is_file():
-            names = read_json(index).get("weight_map", {})
-            files = {name: teacher.folder / file for name, file in names.items()}
-            for path in sorted(set(files.values())):
-                if not path.is_file():
-                    raise PipelineError(f"teacher {self.name}: {path.name} is missing; download the teacher again")
-            return files
+        if indexed := teacher.shards():
+            return indexed
         single = teacher.folder / "model.safetensors"
         found = {}
         for path in [single] if single.is_file() else teacher.weight_files:

@@ -13,15 +13,17 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from qwen25.console import InputError, PipelineError, logger, progress
+from qwen25.provenance import write_bytes
 from qwen25.teacher import Teacher
 
 #: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
@@ -77,12 +79,12 @@ def write_texts(
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder, which writes nothing: use --texts 0 or --corpus FILE")
     starts = list(_starts(teacher, count, prefix, seed))
-    settings = [CODE_VERSION, count, prefix, seed, STEPS, BATCH, str(dtype), device.partition(":")[0]]
+    tokens = max(teacher.tokenizer().get_vocab().values()) + 1
+    key = ""
     if folder is not None:
-        settings.append(weights_hash or teacher.weights_sha256())
+        key = _key(teacher, starts, tokens, seed, str(dtype), device, weights_hash or teacher.weights_sha256())
         if not resume:
             discard_texts(folder)
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     files = [folder / f"batch-{i:05d}.safetensors" if folder else None for i in range(len(starts))]
     done = [_read_batch(file, key) for file in files]
     model = None
@@ -90,8 +92,8 @@ def write_texts(
         for i, start in enumerate(starts):
             found = done[i]
             if found is None:
-                model = model or _load(teacher, dtype, device)
-                found = _write_batch(model, start, seed + i, teacher.tokenizer().get_vocab_size(), device)
+                model = model or _load(teacher, tokens, dtype, device)
+                found = _write_batch(model, start, seed + i, tokens, device)
                 _save_batch(files[i], found, key)
                 done[i] = found
             advance(len(start))
@@ -102,7 +104,7 @@ def write_texts(
 
 def discard_texts(folder: Path) -> None:
     """Remove the batches that ``write_texts`` kept, and their folder if nothing else is in it."""
-    for pattern in ("batch-*.safetensors", "batch-*.part"):
+    for pattern in ("batch-*.safetensors", ".batch-*.tmp"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -128,7 +130,9 @@ def _starts(teacher: Teacher, count: int, prefix: str, seed: int) -> Iterator[np
     """Yield the ids that each batch's texts start behind, shape (batch, ids)."""
     tokenizer = teacher.tokenizer()
     added = set(tokenizer.get_added_tokens_decoder())
-    ordinary = np.array([i for i in range(tokenizer.get_vocab_size(with_added_tokens=False)) if i not in added])
+    ordinary = np.array(sorted({*tokenizer.get_vocab(with_added_tokens=False).values()} - added), dtype=np.int64)
+    if not len(ordinary):
+        raise InputError(f"teacher {teacher.name}: its tokenizer knows no token but special ones")
     opening = tokenizer.encode(prefix, add_special_tokens=False).ids
     turn = next((t for t in USER_TURNS if tokenizer.token_to_id(t.partition(">")[0] + ">") is not None), None)
     chat = tokenizer.encode(turn, add_special_tokens=False).ids if turn else None
@@ -141,7 +145,32 @@ def _starts(teacher: Teacher, count: int, prefix: str, seed: int) -> Iterator[np
             yield np.column_stack([np.tile(opening, (rows, 1)), generator.choice(ordinary, rows)]).astype(np.int64)
 
 
-def _load(teacher: Teacher, dtype: torch.dtype, device: str) -> Any:
+def _key(
+    teacher: Teacher, starts: list[np.ndarray], tokens: int, seed: int, dtype: str, device: str, weights_hash: str
+) -> str:
+    """Return the SHA-256 over everything that determines what is written, but for the machine itself."""
+    facts = {
+        "code": CODE_VERSION,
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "threads": torch.get_num_threads(),  # see checkpoint.run_key
+        "weights": weights_hash,
+        "config": {name: value for name, value in teacher.config.to_dict().items() if not name.startswith("_")},
+        "tokens": tokens,
+        "starts": [list(start.shape) for start in starts],
+        "seed": seed,
+        "steps": STEPS,
+        "dtype": dtype,
+        "device": device.partition(":")[0],
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    for start in starts:
+        digest.update(np.ascontiguousarray(start).tobytes())
+    return digest.hexdigest()
+
+
+def _load(teacher: Teacher, tokens: int, dtype: torch.dtype, device: str) -> Any:
+    """Load the teacher, which must have an embedding of each of its tokens."""
     needed = sum(path.stat().st_size for path in teacher.weight_files)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if teacher.gguf is None and needed > 0.9 * memory and device == "cpu":
@@ -149,7 +178,11 @@ def _load(teacher: Teacher, dtype: torch.dtype, device: str) -> Any:
             f"teacher {teacher.name}: its weights ({needed / 1e9:.0f} GB) do not fit into memory "
             f"({memory / 1e9:.0f} GB), so it cannot write: use --texts 0 or --corpus FILE"
         )
-    return teacher.load(dtype, with_head=True).to(device)  # type: ignore[arg-type]
+    model: Any = teacher.load(dtype, with_head=True)
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < tokens:
+        raise InputError(f"teacher {teacher.name}: token {tokens - 1} has no embedding (the table has {rows} rows)")
+    return model.to(device)
 
 
 def _write_batch(model: Any, start: np.ndarray, seed: int, vocabulary: int, device: str) -> Written:
@@ -168,7 +201,10 @@ def _write_batch(model: Any, start: np.ndarray, seed: int, vocabulary: int, devi
                 # Rows behind the last token pad the table: they stand for nothing.
                 chances = logits[:, :vocabulary].float().softmax(dim=-1).cpu()
                 if not torch.isfinite(chances).all():
-                    raise PipelineError("the teacher's predictions are not finite: its weights are damaged")
+                    raise PipelineError(
+                        "the teacher predicts NaN or infinity; try --dtype float32, "
+                        "and if it was that already, its weights are damaged"
+                    )
                 counts += chances.sum(dim=0, dtype=torch.float64)
                 chosen = torch.multinomial(chances, 1, generator=generator)
                 texts[:, step] = chosen[:, 0].numpy()
@@ -184,7 +220,7 @@ def _read_batch(path: Path | None, key: str) -> Written | None:
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("key") != key:
-                raise ValueError("it is of another teacher or of other settings")
+                raise ValueError("it is of another teacher, of other settings or of another number of threads")
             return Written(file.get_tensor("texts"), file.get_tensor("counts"))
     except (SafetensorError, OSError, ValueError) as error:
         logger.info("    %s is written anew: %s", path.name, error)
@@ -193,12 +229,5 @@ def _read_batch(path: Path | None, key: str) -> Written | None:
 
 def _save_batch(path: Path | None, batch: Written, key: str) -> None:
     """Save a batch in one step, so that what is there is whole."""
-    if path is None:
-        return
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"texts": batch.texts, "counts": batch.counts}, part, metadata={"key": key})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise PipelineError(f"cannot keep the written texts in {path.parent}: {error}; free some space") from error
+    if path is not None:
+        write_bytes(path, save({"texts": batch.texts, "counts": batch.counts}, metadata={"key": key}))

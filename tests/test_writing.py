@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from qwen25 import writing
+from qwen25 import provenance, writing
 from qwen25.console import InputError, PipelineError
 from qwen25.teacher import Teacher, find_teacher
 from qwen25.vocabulary import first_rows, static_vocabulary, teacher_frequencies, text_frequencies, zipf_frequencies
@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_line(teacher: Teacher, tmp_path: Path, monkeypatch: 
     def no_space(*_args: object, **_kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "save_file", no_space)
+    monkeypatch.setattr(provenance.os, "fsync", no_space)
     with pytest.raises(PipelineError, match="free some space"):
         writing.write_texts(teacher, 8, folder=tmp_path)
 

@@ -1,0 +1,328 @@
+"""Result files -> the folder that is published: model, card, benchmarks, examples and plots.
+
+Nothing is typed here that a result file could say: a number, a size or a claim comes from metadata,
+evaluation or comparison, and a claim that they do not support is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from qwen25 import plots, report
+from qwen25.comparison import WORSE, is_useful, ours_of
+from qwen25.console import InputError, PipelineError, as_input_error, first_line
+from qwen25.hub import check_id, looks_like_an_id
+from qwen25.items import LANGUAGES
+from qwen25.provenance import read_json, sha256, write_bytes, write_text
+
+Result = dict[str, Any]
+
+OWNER = "tss-deposium"
+MODEL_FILES = ("model.safetensors", "tokenizer.json", "config.json", "modules.json", "metadata.json")
+NORMALIZE = "1_Normalize/config.json"
+CARD, BENCHMARKS = "README.md", "BENCHMARKS.md"
+EXAMPLES = ("instruction_awareness_demo.py", "real_world_use_cases.py")
+#: What a rendered folder holds, and nothing else.
+PARTS = {*MODEL_FILES, "1_Normalize", CARD, BENCHMARKS, "examples", "evaluation.png", "comparison.png"}
+#: What is wrong, and what to do, where a result file lacks something or holds it in another form.
+OTHER_VERSION = ("the result files are not those of this version", "run phases 1 to 3 again")
+#: Teachers whose licence is known to be this one; of others it is not said.
+APACHE = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "smollm2-135m"}
+
+#: A language has no interval of its own: this much above the control counts as clear.
+LANGUAGE_MARGIN = 0.05
+#: What a category is good for.
+USES = {
+    "semantic_similarity": "finding paraphrases and duplicates among short texts",
+    "topic_clustering": "grouping texts by topic",
+    "multilingual_alignment": "matching translations",
+    "instruction_awareness": "routing requests to the document that answers them",
+    "conversational_understanding": "matching conversational turns to what they mean",
+    "code_understanding": "searching code by description",
+}
+
+
+class Publication:
+    """A model folder and the results that speak of it.
+
+    :ivar metadata: of phase 1.
+    :ivar evaluation: of phase 2.
+    :ivar comparison: of phase 3.
+    """
+
+    def __init__(self, model: Path, evaluation: Path, comparison: Path, repo: str | None = None) -> None:
+        """Read the results.
+
+        :param repo: the hub repository that the card names (None: the owner's, under the model's own name).
+        :raises InputError: if a file is missing or they speak of different models.
+        """
+        self.model = model
+        self.metadata: Result = read_json(model / "metadata.json")
+        self.evaluation: Result = read_json(evaluation)
+        self.comparison: Result = read_json(comparison)
+        missing = [name for name in (*MODEL_FILES, NORMALIZE) if not (model / name).is_file()]
+        if missing:
+            raise InputError(f"{model} lacks {', '.join(missing)}: run phase 1 again")
+        with as_input_error(*OTHER_VERSION):
+            hashes = {
+                "metadata.json": self.metadata["model_sha256"],
+                str(evaluation): self.evaluation["model"]["sha256"],
+                str(comparison): ours_of(self.comparison)["result"]["model"]["sha256"],
+            }
+            self._control = next(row for row in self.comparison["models"] if row.get("kind") == "control")
+            complete = set(self.evaluation["categories"]) == set(USES)
+            self.repo = repo or f"{OWNER}/{_repository_name(self.metadata['name'])}"
+        # The card's code holds it, and --check runs that code.
+        check_id(self.repo)
+        weights = sha256([model / "model.safetensors"])
+        for name, digest in hashes.items():
+            if digest != weights:
+                raise InputError(f"{name} speaks of another model than {model}: run that phase again")
+        if not complete:
+            raise InputError(f"{evaluation} lacks categories: run phase 2 without --categories")
+
+    @property
+    def name(self) -> str:
+        """What the card calls the model."""
+        return self.repo.split("/")[-1]
+
+    def beats_control(self, category: str) -> bool:
+        """Whether the paired interval of the difference to the random-direction control lies above 0."""
+        return self._control["difference_to_ours"]["categories"][category]["word"] == WORSE
+
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether phase 2 confirmed it on requests that share no word with their answer, and the whole category too."""
+        found = self.evaluation["categories"]["instruction_awareness"]["sub_scores"]["follows_instructions"]
+        return bool(found) and self.beats_control("instruction_awareness")
+
+    def languages(self) -> list[str]:
+        """Return English and the languages whose translations are found clearly more often than by the control."""
+        if not self.beats_control("multilingual_alignment"):
+            return ["en"]
+        ours, control = (
+            row["result"]["categories"]["multilingual_alignment"]["sub_scores"]["by_language"]
+            for row in (ours_of(self.comparison), self._control)
+        )
+        return ["en", *(name for name in LANGUAGES[1:] if ours[name] > control[name] + LANGUAGE_MARGIN)]
+
+    def header(self) -> str:
+        """Return the card's YAML header, made by the hub's own library."""
+        from huggingface_hub import EvalResult, ModelCardData
+
+        teacher = self.metadata["teacher"]
+        tags = ["sentence-transformers", "model2vec", "embeddings", "static-embeddings"]
+        tags += ["instruction-aware"] if self.follows_instructions else []
+        tags += ["qwen2.5"] if "qwen2.5" in teacher["name"].lower() else []
+        results = [
+            EvalResult(
+                task_type="sentence-similarity",
+                task_name=name.replace("_", " "),
+                dataset_type="qwen25-deposium-eval-data",
+                dataset_name="qwen25-deposium evaluation items",
+                metric_type="chance-adjusted score",
+                metric_name=f"{name.replace('_', ' ')} (0 chance, 1 perfect)",
+                metric_value=round(score["score"], 4),
+            )
+            for name, score in [*self.evaluation["categories"].items(), ("overall", self.evaluation["overall"])]
+        ]
+        data = ModelCardData(
+            language=self.languages(),
+            license="apache-2.0" if teacher["name"] in APACHE else "other",
+            library_name="model2vec",
+            pipeline_tag="sentence-similarity",
+            tags=tags,
+            base_model=teacher["name"] if teacher["origin"] == "hub" and looks_like_an_id(teacher["name"]) else None,
+            model_name=self.name,
+            eval_results=results,
+        )
+        return f"---\n{data.to_yaml()}\n---\n"
+
+    def facts(self) -> Result:
+        """Return what the templates draw on."""
+        categories = self.evaluation["categories"]
+        margins = {
+            name: score["score"] - (score["control"]["score"] if score["control"] else 0.0)
+            for name, score in categories.items()
+        }
+        ours = ours_of(self.comparison)
+        return {
+            "name": self.name,
+            "repo": self.repo,
+            "metadata": self.metadata,
+            "evaluation": self.evaluation,
+            "comparison": self.comparison,
+            "files": {name: report.size_text((self.model / name).stat().st_size) for name in MODEL_FILES},
+            "useful": is_useful(ours),
+            "follows_instructions": self.follows_instructions,
+            "uses": [USES[name] for name in sorted(USES, key=lambda c: -margins[c]) if self.beats_control(name)],
+            "not_beyond_words": [name for name in USES if not self.beats_control(name)],
+            "weakest": sorted(categories, key=lambda c: categories[c]["score"])[:2],
+            "remarks": report.comparison_remarks(self.comparison),
+            "recommendations": report.recommendation_lines(self.comparison),
+            "evaluation_remarks": report.evaluation_remarks(self.evaluation),
+            "is_qwen": "qwen2.5" in self.metadata["teacher"]["name"].lower(),
+            "peers": [row for row in self.comparison["models"] if "difference_to_ours" in row],
+            "report": report,
+        }
+
+    def render(self, folder: Path, examples: Path) -> None:
+        """Write everything that is published into ``folder``, beside its place first: an old one is replaced whole.
+
+        :param examples: the folder of the example scripts.
+        :raises InputError: if ``folder`` holds something else than an earlier publication.
+        :raises PipelineError: if it cannot be written.
+        """
+        _check_replaceable(folder)
+        with as_input_error(*OTHER_VERSION):
+            facts = self.facts()
+            card = self.header() + report.render_template("card.md", **facts)
+            benchmarks = report.render_template("benchmarks.md", **facts)
+            figures = {
+                "evaluation.png": plots.png(plots.category_bars(self.evaluation)),
+                "comparison.png": plots.png(plots.comparison(self.comparison)),
+            }
+        folder = folder.resolve()  # "." has no name, and what a link leads to is replaced, not the link
+        new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
+        try:
+            for name in (*MODEL_FILES, NORMALIZE):
+                _copy(self.model / name, new / name)
+            for name in EXAMPLES:
+                _copy(examples / name, new / "examples" / name)
+            for name, content in figures.items():
+                write_bytes(new / name, content)
+            write_text(new / BENCHMARKS, benchmarks)
+            write_text(new / CARD, card)
+            if folder.exists():
+                folder.replace(old)
+            new.replace(folder)
+        except OSError as error:
+            if old.exists() and not folder.exists():
+                old.replace(folder)
+            what = error.strerror or error
+            raise PipelineError(f"cannot write {folder}: {what}; free some space or give another") from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _repository_name(name: str) -> str:
+    """Return a folder's name with what a repository's cannot hold left out."""
+    return re.sub(r"[-.]{2,}", "-", re.sub(r"[^A-Za-z0-9._-]+", "-", name)).strip("-.")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse a folder in which something would be lost that is no part of a publication.
+
+    :raises InputError: if there is such.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder as --output")
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if found and (BENCHMARKS not in found or found - PARTS):
+        names = ", ".join(sorted(found - PARTS)[:3] or sorted(found)[:3])
+        raise InputError(f"{folder} holds something else than a publication ({names}): give another --output")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def check(folder: Path, repo: str) -> list[str]:
+    """Use a rendered folder as its users will; return one line for each thing that fails.
+
+    :param repo: the repository that the card names; the folder stands in for it.
+    """
+    card = (folder / CARD).read_text(encoding="utf-8")
+    commands = {
+        "quick start": ["-c", quick_start(card).replace(f'"{repo}"', repr(str(folder.resolve())))],
+        "sentence-transformers": ["-c", _SAME_VECTORS, str(folder.resolve())],
+        **{name: [f"examples/{name}", "--model", "."] for name in EXAMPLES},
+    }
+    faults = [f"{name}: {fault}" for name, command in commands.items() if (fault := _failure_of(folder, command))]
+    return faults + _header_faults(card) + _link_faults(folder) + _size_faults(folder)
+
+
+#: Both libraries load the folder and give the same vectors.
+_SAME_VECTORS = """
+import sys
+import numpy as np
+from model2vec import StaticModel
+from sentence_transformers import SentenceTransformer
+texts = ["How do I reset my password?", "Forgotten login", "", "x" * 5000]
+ours = StaticModel.from_pretrained(sys.argv[1]).encode(texts)
+theirs = SentenceTransformer(sys.argv[1], device="cpu").encode(texts)
+assert np.allclose(ours, theirs, atol=1e-3), "the vectors differ from model2vec's"
+"""
+
+
+def _failure_of(folder: Path, command: list[str]) -> str | None:
+    """Run Python in ``folder``, without the network; return the last line of what went wrong."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(  # noqa: S603 - our own interpreter on the files that were just rendered
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+
+
+def _header_faults(card: str) -> list[str]:
+    """Read the header as the hub does."""
+    from huggingface_hub import ModelCard
+
+    try:
+        data = ModelCard(card).data.to_dict()
+    except Exception as error:  # YAML's errors and the hub client's have no common base
+        return [f"{CARD}: its header cannot be read: {first_line(error)}"]
+    return [
+        f"{CARD}: its header lacks {name}"
+        for name in ("license", "library_name", "tags", "model-index")
+        if not data.get(name)
+    ]
+
+
+def _link_faults(folder: Path) -> list[str]:
+    """Return the links between files that lead nowhere."""
+    faults = []
+    for name in (CARD, BENCHMARKS):
+        for target in re.findall(r"(?<!\\)\]\(([^)#:\s]+)\)", (folder / name).read_text(encoding="utf-8")):
+            if not (folder / target).is_file():
+                faults.append(f"{name}: its link to {target} leads nowhere")
+    return faults
+
+
+def _size_faults(folder: Path) -> list[str]:
+    """Compare sizes and hash in the metadata with the files."""
+    metadata = read_json(folder / "metadata.json")
+    with as_input_error(*OTHER_VERSION):
+        sizes = {name: size for name, size in metadata["sizes_bytes"].items() if name in MODEL_FILES}
+        faults = [
+            f"{name} has {(folder / name).stat().st_size:,} bytes, metadata.json says {size:,}"
+            for name, size in sizes.items()
+            if (folder / name).stat().st_size != size
+        ]
+        digest = metadata["model_sha256"]
+    if sha256([folder / "model.safetensors"]) != digest:
+        faults.append("model.safetensors is not the file whose hash metadata.json holds")
+    return faults
+
+
+def quick_start(card: str) -> str:
+    """Return the code of the card's first Python block.
+
+    :raises InputError: if it has none.
+    """
+    found = re.search(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
+    if found is None:
+        raise InputError("the card has no quick start")
+    return found.group(1)

@@ -1,0 +1,248 @@
+"""Publication: every number and claim in what is published comes from the results, and the folder works."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from fake_hub import FakeHub, run_as_user
+from huggingface_hub import ModelCard
+
+import compare_qwen25_vs_all
+import publish_qwen25
+import quick_eval_qwen25_1024d
+from qwen25.console import InputError
+from qwen25.provenance import read_json
+from qwen25.publication import EXAMPLES, Publication, check
+
+EXAMPLES_FOLDER = ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, small_items: Path) -> dict[str, Path]:
+    """What phases 1 to 3 make of the tiny teacher."""
+    folder = tmp_path_factory.mktemp("results")
+    paths = {"model": tiny_model, "evaluation": folder / "evaluation.json", "comparison": folder / "comparison.json"}
+    common = ["--items", str(small_items)]
+    arguments = ["--model", str(tiny_model), *common, "--output", str(paths["evaluation"]), "--json-only"]
+    assert quick_eval_qwen25_1024d.main(arguments) == 0
+    arguments = ["--ours", f"TINY={tiny_model}", "--model", "WORDS=bm25", "--model", "LLAMA=wordllama:", "--no-peers"]
+    assert compare_qwen25_vs_all.main([*arguments, *common, "--output", str(paths["comparison"])]) == 0
+    return paths
+
+
+#: Changes evaluation and comparison before they are rendered.
+Change = Callable[[dict[str, Any], dict[str, Any]], None]
+
+
+@pytest.fixture
+def rendered(results: dict[str, Path], tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Render the publication of changed results; returns card and benchmarks."""
+
+    def render(change: Change = lambda evaluation, comparison: None, **metadata: Any) -> dict[str, str]:
+        model = tmp_path / "tiny-model"
+        shutil.copytree(results["model"], model, dirs_exist_ok=True)
+        facts = read_json(model / "metadata.json")
+        for key, value in metadata.items():
+            facts[key] = {**facts[key], **value} if isinstance(value, dict) else value
+        (model / "metadata.json").write_text(json.dumps(facts))
+        evaluation, comparison = read_json(results["evaluation"]), read_json(results["comparison"])
+        change(evaluation, comparison)
+        for name, result in (("evaluation", evaluation), ("comparison", comparison)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(result))
+        publication = Publication(model, tmp_path / "evaluation.json", tmp_path / "comparison.json")
+        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)
+        return {n: (tmp_path / "publication" / n).read_text(encoding="utf-8") for n in ("README.md", "BENCHMARKS.md")}
+
+    return render
+
+
+def control_is(word: str, *categories: str) -> Change:
+    """Have every category's difference of the control say ``word``; those named say the opposite."""
+    opposite = {"worse": "no difference shown", "no difference shown": "worse"}[word]
+
+    def change(_: dict[str, Any], comparison: dict[str, Any]) -> None:
+        control = next(row for row in comparison["models"] if row.get("kind") == "control")
+        for name, found in control["difference_to_ours"]["categories"].items():
+            found["word"] = opposite if name in categories else word
+
+    return change
+
+
+def instructions(confirmed: bool) -> Change:
+    def change(evaluation: dict[str, Any], comparison: dict[str, Any]) -> None:
+        control_is("worse")(evaluation, comparison)
+        sub_scores = evaluation["categories"]["instruction_awareness"]["sub_scores"]
+        sub_scores["follows_instructions"] = confirmed
+
+    return change
+
+
+class TestNumbers:
+    def test_changed_results_change_the_card_and_the_benchmarks(self, rendered: Any) -> None:
+        def change(evaluation: dict[str, Any], comparison: dict[str, Any]) -> None:
+            evaluation["overall"] |= {"score": 0.8765, "interval": [0.8611, 0.8922]}
+            evaluation["categories"]["code_understanding"] |= {"score": 0.7654, "interval": [0.7111, 0.8222]}
+            peer = next(row for row in comparison["models"] if row["name"] == "LLAMA")
+            peer["result"]["overall"] |= {"score": 0.6543, "interval": [0.6111, 0.7222]}
+            peer["difference_to_ours"]["overall"] = {"value": 0.4321, "interval": [0.41, 0.45], "word": "better"}
+
+        before, after = rendered(), rendered(change)
+        for text in ("0.876 [0.861, 0.892]", "0.765 [0.711, 0.822]", "+0.432 [+0.410, +0.450]"):
+            assert text not in before["README.md"] and text in after["README.md"]
+        for text in ("0.654 [0.611, 0.722]", "0.765 [0.711, 0.822]", "+0.432 [+0.410, +0.450]"):
+            assert text not in before["BENCHMARKS.md"] and text in after["BENCHMARKS.md"]
+        header = ModelCard(after["README.md"]).data
+        assert {r.metric_name: r.metric_value for r in header.eval_results}["overall (0 chance, 1 perfect)"] == 0.8765
+
+    def test_sizes_are_those_of_the_files(self, rendered: Any, results: dict[str, Path]) -> None:
+        size = (results["model"] / "model.safetensors").stat().st_size
+        assert f"{size / 1e6:.1f} MB" in rendered()["README.md"]
+
+    def test_no_score_is_typed_into_a_template(self) -> None:
+        for path in (ROOT / "qwen25" / "templates").glob("*.md"):
+            assert not re.findall(
+                r"(?<![\w.{])0?\.\d\d|\d+(?:\.\d+)? MB|\d sentences/s", path.read_text(encoding="utf-8")
+            )
+
+    def test_benchmarks_show_what_passed_and_what_failed(self, rendered: Any, results: dict[str, Path]) -> None:
+        category = read_json(results["evaluation"])["categories"]["semantic_similarity"]
+        text = rendered()["BENCHMARKS.md"].replace("\\", "")
+        assert category["worst_items"][0]["chosen"] in text
+        assert category["passed_items"] and category["passed_items"][0]["asked"] in text
+
+
+class TestClaims:
+    def test_instruction_awareness_is_claimed_only_where_it_was_confirmed(self, rendered: Any) -> None:
+        with_it, without = rendered(instructions(True))["README.md"], rendered(instructions(False))["README.md"]
+        assert "instruction-aware" in ModelCard(with_it).data.tags
+        assert "instruction-aware" not in ModelCard(without).data.tags
+        assert "for this model that is not confirmed" in without and "not confirmed" not in with_it
+
+    def test_a_use_that_does_not_beat_the_control_is_left_out(self, rendered: Any) -> None:
+        use = "searching code by description"
+        assert use in rendered(control_is("worse"))["README.md"]
+        card = rendered(control_is("worse", "code_understanding"))["README.md"]
+        assert use not in card and "Not shown to be better than matching words in: code understanding" in card
+        nothing = rendered(control_is("no difference shown"))["README.md"]
+        assert "## Use cases" not in nothing
+
+    def test_languages_are_claimed_only_where_translations_are_found(self, rendered: Any) -> None:
+        def fluent(evaluation: dict[str, Any], comparison: dict[str, Any]) -> None:
+            control_is("worse")(evaluation, comparison)
+            multilingual = comparison["models"][0]["result"]["categories"]["multilingual_alignment"]
+            for language in multilingual["sub_scores"]["by_language"]:
+                multilingual["sub_scores"]["by_language"][language] = 0.9 if language == "fr" else -1
+
+        assert ModelCard(rendered(fluent)["README.md"]).data.language == ["en", "fr"]
+        assert ModelCard(rendered(control_is("no difference shown"))["README.md"]).data.language == ["en"]
+
+    def test_a_better_peer_is_named_before_the_others(self, rendered: Any) -> None:
+        def change(_: dict[str, Any], comparison: dict[str, Any]) -> None:
+            for row in comparison["models"][1:]:
+                word = "better" if row["name"] == "LLAMA" else "worse"
+                if row["difference_to_ours"]["overall"]:
+                    row["difference_to_ours"]["overall"]["word"] = word
+
+        lines = rendered(change)["README.md"].partition("## Beside others")[2].strip().splitlines()
+        assert lines[0].startswith("- LLAMA is better than TINY")
+
+    def test_the_base_model_is_named_only_if_the_hub_has_it(self, rendered: Any) -> None:
+        local = ModelCard(rendered()["README.md"]).data
+        assert local.base_model is None and local.license == "other" and "qwen2.5" not in local.tags
+        teacher = {"name": "Qwen/Qwen2.5-1.5B-Instruct", "origin": "hub"}
+        card = rendered(teacher=teacher)["README.md"]
+        data = ModelCard(card).data
+        assert (data.base_model, data.license) == ("Qwen/Qwen2.5-1.5B-Instruct", "apache-2.0")
+        assert "qwen2.5" in data.tags and "Qwen2.5 Technical Report" in card
+        assert "a Model2Vec model distilled from an instruction-tuned LLM" in card.replace("A Model2Vec", "a Model2Vec")
+
+
+class TestFolder:
+    def test_it_works_as_its_users_will_use_it_and_faults_are_found(
+        self, rendered: Any, tmp_path: Path, results: dict[str, Path]
+    ) -> None:
+        rendered()
+        folder = tmp_path / "publication"
+        assert check(folder, "tss-deposium/tiny") == []
+        assert {path.name for path in (folder / "examples").iterdir()} == set(EXAMPLES)
+        (folder / "comparison.png").unlink()
+        (folder / "examples" / EXAMPLES[0]).write_text("raise SystemExit('broken example')")
+        table = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(table[:-1])
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        (folder / "README.md").write_text(card.replace("license:", "licence:"), encoding="utf-8")
+        faults = " | ".join(check(folder, "tss-deposium/tiny"))
+        for found in (
+            "quick start",
+            "broken example",
+            "comparison.png leads nowhere",
+            "lacks license",
+            "bytes",
+            "hash",
+        ):
+            assert found in faults
+
+    def test_something_else_is_not_replaced(self, rendered: Any, tmp_path: Path) -> None:
+        (tmp_path / "publication").mkdir()
+        (tmp_path / "publication" / "thesis.tex").write_text("years of work")
+        with pytest.raises(InputError, match="something else"):
+            rendered()
+        assert (tmp_path / "publication" / "thesis.tex").exists()
+
+    def test_rendering_again_gives_the_same_bytes(self, rendered: Any, tmp_path: Path) -> None:
+        def contents() -> dict[str, bytes]:
+            folder = tmp_path / "publication"
+            return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+        rendered()
+        first = contents()
+        rendered()
+        assert contents() == first
+
+    def test_results_of_another_model_are_refused(self, rendered: Any) -> None:
+        def other(evaluation: dict[str, Any], _: dict[str, Any]) -> None:
+            evaluation["model"]["sha256"] = "0" * 64
+
+        with pytest.raises(InputError, match="another model"):
+            rendered(other)
+
+    def test_old_results_are_refused(self, rendered: Any) -> None:
+        def old(_: dict[str, Any], comparison: dict[str, Any]) -> None:
+            comparison["models"] = [row for row in copy.deepcopy(comparison["models"]) if row.get("kind") != "control"]
+
+        with pytest.raises(InputError, match="run phases 1 to 3"):
+            rendered(old)
+
+
+class TestCommand:
+    def test_nothing_is_uploaded_unless_somebody_agrees(self, results: dict[str, Path], tmp_path: Path) -> None:
+        command = ["publish_qwen25.py", "--output", str(tmp_path / "publication")]
+        for flag, path in results.items():
+            command += [f"--{flag}", str(path)]
+        with FakeHub() as hub:
+            done = run_as_user(
+                hub.url, tmp_path / "home", [*command, "--upload", "me/tiny"], {"HF_TOKEN": "hf_" + "a" * 20}
+            )
+            assert done.returncode == 2 and "--yes" in done.stderr and hub.requests == []
+        assert "model.safetensors" in done.stdout  # what would go was shown
+        assert (tmp_path / "publication" / "README.md").exists()
+
+    def test_missing_results(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_model: Path) -> None:
+        arguments = [
+            "--model",
+            str(tiny_model),
+            "--output",
+            str(tmp_path / "p"),
+            "--evaluation",
+            str(tmp_path / "none"),
+        ]
+        assert publish_qwen25.main(arguments) == 2
+        assert capsys.readouterr().err.startswith("error: no such file")
