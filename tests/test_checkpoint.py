@@ -177,6 +177,8 @@ def test_a_finished_checkpoint_is_read_back_until_it_is_discarded(
     first[1][:] = 0.0  # the caller's changes are its own
     np.testing.assert_array_equal(states_with(teacher, folder)[1], again[1])
     (folder / "notes.txt").write_text("not ours")
+    for name in ("states-0-2.tmp", ".manifest.json.1.tmp"):
+        (folder / name).write_text("half")  # of a run that was killed
     checkpoint.discard_checkpoint(folder)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     np.testing.assert_array_equal(again[4], states_with(teacher, None)[4])  # the mapping outlives its file

@@ -62,6 +62,14 @@ def test_the_recipes_document_is_rendered() -> None:
     assert RESULT.with_name(DOCUMENT).read_text(encoding="utf-8") == document(read_json(RESULT))
 
 
+def test_the_reliability_document_is_rendered() -> None:
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.render_reliability import DOCUMENT, RESULT, document
+    from qwen25.provenance import read_json
+
+    assert DOCUMENT.read_text(encoding="utf-8") == document(read_json(RESULT))
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

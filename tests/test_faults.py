@@ -118,10 +118,8 @@ def serve() -> None:
             if not process:
                 child(request)
             _, status = os.waitpid(process, os.WUNTRACED)
-            if os.WIFSTOPPED(status):
-                answer = {"stopped": process}
-            else:
-                answer = {"code": os.waitstatus_to_exitcode(status)}
+            stopped = os.WIFSTOPPED(status)
+            answer = {"stopped": process} if stopped else {"code": os.waitstatus_to_exitcode(status)}
         print(json.dumps(answer), file=sys.__stdout__, flush=True)
 
 

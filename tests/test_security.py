@@ -473,14 +473,14 @@ class TestMarkup:
         path = items / "semantic_similarity.jsonl"
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for row in rows:
-            row |= {"anchor": f"{HOSTILE}\n\n# big\n", "paraphrase": f"{row['id']} {HOSTILE}"}
+            row |= {"anchor": f"{HOSTILE}\n\n# big\n table[name](key)", "paraphrase": f"{row['id']} {HOSTILE}"}
         path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         phases.items = items
         assert phases.evaluate() == phases.compare() == phases.publish() == 0
         page = (phases.folder / "report.html").read_text(encoding="utf-8")
         assert "<script" not in page and "&lt;script&gt;" in page and page.count("<img") == 1
         seen = shown((phases.folder / "publication" / "BENCHMARKS.md").read_text(encoding="utf-8"))
-        assert f"{HOSTILE} # big" in joined(seen)
+        assert f"{HOSTILE} # big table[name](key)" in joined(seen)
         # A link inside an item is none of ours that could lead nowhere.
         assert _link_faults(phases.folder / "publication") == []
 

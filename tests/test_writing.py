@@ -70,6 +70,7 @@ def test_a_cut_off_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path, mo
     assert len(calls) == 4
     np.testing.assert_array_equal(resumed.texts, whole.texts)
     np.testing.assert_array_equal(resumed.counts, whole.counts)
+    (tmp_path / "texts" / ".batch-00003.safetensors.1.tmp").write_text("half")  # of a run that was killed
     writing.discard_texts(tmp_path / "texts")
     assert not (tmp_path / "texts").exists()
 

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Write docs/RELIABILITY.md from a run of the tests that inject faults.
+
+python -m benchmarks.render_reliability             # run them (minutes), keep the outcome, render
+python -m benchmarks.render_reliability --render    # render again from the outcome kept
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+from qwen25 import console, report
+from qwen25.provenance import Clock, provenance, read_json, write_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "docs" / "results" / "reliability.json"
+DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
+
+#: What is promised -> where it is tested: file and class.
+PROMISES = {
+    "A run that is killed at any moment leaves the old model or the new one, and the next run ends with the same "
+    "bytes as one that was left in peace": [("test_faults", "TestKilled")],
+    "A result file is whole or not there": [("test_faults", "TestResultFiles")],
+    "A full or read-only disk is one line, and costs nothing that was good before": [("test_faults", "TestDisk")],
+    "Two runs never work on one output folder": [("test_faults", "TestTwoAtOnce")],
+    "The same inputs, seed and number of threads give the same bytes; metadata and checkpoints name the threads": [
+        ("test_faults", "TestThreads"), ("test_checkpoint", None)
+    ],
+    "A teacher that is broken, incomplete or odd is refused with the reason, or distilled right": [
+        ("test_faults", "TestTeachers"), ("test_weights", None)
+    ],
+    "Numbers that cannot be are refused before any work": [("test_faults", "TestNumbers")],
+    "The hub may be gone, slow, gated, busy or cut off": [("test_teacher", "TestHub"), ("test_comparison", "TestHub")],
+    "An upload is one commit or nothing": [("test_upload", None)],
+    "A broken model or item is refused with the reason": [
+        ("test_hostile_input", "TestModels"), ("test_hostile_input", "TestItems")
+    ],
+    "Whatever stands in a file of items or results, the worst is an error of one line": [
+        ("test_hostile_input", "TestFuzz"), ("test_hostile_input", "TestResults")
+    ],
+    "Any text has one finite vector": [("test_hostile_input", "TestTexts")],
+    "No code of others runs, no secret is written down, nothing is written elsewhere, texts stay texts": [
+        ("test_security", None)
+    ],
+}  # fmt: skip
+
+
+def run_tests() -> list[dict[str, str]]:
+    """Run the tests and return one row a case: file, class, test, outcome."""
+    files = sorted({file for places in PROMISES.values() for file, _ in places})
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "outcome.xml"
+        command = [sys.executable, "-m", "pytest", *(f"tests/{file}.py" for file in files), f"--junitxml={found}"]
+        subprocess.run(command, cwd=ROOT, check=False)
+        if not found.is_file():
+            raise console.PipelineError("pytest wrote no outcome: run bash run_qwen25.sh test")
+        cases = list(ET.parse(found).iter("testcase"))  # noqa: S314 - pytest's own file of a moment ago
+    rows = []
+    for case in cases:
+        places = case.get("classname", "").split(".")
+        file = next(name for name in places if name.startswith("test_"))
+        outcome = next((kind for kind in ("failure", "error", "skipped") if case.find(kind) is not None), "passed")
+        group = places[-1] if places[-1] != file else ""
+        rows.append({"file": file, "class": group, "test": case.get("name", "").split("[")[0], "outcome": outcome})
+    return rows
+
+
+def document(result: dict[str, Any]) -> str:
+    """Render docs/RELIABILITY.md."""
+    lines = [
+        "# Reliability",
+        "",
+        "What is promised, and how often it was put to the test. Rendered from the outcome of the tests",
+        f"({result['created']}, Python {result['versions']['python']}, torch {result['versions']['torch']}) by "
+        "`python -m benchmarks.render_reliability`.",
+        "",
+    ]
+    summary, details = [], []
+    for promise, places in PROMISES.items():
+        rows = [r for r in result["cases"] if any(r["file"] == f and c in (None, r["class"]) for f, c in places)]
+        outcomes = {kind: sum(row["outcome"] == kind for row in rows) for kind in ("passed", "skipped")}
+        failed = len(rows) - sum(outcomes.values())
+        summary.append([promise, str(len(rows)), str(outcomes["passed"]), str(failed), str(outcomes["skipped"])])
+        details += [f"## {promise}", ""]
+        for test in dict.fromkeys((row["file"], row["test"]) for row in rows):
+            kinds = [row["outcome"] for row in rows if (row["file"], row["test"]) == test]
+            passed = f"{kinds.count('passed')} of {len(kinds)}" if len(kinds) > 1 else kinds[0]
+            details.append(f"- {test[1].removeprefix('test_').replace('_', ' ')}: {passed}")
+        details.append("")
+    header = ["promise", "cases", "survived", "failed", "skipped"]
+    lines += [*report.markdown_table(header, summary), ""]
+    lines += [
+        "Not tested: a machine that loses power (files are flushed to the disk before they are moved into place, which",
+        "is all that a program can do), and network file systems. What is promised about security, and what is not:",
+        "[SECURITY.md](../SECURITY.md).",
+        "",
+    ]
+    return "\n".join([*lines, *details]).rstrip() + "\n"
+
+
+def main() -> int:
+    """Run the command line and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--render", action="store_true", help="from the outcome kept (default: run the tests)")
+    if not parser.parse_args().render:
+        clock = Clock()
+        write_json(RESULT, {"schema_version": 1, "cases": run_tests(), **provenance(clock, None)})
+    write_text(DOCUMENT, document(read_json(RESULT)))
+    print(DOCUMENT)
+    return console.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
