@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import EVAL_DATA, ROOT
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from model2vec import StaticModel
 from safetensors.numpy import save_file
@@ -519,6 +519,9 @@ class TestFuzz:
         assert all(outcomes.values()), outcomes
 
     @fuzzed(150)
+    @example(content=b'{"score": NaN}')
+    @example(content=b"[1, -Infinity]")
+    @example(content=b"[" * 100_000)
     @given(content=st.binary(max_size=60) | json_values.map(lambda v: json.dumps(v).encode()))
     def test_no_file_breaks_the_reader_of_json(self, content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
         path = tmp_path_factory.getbasetemp() / "any.json"
