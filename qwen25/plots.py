@@ -64,8 +64,8 @@ def comparison(result: dict[str, Any]) -> Figure:
 
 def _quality_against_size(axes: Any, result: dict[str, Any]) -> None:
     ours = ours_of(result)["name"]
-    rows = sorted(ranked(result), key=lambda row: row["result"]["health"]["size_bytes"] or 0)
-    for place, row in enumerate(rows):
+    points = [(row["result"]["health"]["size_bytes"], row["result"]["overall"]["score"]) for row in ranked(result)]
+    for row in ranked(result):
         overall, size = row["result"]["overall"], row["result"]["health"]["size_bytes"]
         name = _literal(row["name"])
         if row["kind"] == "control":
@@ -76,7 +76,8 @@ def _quality_against_size(axes: Any, result: dict[str, Any]) -> None:
         errors = [[max(0.0, overall["score"] - low)], [max(0.0, high - overall["score"])]]
         color = OURS if row["name"] == ours else OTHERS
         axes.errorbar(size / 1e6, overall["score"], yerr=errors, fmt="o", color=color, ecolor=color, capsize=3)
-        beside = (6, 6 if place % 2 else -12)  # neighbours in size: one name above, one below
+        near = [score for other, score in points if other and 0.5 < other / size < 2]
+        beside = (6, 6 if overall["score"] >= max(near) else -12)  # of neighbours in size, the best one's name is above
         axes.annotate(name, (size / 1e6, overall["score"]), beside, textcoords="offset points", fontsize=8)
     edge = frontier(result)
     if edge:

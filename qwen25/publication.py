@@ -36,7 +36,7 @@ OTHER_VERSION = ("the result files are not those of this version", "run phases 1
 APACHE = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "smollm2-135m"}
 
 #: A language has no interval of its own: this much above the control counts as clear.
-LANGUAGE_MARGIN = 0.05
+LANGUAGE_MARGIN = 0.1
 #: What a category is good for.
 USES = {
     "semantic_similarity": "finding paraphrases and duplicates among short texts",

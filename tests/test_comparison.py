@@ -199,6 +199,10 @@ class TestReports:
         assert [row["name"] for row in frontier(comparison)] == ["TWIN", "OURS"]
         ours["result"]["overall"]["score"] = 0.3  # larger and worse
         assert [row["name"] for row in frontier(comparison)] == ["TWIN"]
+        ours["result"]["health"]["sentences_per_second"] = 95.0  # as fast as one run can tell, and better
+        ours["result"]["overall"]["score"] = 0.5
+        fastest = next(found for found in recommendations(comparison) if found["need"] == "fastest")
+        assert fastest["model"] == "OURS" and "TWIN, 99 sentences/s" in fastest["because"]
         twin["result"]["overall"]["control"] = {"score": 0.4, "interval": [0.39, 0.41]}  # now it only matches words
         chosen = {found["need"]: found["model"] for found in recommendations(comparison)}
         assert chosen["smallest"] == chosen["fastest"] == "OURS"
