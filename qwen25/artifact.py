@@ -59,6 +59,7 @@ def placed(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     :raises PipelineError: if it cannot be written.
     """
     check_output(folder, overwrite)
+    folder = folder.resolve()  # "." is another place when its folder has been moved
     recover(folder)
     new = beside(folder, "new")
     try:
@@ -68,8 +69,8 @@ def placed(folder: Path, *, overwrite: bool) -> Iterator[Path]:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         if folder.exists():
-            folder.resolve().replace(beside(folder, "old"))
-        new.replace(folder.resolve())
+            folder.replace(beside(folder, "old"))
+        new.replace(folder)
     except OSError as error:
         raise PipelineError(
             f"cannot write {folder}: {error.strerror or error}; free some space and run again"

@@ -153,6 +153,11 @@ def _listed(repo: str, revision: str | None) -> list[str]:
     return [file.rfilename for file in info.siblings or []]
 
 
+def without_keys(text: str) -> str:
+    """Return ``text`` with its addresses cut before their query: that of a download's or an upload's is a key to it."""
+    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
+
+
 def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineError:
     """Return what to tell the user of an error of the hub client."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -175,11 +180,11 @@ def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineErr
         return PipelineError(f"what answered for {repo} is not the hub: check HF_ENDPOINT, the proxy and the network")
     if is_network_error(error):
         how = "check the connection and run again, or give a local folder instead"
-        return PipelineError(f"{repo} could not be downloaded ({first_line(error)}): {how}")
+        return PipelineError(f"{repo} could not be downloaded ({without_keys(first_line(error))}): {how}")
     if isinstance(error, OSError):
         how = "free some space, or set HF_HOME to another folder"
         return PipelineError(f"cannot write {repo} to the hub's cache ({error.strerror}): {how}")
-    what = f"{type(error).__name__}: {first_line(error)}"
+    what = f"{type(error).__name__}: {without_keys(first_line(error))}"
     return PipelineError(f"{repo} could not be downloaded ({what}): run again with --debug for the traceback")
 
 
@@ -217,15 +222,14 @@ def with_retries(ask: Callable[[], T]) -> T:
             may_pass = is_network_error(cause) if status is None else status in (408, 429) or status >= 500
             if attempt == ATTEMPTS or not may_pass:
                 raise
-            logger.info("hub: %s; trying again (%d of %d)", first_line(cause), attempt + 1, ATTEMPTS)
+            logger.info("hub: %s; trying again (%d of %d)", without_keys(first_line(cause)), attempt + 1, ATTEMPTS)
             time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
     raise AssertionError("unreachable")
 
 
 class _ToOurLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        # Without the query: that of a download's address is a key to it.
-        logger.log(record.levelno, "hub: %s", re.sub(r"\?\S*", "", " ".join(record.getMessage().split())))
+        logger.log(record.levelno, "hub: %s", without_keys(" ".join(record.getMessage().split())))
 
 
 @contextlib.contextmanager

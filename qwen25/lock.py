@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qwen25.console import InputError, PipelineError, logger
 
-#: What ``flock`` fails with where a file system has no locks, as some of clusters.
+#: What ``flock`` fails with where a file system has no locks, as on some clusters.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 

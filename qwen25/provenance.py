@@ -124,10 +124,12 @@ def provenance(clock: Clock, seed: int | None, device: str = "cpu") -> dict[str,
 def check_file(path: Path) -> None:
     """Refuse a path at which no file can be written, before the work whose result it is for.
 
-    :raises InputError: if there is a folder, or the place for it cannot be written to.
+    :raises InputError: if there is something else than a file, or the place for it cannot be written to.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder: give a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a device or a pipe, which a file would replace: give a file")
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"cannot write into {parent}: give another path")

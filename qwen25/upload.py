@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from qwen25.console import InputError, PipelineError, first_line, logger, redact
-from qwen25.hub import is_network_error, looks_like_an_id, status_of, warnings_in_our_log, with_retries
+from qwen25.hub import is_network_error, looks_like_an_id, status_of, warnings_in_our_log, with_retries, without_keys
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
@@ -212,7 +211,7 @@ def _outcome(repo: str, error: Exception) -> str:
 
 def _clean(text: str, token: str) -> str:
     """Return ``text`` without the token, and without the queries of addresses: an upload's is a key to it."""
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", redact(text.replace(token, "***")))
+    return without_keys(redact(text.replace(token, "***")))
 
 
 class _Clean(logging.Filter):

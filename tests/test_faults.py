@@ -35,7 +35,7 @@ import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
 from qwen25 import artifact, checkpoint, lock, states, writing
 from qwen25.console import InputError, PipelineError
-from qwen25.provenance import write_json
+from qwen25.provenance import check_file, write_json
 
 SCRIPTS = {"1": distill_qwen25_1024d, "2": quick_eval_qwen25_1024d, "3": compare_qwen25_vs_all}
 FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--device", "cpu"]
@@ -102,7 +102,8 @@ def serve() -> None:
 
     ``argv`` are a phase and its arguments; ``warm``: in this process, which so gets to know all libraries;
     ``strike``: a moment, and the signal then sent or (negative) the error number then raised; ``limit``:
-    the longest file in bytes; ``threads``: for this run; ``wait``: not for a new child but for one that stopped.
+    the longest file in bytes; ``threads``: their number; ``here``: the folder to run in; ``wait``: not for a new
+    child, but for one that stopped.
     """
     checkpoint.CHECKPOINT_SHARE = float("inf")  # after every layer
     writing.BATCH, writing.STEPS = 16, 4
@@ -154,6 +155,7 @@ def child(request: dict[str, Any]) -> None:
 
             torch.set_num_threads(threads)
             threadpool_limits(threads)
+        os.chdir(request.get("here", "."))
         if request.get("strike"):
             *moment, what = request["strike"]
             strike(Moment(*moment), what)
@@ -410,6 +412,11 @@ class TestResultFiles:
             shutil.rmtree(bench.folder)
             bench.folder.mkdir()
 
+    def test_devices_are_not_replaced(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match="a pipe"):
+            check_file(tmp_path / "pipe")
+
     def test_only_what_dead_processes_left_is_removed(self, tmp_path: Path) -> None:
         dead = subprocess.Popen([sys.executable, "-c", ""])
         dead.wait()
@@ -495,6 +502,16 @@ class TestDisk:
         assert bench.distil("--overwrite").code == 0
         assert bench.model.is_symlink() and bench.holds() == "new"
         assert sorted(path.name for path in bench.folder.iterdir()) == ["elsewhere", "model", "run.log"]
+
+    def test_the_folder_it_runs_in(self, bench: Bench) -> None:
+        bench.put_old()
+        moment, _ = MOMENTS["new one in place"]
+        here = str(bench.model)
+        killed = bench.distil("--overwrite", "--output", ".", here=here, strike=[*moment, signal.SIGKILL])
+        assert killed.code == -signal.SIGKILL and bench.holds() == "new"
+        assert bench.distil("--overwrite", "--output", ".", here=here).code == 0
+        assert bench.holds() == "new"
+        assert sorted(path.name for path in bench.folder.iterdir()) == ["model", "run.log"]
 
     @pytest.mark.parametrize("flag", ["--teacher", "--corpus", "--vocabulary", "--log-file"])
     def test_what_the_run_needs_may_not_lie_in_what_it_replaces(self, flag: str, bench: Bench) -> None:

@@ -519,3 +519,10 @@ class TestPackagedTeacher:
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=2
             )
         assert "Paris" in tokenizer.decode(out[0, ids.shape[1] :].tolist())
+
+
+def test_an_address_in_a_message_loses_the_key_in_its_query() -> None:
+    from qwen25.hub import without_keys
+
+    text = "403 for 'https://cdn.example/a/b?Signature=s3cret&Expires=1' (what now? nothing)"
+    assert without_keys(text) == "403 for 'https://cdn.example/a/b' (what now? nothing)"
