@@ -20,6 +20,7 @@ In the order in which the phases meet them:
 ``sentences``    the teacher's own vectors of sentences, and bending the static space towards them
 ``selection``    variants of the recipe, tried on the calibration items
 ``markdown``     text -> Markdown that shows it as it is
+``lock``         one run at a time on an output folder
 ``artifact``     the model folder on disk
 ``items``        the evaluation items
 ``matching``     how well texts fit each other: cosine, late interaction, words alone
