@@ -56,11 +56,13 @@ def evaluation_remarks(result: Result) -> list[str]:
             )
         else:
             remarks.append(f"The model matches words, not instructions: {numbers} on requests without shared words.")
-    remarks.append(
-        f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; "
-        f"{health['sentences_per_second']:,.0f} sentences/s, {health['latency_p50_ms']:.2f} ms a query, "
-        f"{size_text(health['size_bytes'])} on disk."
-    )
+    facts = f"{health['sentences_per_second']:,.0f} sentences/s, {health['latency_p50_ms']:.2f} ms a query"
+    # BM25 has no cosines, and takes nothing on disk.
+    if health["unrelated_cosine"] is not None:
+        facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
+    if health["size_bytes"] is not None:
+        facts += f", {size_text(health['size_bytes'])} on disk"
+    remarks.append(f"{facts}.")
     verdict = result["verdict"]
     if verdict["verdict"] is None:
         remarks.append(f"Verdict: none ({'; '.join(verdict['reasons'])}).")

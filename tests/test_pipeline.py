@@ -271,6 +271,18 @@ class TestEvaluate:
         assert result["verdict"]["verdict"] is None
         assert quick_eval_qwen25_1024d.main([*arguments, "--fail-under", "Poor"]) == 1
 
+    def test_words_alone_are_scored_where_a_category_is_retrieval(
+        self, small_items: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        output, report = tmp_path / "words.json", tmp_path / "words.html"
+        arguments = ["--model", "bm25", "--items", str(small_items), "--output", str(output), "--report", str(report)]
+        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        result = load_json(output)
+        check_schema(result, "evaluation")
+        assert set(result["categories"]) == {*WEIGHTS} - {"topic_clustering"}
+        assert result["verdict"]["verdict"] is None and "topic_clustering" in result["verdict"]["reasons"][0]
+        assert "Verdict: none" in capsys.readouterr().out and "sentences/s" in report.read_text(encoding="utf-8")
+
     def test_report_is_one_page_and_escapes_items(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
         items = tmp_path / "items"
         shutil.copytree(small_items, items)
