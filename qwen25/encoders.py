@@ -22,7 +22,7 @@ from qwen25 import hub
 from qwen25.artifact import load_model
 from qwen25.console import InputError, as_input_error
 from qwen25.matching import Bm25, Cosine, Encode, LateInteraction, Matcher
-from qwen25.provenance import read_json, sha256
+from qwen25.provenance import sha256
 from qwen25.teacher import PACKAGED, packaged_path
 
 #: For the scripts' --help.
@@ -143,7 +143,6 @@ def random_control(model: Encoder, seed: int) -> Encoder | None:
 
 def _located(where: str, offline: bool) -> Path:
     """Return the folder of a packaged name, a folder or a hub id."""
-    where = where.removeprefix("packaged:")
     if where in PACKAGED:
         return packaged_path(where)
     folder = Path(where).expanduser()
@@ -165,7 +164,7 @@ def _model2vec(folder: Path, name: str) -> Encoder:
     from model2vec.distill import distill_from_model
     from transformers import AutoModel, AutoTokenizer
 
-    _on_disk(folder)  # refuses pickles
+    _weight_files(folder)  # refuses pickles
     with as_input_error(f"model2vec cannot distil {name}", OTHER), _quietly():
         teacher = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -256,8 +255,8 @@ def _wordllama(name: str) -> Encoder:
     )
 
 
-def _on_disk(folder: Path) -> dict[str, Any]:
-    """Return size and hash of a model folder's weights and tokenizer.
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files of a model folder's weights.
 
     :raises InputError: if there is no such folder, or it has no safetensors weights.
     """
@@ -267,6 +266,15 @@ def _on_disk(folder: Path) -> dict[str, Any]:
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
     if not files:
         raise hub.no_weights(str(folder), [path.name for path in folder.iterdir()])
+    return files
+
+
+def _on_disk(folder: Path) -> dict[str, Any]:
+    """Return the size of a model folder's weights and tokenizer, and the hash of its weights.
+
+    :raises InputError: if there is no such folder, or it has no safetensors weights.
+    """
+    files = _weight_files(folder)
     sizes = [path.stat().st_size for path in [*files, *folder.glob("tokenizer.json")]]
     return {"size_bytes": sum(sizes), "sha256": sha256(files)}
 
@@ -280,19 +288,15 @@ def _refuse_code_and_pickles(folder: Path) -> None:
 
     :raises InputError: if a step of the model is of that kind.
     """
-    steps = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    steps = [("sentence_transformers.models.Transformer", folder)]
     if (folder / "modules.json").is_file():
-        steps = read_json(folder / "modules.json")
-    try:
-        kinds, places = [str(step["type"]) for step in steps], [folder / step["path"] for step in steps]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{folder.name}: its modules.json is no list of steps: {error!r}") from error
+        steps = hub.steps_of(folder, folder.name)
     # Of these libraries, and neither a file beside the weights (pylate.Step) nor another repository's (pylate--a.Step).
     known = re.compile(r"(sentence_transformers|pylate\.models)(\.\w+)+")
-    foreign = [kind for kind in kinds if not known.fullmatch(kind)]
+    foreign = [kind for kind, _ in steps if not known.fullmatch(kind)]
     if foreign:
         raise InputError(f"{folder.name} brings code of its own ({foreign[0]}), which is never run")
-    for place in places:
+    for _, place in steps:
         names = [path.name for path in place.iterdir()] if place.is_dir() else []
         if any(name.endswith(hub.PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
             raise hub.no_weights(f"{folder.name}: {place.name}", names)

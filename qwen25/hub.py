@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qwen25.console import InputError, PipelineError, first_line, logger
+from qwen25.provenance import read_json
 
 T = TypeVar("T")
 
@@ -44,13 +45,9 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False) -> P
     :raises PipelineError: if the hub cannot be reached, or offline if the cache lacks it.
     """
     from huggingface_hub import constants
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise InputError(f"there is no folder {repo}, and it cannot be a hub id: {first_line(error)}") from error
+    if fault := _fault_of_id(repo):
+        raise InputError(f"there is no folder {repo}, and it cannot be a hub id: {fault}")
     if not (offline or constants.HF_HUB_OFFLINE):
         return _downloaded(repo, revision)
     if (cached := _cached(repo, revision)) is not None:
@@ -72,15 +69,22 @@ def check_id(repo: str) -> None:
 
     :raises InputError: if it is such a one, or does not say whose it is.
     """
+    if fault := _fault_of_id(repo):
+        raise InputError(f"{repo} cannot be a repository's name: {fault}")
+    if not looks_like_an_id(repo):
+        raise InputError(f"{repo} does not say whose it is: give owner/name")
+
+
+def _fault_of_id(repo: str) -> str | None:
+    """Return why the hub's client takes ``repo`` for no repository's name, or None."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise InputError(f"{repo} cannot be a repository's name: {first_line(error)}") from error
-    if not looks_like_an_id(repo):
-        raise InputError(f"{repo} does not say whose it is: give owner/name")
+        return first_line(error)
+    return None
 
 
 def no_weights(what: str, files: list[str]) -> InputError:
@@ -90,6 +94,18 @@ def no_weights(what: str, files: list[str]) -> InputError:
             f"{what} has only pickled weights (.bin), which can run code when opened; convert them to safetensors first"
         )
     return InputError(f"{what} has no .safetensors weights: give another model")
+
+
+def steps_of(folder: Path, what: str) -> list[tuple[str, Path]]:
+    """Return the steps of a sentence-transformers model: the class and the folder of each.
+
+    :param what: the model, for messages.
+    :raises InputError: if its modules.json cannot be read, or is no list of steps.
+    """
+    try:
+        return [(str(step["type"]), folder / step["path"]) for step in read_json(folder / "modules.json")]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{what}: its modules.json is no list of steps: {error!r}") from error
 
 
 def _downloaded(repo: str, revision: str | None) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import time
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 from qwen25.console import InputError, PipelineError, first_line, logger, progress
-from qwen25.hub import no_weights
+from qwen25.hub import no_weights, steps_of
 from qwen25.jobs import Group, count_positions, count_rows, group_by_length
 from qwen25.provenance import read_json
 from qwen25.states import WHOLE_MODEL_BATCH, Frame, TokenIds, in_batches
@@ -39,23 +40,20 @@ def weight_files(teacher: Teacher) -> list[Path]:
 
     :raises InputError: if it is no embedding model, or has a step that is not supported or has only pickled weights.
     """
-    path = teacher.folder / "modules.json"
-    if teacher.gguf or not path.is_file():
+    if teacher.gguf or not (teacher.folder / "modules.json").is_file():
         raise InputError(
             f"teacher {teacher.name} has no modules.json: recipe pooled needs an embedding model "
             "(sentence-transformers); use the default recipe"
         )
-    try:
-        steps = [(str(step["type"]), teacher.folder / step["path"]) for step in read_json(path)]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"teacher {teacher.name}: its modules.json is no list of steps: {error!r}") from error
+    steps = steps_of(teacher.folder, f"teacher {teacher.name}")
     if [kind.rpartition(".")[2] for kind, _ in steps[:2]] != ["Transformer", "Pooling"]:
         raise InputError(f"teacher {teacher.name}: its modules.json does not begin with a Transformer and a Pooling")
     files = list(teacher.weight_files)
     for number, (kind, folder) in enumerate(steps):
-        library, _, name = kind.rpartition(".")
-        # Of any other library, sentence-transformers would run the code that lies in the folder.
-        known = library.startswith("sentence_transformers.")
+        name = kind.rpartition(".")[2]
+        # Of any other library, sentence-transformers would run the code that lies in the folder; of a name with
+        # dashes in it, another repository's.
+        known = re.fullmatch(r"sentence_transformers(\.\w+)+", kind)
         if not known or not (name in STEPS if number else folder == teacher.folder):
             raise InputError(
                 f"teacher {teacher.name}: step {number} of its modules.json, {kind}, is not supported: recipe pooled "

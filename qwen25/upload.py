@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from qwen25.console import InputError, PipelineError, first_line, logger, redact
-from qwen25.hub import is_network_error, looks_like_an_id, status_of, warnings_in_our_log, with_retries, without_keys
+from qwen25.hub import check_id, is_network_error, status_of, warnings_in_our_log, with_retries, without_keys
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
@@ -61,7 +61,7 @@ def upload(folder: Path, repo: str, *, private: bool = False, revision: str | No
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     files = [name for name, _ in listing(folder)]
-    _check_name(repo)
+    check_id(repo)
     token = _token()
     if not sys.stderr.isatty():
         disable_progress_bars()
@@ -83,18 +83,6 @@ def upload(folder: Path, repo: str, *, private: bool = False, revision: str | No
 
 def _is_meant(path: Path) -> bool:
     return not any(part.startswith(".") or any(fnmatch(part, p) for p in TEMPORARY) for part in path.parts)
-
-
-def _check_name(repo: str) -> None:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise InputError(f"{repo} cannot be a repository's name: {first_line(error)}") from error
-    if not looks_like_an_id(repo):
-        raise InputError(f"{repo} does not say whose it is: give owner/name")
 
 
 def _token() -> str:

@@ -145,12 +145,13 @@ class TestWhatIsRefused:
         (folder / "modules.json").write_text(text, encoding="utf-8")
         self.refused(folder, "modules.json")
 
-    def test_code_of_the_folders_own_is_not_run(self, folder: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", ["own.Dense", "sentence_transformers.models.other--own.Dense"])
+    def test_code_of_the_folders_own_is_not_run(self, kind: str, folder: Path, tmp_path: Path) -> None:
         ran = tmp_path / "ran"
         code = f"from pathlib import Path\nPath({str(ran)!r}).touch()\nfrom sentence_transformers.models import Dense\n"
         (folder / "own.py").write_text(code, encoding="utf-8")
-        self.change(folder, 2, type="own.Dense")
-        self.refused(folder, "step 2 of its modules.json, own.Dense, is not supported")
+        self.change(folder, 2, type=kind)
+        self.refused(folder, f"step 2 of its modules.json, {kind}, is not supported")
         assert not ran.exists()
 
     def test_an_activation_function_of_anything(self, folder: Path) -> None:
