@@ -67,13 +67,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(name: str, spec: str, items: dict[str, Any], args: argparse.Namespace) -> Measured:
+def measure(
+    name: str, spec: str, items: dict[str, Any], args: argparse.Namespace, control_health: bool = False
+) -> Measured:
     """Load one model, score it and let it go again.
 
+    :param control_health: measure its control whole, for a row of its own.
     :raises PipelineError: if it cannot be had or scored.
     """
     logger.info("scoring %s", name)
-    measured = Measured.of(evaluate(load_encoder(spec, name, args.offline), items, args.seed))
+    measured = Measured.of(
+        evaluate(load_encoder(spec, name, args.offline), items, args.seed, control_health=control_health)
+    )
     gc.collect()  # before the next one is loaded
     return measured
 
@@ -121,7 +126,7 @@ def compare(args: argparse.Namespace) -> int:
     if our_name in wanted or CONTROL in (our_name, *wanted) or len(named) < len(args.model):
         raise InputError(f"each model needs a name of its own, and none may be {CONTROL!r}")
 
-    ours = measure(our_name, our_spec, items, args)
+    ours = measure(our_name, our_spec, items, args, control_health=True)
     models = [measured_row(our_name, "ours", ours)]
     if ours.control:
         models.append(measured_row(CONTROL, "ours with its directions drawn at random", ours.control, ours))

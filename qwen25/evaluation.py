@@ -37,7 +37,7 @@ class Evaluation:
     :ivar overall: the weighted mean of the categories evaluated.
     :ivar replicates: the overall on each bootstrap resample.
     :ivar control: the same for the model's random-direction control, or None.
-    :ivar health: what the space and the speed look like.
+    :ivar health: what the space and the speed look like; empty if it was not measured.
     """
 
     encoder: Encoder
@@ -54,7 +54,13 @@ class Evaluation:
 
 
 def evaluate(
-    encoder: Encoder, items: dict[str, list[Item]], seed: int, *, with_control: bool = True, with_health: bool = True
+    encoder: Encoder,
+    items: dict[str, list[Item]],
+    seed: int,
+    *,
+    with_control: bool = True,
+    with_health: bool = True,
+    control_health: bool = False,
 ) -> Evaluation:
     """Score a model on the items, and its random-direction control on the same ones.
 
@@ -63,6 +69,7 @@ def evaluate(
     :param items: category -> items; the overall score is over the categories scored, weights rescaled.
     :param with_control: also score the control, where the model has a table to shuffle.
     :param with_health: also measure the space and the speed.
+    :param control_health: the control's, too: only a comparison that gives it a row of its own shows them.
     """
     scores = {}
     with progress(encoder.name, len(items)) as advance:
@@ -79,7 +86,7 @@ def evaluate(
         categories=scores,
         overall=float(overall),
         replicates=replicates,
-        control=evaluate(control, items, seed, with_control=False, with_health=with_health) if control else None,
+        control=evaluate(control, items, seed, with_control=False, with_health=control_health) if control else None,
         health=health(encoder, items) if with_health else {},
     )
 

@@ -134,9 +134,9 @@ def remember(script: Any, name: str) -> None:
     """Have a script call a function only once; children know its result."""
     real, known = getattr(script, name), {}
 
-    def function(model: Any, *args: Any) -> Any:
+    def function(model: Any, *args: Any, **options: Any) -> Any:
         if model.name not in known:
-            known[model.name] = real(model, *args)
+            known[model.name] = real(model, *args, **options)
         return known[model.name]
 
     setattr(script, name, function)
