@@ -468,7 +468,8 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
         "threads": states.threads(),
     }  # fmt: skip
     table = stored(table, args.storage, recipe.sif)
-    with artifact.placed(args.output, overwrite=args.overwrite) as new:
+    artifact.check_output(args.output, args.overwrite)  # once more: hours may have passed
+    with artifact.placed(args.output) as new:
         metadata = artifact.write_model(new, table, vocab.tokenizer, metadata)
         clock.lap("save")
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from qwen25 import console
 from qwen25.console import InputError, logger
 from qwen25.publication import OWNER, Publication, check
-from qwen25.report import size_text
 from qwen25.upload import listing, upload
+from qwen25.wording import size_text
 
 MODEL = Path("models/qwen25-deposium-1024d")
 EVALUATION = Path("qwen25_1024d_eval_results.json")

@@ -26,6 +26,7 @@ from qwen25.encoders import Encoder, load_encoder, random_control
 from qwen25.evaluation import as_json, default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
 from qwen25.provenance import Clock, provenance, read_json, write_json, write_text
+from qwen25.wording import with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "evaluation_validity.json"
@@ -87,7 +88,7 @@ def document(result: dict[str, Any]) -> str:
     rows = []
     for row in sorted(result["models"], key=lambda row: -row["ours"]["overall"]["score"]):
         tiers = [_tier(row["ours"], tier) for tier in ("everyday", "adversarial")]
-        rows.append([row["name"], report.with_interval(row["ours"]["overall"]), *tiers, f"{row['public_overall']:.3f}"])
+        rows.append([row["name"], with_interval(row["ours"]["overall"]), *tiers, f"{row['public_overall']:.3f}"])
     categories = [name.split("_")[0] for name in WEIGHTS]
     by_category = [
         [row["name"], *(f"{row['ours']['categories'][name]['score']:.3f}" for name in WEIGHTS)]

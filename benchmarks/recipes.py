@@ -49,6 +49,7 @@ from qwen25.selection import calibration_folder
 from qwen25.teacher import Teacher, find_teacher
 from qwen25.vectors import RECIPES, ZIPF_SIF, Recipe, distil_vectors
 from qwen25.vocabulary import Vocabulary, rows_within
+from qwen25.wording import difference_text, size_text, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "recipes.json"
@@ -615,12 +616,7 @@ def _score_cells(row: Row, categories: bool) -> list[str]:
     found = (public or row)["categories"]
     values = [f"{found[name]:.3f}" if name in found else "-" for name in WEIGHTS] if categories else []
     overall = [f"{public['overall']:.3f}"] if public else []
-    return [report.with_interval(row["overall"]), _difference(row["difference"]), *overall, *values]
-
-
-def _difference(difference: Row) -> str:
-    low, high = difference["interval"]
-    return f"{difference['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return [with_interval(row["overall"]), difference_text(row["difference"]), *overall, *values]
 
 
 def _category_note(result: Row) -> str:
@@ -662,7 +658,7 @@ def _best_lines(result: Row, rows: list[Row], name: Callable[[Row], str], where:
 
 
 def _dims_lines(result: Row) -> list[str]:
-    rows = [[str(r["dims"]), report.size_text(r["bytes"]), *_score_cells(r, True)] for r in result["dims"]]
+    rows = [[str(r["dims"]), size_text(r["bytes"]), *_score_cells(r, True)] for r in result["dims"]]
     header = ["dims", "size, float32", *_score_header(result, True)]
     return report.markdown_table(header, rows)
 
@@ -675,7 +671,7 @@ def _size_lines(result: Row) -> list[str]:
         tokens = f"{row['tokens']:,}" + (" (whole)" if row["whole"] else "")
         if "centroids" in row:
             tokens += f" on {row['centroids']:,} centroids"
-        cells = [limit, FORMS[row["form"]], tokens, str(row["dims"]), report.size_text(row["bytes"])]
+        cells = [limit, FORMS[row["form"]], tokens, str(row["dims"]), size_text(row["bytes"])]
         rows.append([*cells, *_score_cells(row, False)])
     best = []
     for budget in dict.fromkeys(row["budget_mb"] for row in result["sizes"] if row["budget_mb"] is not None):
@@ -707,7 +703,7 @@ def _loss_lines(result: Row) -> list[str]:
     text = (
         f"- {FORMS['float16']} at {SHOWN_MB:g} MB ({cut['tokens']:,} of {whole['tokens']:,} tokens, "
         f"{cut['bytes'] / whole['bytes']:.0%} of the bytes) beside the whole float32 table: ours "
-        f"{cut['overall']['score']:.3f} against {whole['overall']['score']:.3f}, {_difference(cut['difference'])}"
+        f"{cut['overall']['score']:.3f} against {whole['overall']['score']:.3f}, {difference_text(cut['difference'])}"
     )
     if _public(result):
         mine, theirs = cut["public"]["overall"], whole["public"]["overall"]

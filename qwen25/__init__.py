@@ -28,6 +28,7 @@ In the order in which the phases meet them:
 ``scores``       matcher + items -> scores with intervals
 ``evaluation``   scores + controls -> one model's result and verdict
 ``peers``        the systems that ours is set beside, and what was published of them
+``wording``      scores, differences and sizes in words
 ``comparison``   evaluations -> differences, frontier, recommendations
 ``plots``        results -> figures
 ``report``       results -> tables, Markdown, HTML

@@ -1,4 +1,4 @@
-"""The model folder on disk: written whole or not at all, and read back as its users do."""
+"""The model folder on disk: written whole or not at all (as a publication is), and read back as its users do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 
 def beside(folder: Path, kind: str) -> Path:
-    """Return where something of ``kind`` that belongs to a model folder lies until the model is whole."""
+    """Return where something of ``kind`` that belongs to an output folder lies until the folder is whole."""
     folder = folder.resolve()  # "." has no name, and what a link leads to is replaced, not the link
     return folder.with_name(f".{folder.name}.{kind}")
 
@@ -48,17 +48,16 @@ def check_output(folder: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def placed(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a new folder to write a model into, which takes the place of ``folder`` if the block ends well.
+def placed(folder: Path) -> Iterator[Path]:
+    """Yield a new folder to write into, which takes the place of ``folder`` if the block ends well.
 
-    However block, process or machine end, ``folder`` holds what it held or the new model, whole. There is one
-    exception: a process that is killed between the two renames leaves nothing there and the old model beside
+    Whether what ``folder`` holds may be replaced is for the caller to check, after ``recover``.
+    However block, process or machine end, ``folder`` holds what it held or what is new, whole. There is one
+    exception: a process that is killed between the two renames leaves nothing there and the old folder beside
     it, from where ``recover`` puts it back. Only the holder of the folder's lock may call either.
 
-    :raises InputError: if the folder may not be used.
     :raises PipelineError: if it cannot be written.
     """
-    check_output(folder, overwrite)
     folder = folder.resolve()  # "." is another place when its folder has been moved
     recover(folder)
     new = beside(folder, "new")
@@ -80,7 +79,7 @@ def placed(folder: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def recover(folder: Path) -> None:
-    """Put back the model that a run moved aside and did not replace, and remove what else it left."""
+    """Put back what a run moved aside and did not replace, and remove what else it left."""
     new, old = beside(folder, "new"), beside(folder, "old")
     if old.is_dir() and not folder.exists():
         old.replace(folder.resolve())
@@ -136,7 +135,7 @@ def load_model(folder: Path) -> StaticModel:
     if not folder.is_dir():
         how = "make it with phase 1 or give another"
         if beside(folder, "old").is_dir():
-            how = "phase 1 was stopped while it replaced it: run it again, which puts it back"
+            how = "a run was stopped while it replaced it: run it again, which puts it back"
         raise InputError(f"no such model folder: {folder}; {how}")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("[0-9]*/*.safetensors")):
         raise no_weights(str(folder), [path.name for path in folder.iterdir()])

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.evaluation import Evaluation, as_json
+from qwen25.evaluation import MAX_UNRELATED_COSINE, Evaluation, as_json
 from qwen25.scores import interval
+from qwen25.wording import size_text, with_interval
 
 Row = dict[str, Any]
 
@@ -110,7 +111,7 @@ def is_useful(row: Row) -> bool:
     result = row["result"]
     control, cosine = result["overall"]["control"], result["health"]["unrelated_cosine"]
     beats = control is None or result["overall"]["interval"][0] > control["interval"][1]
-    return row["kind"] != "control" and beats and (cosine is None or cosine < 0.5)
+    return row["kind"] != "control" and beats and (cosine is None or cosine < MAX_UNRELATED_COSINE)
 
 
 def recommendations(comparison: dict[str, Any]) -> list[dict[str, str]]:
@@ -170,21 +171,19 @@ def _best_at(need: str, category: str, comparison: dict[str, Any]) -> dict[str, 
     rows = sorted((row for row in rows if category in row["result"]["categories"]), key=lambda r: -scores(r)["score"])
     if not rows:
         return None
-    because = _scored(scores(rows[0])) + (f"; next {rows[1]['name']}, {_scored(scores(rows[1]))}" if rows[1:] else "")
-    return {"need": need, "model": rows[0]["name"], "because": because}
-
-
-def _scored(score: dict[str, Any]) -> str:
-    low, high = score["interval"]
-    return f"{score['score']:.3f} [{low:.3f}, {high:.3f}]"
+    first, *others = rows
+    because = [with_interval(scores(first))]
+    if others:
+        because.append(f"next {others[0]['name']}, {with_interval(scores(others[0]))}")
+    return {"need": need, "model": first["name"], "because": "; ".join(because)}
 
 
 def _overall(row: Row) -> str:
-    return f"overall {_scored(row['result']['overall'])}"
+    return f"overall {with_interval(row['result']['overall'])}"
 
 
 def _size(row: Row) -> str:
-    return f"{row['result']['health']['size_bytes'] / 1e6:.1f} MB"
+    return size_text(row["result"]["health"]["size_bytes"])
 
 
 def _speed(row: Row) -> str:

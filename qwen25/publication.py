@@ -14,12 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qwen25 import plots, report
+from qwen25 import artifact, lock, plots, report
 from qwen25.comparison import WORSE, is_useful, ours_of
-from qwen25.console import InputError, PipelineError, as_input_error, first_line
+from qwen25.console import InputError, as_input_error, first_line
 from qwen25.hub import check_id, looks_like_an_id
 from qwen25.items import LANGUAGES
 from qwen25.provenance import read_json, sha256, write_bytes, write_text
+from qwen25.wording import size_text
 
 Result = dict[str, Any]
 
@@ -158,7 +159,7 @@ class Publication:
             "metadata": self.metadata,
             "evaluation": self.evaluation,
             "comparison": self.comparison,
-            "files": {name: report.size_text((self.model / name).stat().st_size) for name in MODEL_FILES},
+            "files": {name: size_text((self.model / name).stat().st_size) for name in MODEL_FILES},
             "useful": is_useful(ours),
             "follows_instructions": self.follows_instructions,
             "uses": [USES[name] for name in sorted(USES, key=lambda c: -margins[c]) if self.beats_control(name)],
@@ -177,7 +178,7 @@ class Publication:
 
         :param examples: the folder of the example scripts.
         :raises InputError: if ``folder`` holds something else than an earlier publication.
-        :raises PipelineError: if it cannot be written.
+        :raises PipelineError: if it cannot be written, or another process is at work on it.
         """
         _check_replaceable(folder)
         with as_input_error(*OTHER_VERSION):
@@ -188,29 +189,18 @@ class Publication:
                 "evaluation.png": plots.png(plots.category_bars(self.evaluation)),
                 "comparison.png": plots.png(plots.comparison(self.comparison)),
             }
-        folder = folder.resolve()  # "." has no name, and what a link leads to is replaced, not the link
-        new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("new", "old"))
-        try:
-            for name in (*MODEL_FILES, NORMALIZE):
-                _copy(self.model / name, new / name)
-            for name in EXAMPLES:
-                _copy(examples / name, new / "examples" / name)
-            for name, content in figures.items():
-                write_bytes(new / name, content)
-            write_text(new / BENCHMARKS, benchmarks)
-            write_text(new / CARD, card)
-            if folder.exists():
-                folder.replace(old)
-            new.replace(folder)
-        except OSError as error:
-            if old.exists() and not folder.exists():
-                old.replace(folder)
-            what = error.strerror or error
-            raise PipelineError(f"cannot write {folder}: {what}; free some space or give another") from error
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-            if folder.exists():
-                shutil.rmtree(old, ignore_errors=True)
+        with lock.held(artifact.beside(folder, "lock"), str(folder)):
+            artifact.recover(folder)
+            _check_replaceable(folder)  # once more: what has come back may be a model
+            with artifact.placed(folder) as new:
+                for name in (*MODEL_FILES, NORMALIZE):
+                    _copy(self.model / name, new / name)
+                for name in EXAMPLES:
+                    _copy(examples / name, new / "examples" / name)
+                for name, content in figures.items():
+                    write_bytes(new / name, content)
+                write_text(new / BENCHMARKS, benchmarks)
+                write_text(new / CARD, card)
 
 
 def _repository_name(name: str) -> str:

@@ -14,19 +14,9 @@ from qwen25 import markdown, plots
 from qwen25.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
 from qwen25.items import WEIGHTS
 from qwen25.peers import PLAIN
+from qwen25.wording import difference_text, size_text, with_interval
 
 Result = dict[str, Any]
-
-
-def with_interval(score: dict[str, Any]) -> str:
-    """Render a score and its 95 % interval."""
-    low, high = score["interval"]
-    return f"{score['score']:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def size_text(size_bytes: int | None) -> str:
-    """Render a size in megabytes (10^6 bytes)."""
-    return "-" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
 
 
 def evaluation_rows(result: Result) -> list[list[str]]:
@@ -48,8 +38,7 @@ def evaluation_remarks(result: Result) -> list[str]:
     remarks = []
     if instruction:
         gain = instruction["sub_scores"]["non_lexical_gain_over_shuffled"]
-        low, high = gain["interval"]
-        numbers = f"gain over shuffled instructions {gain['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        numbers = f"gain over shuffled instructions {difference_text(gain)}"
         if instruction["sub_scores"]["follows_instructions"]:
             remarks.append(
                 f"Instruction-awareness confirmed on requests that share no word with their answer: {numbers}."
@@ -196,14 +185,14 @@ def comparison_remarks(comparison: Result) -> list[str]:
     for row in others:
         if against := row["difference_to_ours"]["overall"]:
             how = {BETTER: "better than", SAME: "not shown to differ from"}.get(against["word"], "worse than")
-            line = f"{row['name']} is {how} {ours['name']}: overall {_difference(against)}."
+            line = f"{row['name']} is {how} {ours['name']}: overall {difference_text(against)}."
             (better if against["word"] == BETTER else rest).append(line)
     if not better and rest:
         better = [f"No model measured here is better than {ours['name']}."]
     for row in others:
         if row["kind"] in ("control", "bm25") or row["name"] == PLAIN:
             found = row["difference_to_ours"]["categories"]
-            wins = [f"{c.replace('_', ' ')} {_difference(d)}" for c, d in found.items() if d["word"] == BETTER]
+            wins = [f"{c.replace('_', ' ')} {difference_text(d)}" for c, d in found.items() if d["word"] == BETTER]
             better += (
                 [f"{row['name']}, a baseline, is better than {ours['name']} at {', '.join(wins)}."] if wins else []
             )
@@ -263,7 +252,7 @@ def difference_rows(row: Result) -> list[list[str]]:
     """Return a peer's difference to ours, overall and in each category."""
     found = row["difference_to_ours"]
     parts = {"overall": found["overall"], **found["categories"]}
-    return [[name.replace("_", " "), _difference(d), d["word"]] for name, d in parts.items() if d]
+    return [[name.replace("_", " "), difference_text(d), d["word"]] for name, d in parts.items() if d]
 
 
 def example_rows(items: list[Result], fields: list[str]) -> list[list[str]]:
@@ -355,11 +344,6 @@ def _against(row: Result) -> str:
     return "-" if against is None else f"{against['value']:+.3f} {against['word']}"
 
 
-def _difference(against: dict[str, Any]) -> str:
-    low, high = against["interval"]
-    return f"{against['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
 def _score_or_dash(score: dict[str, Any] | None) -> str:
     return "-" if score is None else f"{score['score']:.3f}"
 
@@ -383,6 +367,7 @@ def render_template(template: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["code"] = markdown.code
+    environment.filters["with_interval"] = with_interval
     environment.filters["table"] = lambda rows, header: markdown.Markdown("\n".join(markdown.table(header, rows)))
     return environment.get_template(template).render(**values)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,25 @@ def small_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kept = lines[:18] if category == "instruction_awareness" else lines[:: max(1, len(lines) // 24)]
         (folder / f"{category}.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def few_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the fewest items that every category accepts."""
+    folder = tmp_path_factory.mktemp("few")
+    for category in WEIGHTS:
+        lines = (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
+        kept = {"instruction_awareness": lines[:12], "topic_clustering": [*lines[:2], *lines[-2:]]}
+        (folder / f"{category}.jsonl").write_text("\n".join(kept.get(category, lines[:2])), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def few_resamples() -> Iterator[None]:
+    """Bootstrap little, for modules that judge no interval: it takes most of the time."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("qwen25.scores.BOOTSTRAP_RESAMPLES", 50)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -307,7 +307,7 @@ class TestHub:
         assert row["obtained"] == "unavailable" and "cache" in row["reason"] and hub.requests == []
 
 
-def test_a_difference_needs_the_same_categories(run: Runner) -> None:
+def test_a_difference_needs_the_same_categories() -> None:
     from qwen25.comparison import Measured
 
     def measured(score: float, names: list[str]) -> Measured:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import EVAL_DATA, ROOT
+from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from model2vec import StaticModel
@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import demo, encoders, items, plots, scores
+from qwen25 import demo, encoders, items, plots
 from qwen25.artifact import load_model
 from qwen25.console import InputError, PipelineError, as_input_error
 from qwen25.encoders import static_encode, static_encoder
@@ -32,28 +32,11 @@ from qwen25.items import INTENTS, WEIGHTS, load_items
 from qwen25.provenance import read_json, write_json
 from qwen25.publication import BENCHMARKS, Publication
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 EXAMPLES = ROOT / "examples"
 OLD = '{"good": "before"}\n'
 Change = Callable[[Path], Any]
-
-
-@pytest.fixture(scope="session")
-def few_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the fewest items that every category accepts."""
-    folder = tmp_path_factory.mktemp("few")
-    for category in WEIGHTS:
-        lines = (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
-        kept = {"instruction_awareness": lines[:12], "topic_clustering": [*lines[:2], *lines[-2:]]}
-        (folder / f"{category}.jsonl").write_text("\n".join(kept.get(category, lines[:2])), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """Bootstrap little: no interval is judged here, and it takes most of the time."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(scores, "BOOTSTRAP_RESAMPLES", 50)
-        yield
 
 
 class Run:
@@ -688,6 +671,25 @@ class TestResults:
         with pytest.raises(PipelineError, match="No space left"):
             publication.render(output, EXAMPLES)
         assert (output / BENCHMARKS).is_file()
+        assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+    @pytest.mark.parametrize("what", ["publication", "model"])
+    def test_what_a_killed_run_moved_aside_comes_back(
+        self, what: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(plots, "png", lambda _: b"")
+        output = folder / "publication"
+        publication = self.publication(folder)
+        publication.render(output, EXAMPLES)
+        if what == "model":
+            shutil.rmtree(output)
+            shutil.copytree(folder / "model", output)
+        before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
+        output.replace(folder / ".publication.old")  # where a kill between the two renames leaves it
+        # A model is not replaced though nothing was there; a publication is, but here the new one cannot be written.
+        with pytest.raises(PipelineError, match="No such file" if what == "publication" else "something else"):
+            publication.render(output, folder / "no examples")
+        assert {p: p.read_bytes() for p in output.rglob("*") if p.is_file()} == before
         assert not [p for p in folder.iterdir() if p.name.startswith(".")]
 
 

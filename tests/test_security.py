@@ -15,7 +15,7 @@ from typing import Any
 
 import fake_hub
 import pytest
-from conftest import EVAL_DATA, ROOT
+from conftest import ROOT
 from fake_hub import FakeHub, run_as_user
 from huggingface_hub import ModelCard
 from hypothesis import given, settings
@@ -27,12 +27,13 @@ import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import console, hub, markdown, report, scores
+from qwen25 import console, hub, markdown, report
 from qwen25.artifact import model_card
 from qwen25.console import InputError
-from qwen25.items import WEIGHTS
 from qwen25.provenance import read_json, write_json
 from qwen25.publication import Publication, _link_faults, _size_faults, quick_start
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 SOURCES = sorted(
     path for pattern in ("*.py", "qwen25/**/*.py", "benchmarks/*.py", "examples/*.py") for path in ROOT.glob(pattern)
@@ -40,25 +41,6 @@ SOURCES = sorted(
 TOKEN = "hf_" + "Secret7Secret" * 2
 #: A token of another form, which no rule knows.
 LOGIN = "SomeOtherLoginToken"
-
-
-@pytest.fixture(scope="session")
-def few_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the fewest items that every category accepts."""
-    folder = tmp_path_factory.mktemp("few")
-    for category in WEIGHTS:
-        lines = (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
-        kept = {"instruction_awareness": lines[:12], "topic_clustering": [*lines[:2], *lines[-2:]]}
-        (folder / f"{category}.jsonl").write_text("\n".join(kept.get(category, lines[:2])), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """Bootstrap little: no interval is judged here, and it takes most of the time."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(scores, "BOOTSTRAP_RESAMPLES", 50)
-        yield
 
 
 class Phases:

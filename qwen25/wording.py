@@ -1,0 +1,22 @@
+"""Scores, differences and sizes in the words that every table and sentence has for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def with_interval(score: dict[str, Any]) -> str:
+    """Render a score and its 95 % interval."""
+    low, high = score["interval"]
+    return f"{score['score']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def difference_text(difference: dict[str, Any]) -> str:
+    """Render a difference of scores and its 95 % interval, all with their signs."""
+    low, high = difference["interval"]
+    return f"{difference['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def size_text(size_bytes: int | None) -> str:
+    """Render a size in megabytes (10^6 bytes)."""
+    return "-" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
