@@ -8,7 +8,7 @@
 #   bash run_qwen25.sh compare    phase 3: compare_qwen25_vs_all.py
 #   bash run_qwen25.sh publish    phase 4: publish_qwen25.py
 #   bash run_qwen25.sh mteb       phase 5: evaluate_qwen25_mteb.py
-#   bash run_qwen25.sh test       ruff, mypy and the tests
+#   bash run_qwen25.sh test       ruff, mypy and the tests; test --oldest: the tests, in the oldest versions supported
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,11 +19,16 @@ phase=${1:-}
 
 usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
-set_up() { # set_up [--with-extras|--with-tests]: install unless that was done already with these requirements
-    local wanted
-    wanted=$(cat "$here"/requirements_*.txt "$here/constraints_qwen25.txt" | cksum)
+set_up() { # set_up [--with-extras|--with-tests|--oldest]: install unless that was done already, with this Python
+    local wanted constraints=constraints_qwen25.txt
+    if [ "${1:-}" = --oldest ]; then
+        venv="$here/venv_oldest"
+        constraints=constraints_oldest.txt
+    fi
+    wanted=$(cat "$here"/requirements_*.txt "$here/$constraints" | cksum)
     if [ "$(head -n 1 "$venv/.ready" 2>/dev/null)" != "$wanted" ] ||
-        { [ -n "${1:-}" ] && ! grep -qw -- "$1" "$venv/.ready"; }; then
+        { [ -n "${1:-}" ] && ! grep -qw -- "$1" "$venv/.ready"; } ||
+        { [ -n "${PYTHON:-}" ] && [ "$("$PYTHON" --version 2>&1)" != "$("$venv/bin/python" --version)" ]; }; then
         bash "$here/setup_qwen25.sh" "$@"
     fi
 }
@@ -65,11 +70,16 @@ case "$phase" in
         python "$script" "$@"
         ;;
     test)
-        set_up --with-tests
         cd "$here"
-        python -m ruff check .
-        python -m ruff format --check .
-        python -m mypy
+        if [ "${1:-}" = --oldest ]; then
+            shift
+            set_up --oldest
+        else
+            set_up --with-tests
+            python -m ruff check .
+            python -m ruff format --check .
+            python -m mypy
+        fi
         python -m pytest "$@"
         ;;
     -h | --help | help)

@@ -4,6 +4,7 @@
 #   bash setup_qwen25.sh                 what the pipeline needs
 #   bash setup_qwen25.sh --with-extras   and mteb (phase 5) and pylate (late interaction in phase 3)
 #   bash setup_qwen25.sh --with-tests    and all that the tests need, the extras too
+#   bash setup_qwen25.sh --oldest        the same in the oldest versions supported, in venv_oldest
 #   PYTHON=python3.12 bash setup_qwen25.sh
 #
 # pip's own environment variables are honoured (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, ...).
@@ -12,6 +13,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 venv="$here/venv_qwen25"
+constraints=constraints_qwen25.txt
 python=${PYTHON:-python3}
 
 requirements=(-r requirements_qwen25.txt)
@@ -19,17 +21,22 @@ without_their_dependencies=(-r requirements_packaged.txt)
 has="plain"
 case "${1:-}" in
     "") ;;
-    --with-extras | --with-tests)
+    --with-extras | --with-tests | --oldest)
         requirements+=(-r requirements_extras.txt)
         without_their_dependencies+=(-r requirements_pylate.txt)
         has="$has --with-extras"
-        if [ "$1" = --with-tests ]; then
+        if [ "$1" != --with-extras ]; then
             requirements+=(-r requirements_test.txt)
             has="$has --with-tests"
         fi
+        if [ "$1" = --oldest ]; then
+            venv="$here/venv_oldest"
+            constraints=constraints_oldest.txt
+            has="$has --oldest"
+        fi
         ;;
     *)
-        sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
         exit 2
         ;;
 esac
@@ -42,14 +49,21 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
     echo "error: $("$python" --version 2>&1) is too old: Python 3.10 or newer is needed; set PYTHON to one" >&2
     exit 2
 fi
+if [ "${1:-}" = --oldest ] && ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
+    echo "error: the oldest versions are older than $("$python" --version 2>&1): set PYTHON to 3.10, 3.11 or 3.12" >&2
+    exit 2
+fi
 
 # A venv that was cut off half-made, moved, or made by a Python since removed does not run: make it anew.
 if [ -d "$venv" ] && ! "$venv/bin/python" -c 'import pip' >/dev/null 2>&1; then
     echo "setup: $venv is incomplete; making it anew"
     rm -rf "$venv"
+elif [ -n "${PYTHON:-}" ] && [ -d "$venv" ] && [ "$("$python" --version)" != "$("$venv/bin/python" --version)" ]; then
+    echo "setup: $venv has $("$venv/bin/python" --version), not $("$python" --version); making it anew"
+    rm -rf "$venv"
 fi
 if [ ! -d "$venv" ]; then
-    echo "setup: making venv_qwen25 with $("$python" --version 2>&1)"
+    echo "setup: making $(basename "$venv") with $("$python" --version 2>&1)"
     "$python" -m venv "$venv" || {
         rm -rf "$venv"
         echo "error: $python cannot make a virtual environment: install its venv module" >&2
@@ -61,13 +75,13 @@ rm -f "$venv/.ready"
 echo "setup: installing (the first time takes minutes)"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet)
 # torch first and alone, so that a later package cannot draw in another build of it.
-"${pip[@]}" -c constraints_qwen25.txt torch
-"${pip[@]}" -c constraints_qwen25.txt "${requirements[@]}"
+"${pip[@]}" -c "$constraints" torch
+"${pip[@]}" -c "$constraints" "${requirements[@]}"
 "${pip[@]}" --no-deps "${without_their_dependencies[@]}"
 
 "$venv/bin/python" -m qwen25.environment
 # What was installed, so that run_qwen25.sh knows whether anything is missing.
-cat requirements_*.txt constraints_qwen25.txt | cksum >"$venv/.ready.new"
+cat requirements_*.txt "$constraints" | cksum >"$venv/.ready.new"
 echo "$has" >>"$venv/.ready.new"
 mv "$venv/.ready.new" "$venv/.ready"
 echo "setup: done"

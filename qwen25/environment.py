@@ -5,33 +5,33 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+from pathlib import Path
 
-#: Library -> (least version, why).
-FLOORS = {
-    "model2vec": ("0.8.2", "0.8 is the first that keeps byte-level BPE tokenizers as they are"),
-    "torch": ("2.6.0", "older versions can run code from weight files"),
-    "transformers": ("4.50", "Qwen2.5 and Gemma 3"),
-    "tokenizers": ("0.21", "needed by transformers"),
-    "safetensors": ("0.5", "weights"),
-    "sentence_transformers": ("3.4", "loads static models"),
-}
+#: The floors: what the pipeline needs, and from which version on.
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements_qwen25.txt"
+#: Where the library's name is not that of its module.
+MODULES = {"scikit-learn": "sklearn"}
+#: Those whose versions tell the most.
+SHOWN = ("model2vec", "torch", "transformers", "tokenizers", "safetensors", "sentence-transformers")
 
 
 def faults() -> list[str]:
     """Return one line for each library that is missing, broken or too old."""
-    from packaging.version import Version
+    from packaging.requirements import Requirement
 
     found = []
-    for module, (floor, why) in FLOORS.items():
-        distribution = module.replace("_", "-")
-        try:
-            importlib.import_module(module)
-            version = importlib.metadata.version(distribution)
-        except Exception as error:  # a broken native library can raise anything
-            found.append(f"{distribution} cannot be imported ({error}): run setup_qwen25.sh again")
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
             continue
-        if Version(version) < Version(floor):
-            found.append(f"{distribution} {version} is older than {floor} ({why}): run setup_qwen25.sh again")
+        needed = Requirement(line)
+        try:
+            importlib.import_module(MODULES.get(needed.name, needed.name.replace("-", "_")))
+            version = importlib.metadata.version(needed.name)
+        except Exception as error:  # a broken native library can raise anything
+            found.append(f"{needed.name} cannot be imported ({error}): run setup_qwen25.sh again")
+            continue
+        if not needed.specifier.contains(version, prereleases=True):
+            found.append(f"{needed.name} {version} is not {needed.specifier}: run setup_qwen25.sh again")
     return found
 
 
@@ -44,8 +44,7 @@ def main() -> int:
         return 1
     import torch
 
-    versions = ", ".join(f"{m.replace('_', '-')} {importlib.metadata.version(m.replace('_', '-'))}" for m in FLOORS)
-    print(f"setup: {versions}")
+    print(f"setup: {', '.join(f'{name} {importlib.metadata.version(name)}' for name in SHOWN)}")
     if torch.cuda.is_available():
         print(f"setup: CUDA {torch.version.cuda} found: phase 1 will use cuda ({torch.cuda.get_device_name(0)})")
     else:

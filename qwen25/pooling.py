@@ -120,12 +120,9 @@ def load_embedder(teacher: Teacher, device: str, dtype: torch.dtype) -> Embedder
     :raises InputError: if it is none; see :func:`weight_files`.
     :raises PipelineError: if its weights cannot be loaded, or not all are there.
     """
-    import transformers
-
     weight_files(teacher)
     teacher.load(dtype)  # only to learn of missing weights: sentence-transformers would make them up
-    version = tuple(map(int, transformers.__version__.split(".")[:2]))
-    options = {"use_safetensors": True, "dtype" if version >= (4, 56) else "torch_dtype": dtype}
+    options = {"use_safetensors": True, "dtype": dtype}
     try:
         from sentence_transformers import SentenceTransformer
 

@@ -7,6 +7,7 @@ and weights. Only safetensors and GGUF weights are read: a pickle can run code w
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import io
 from dataclasses import dataclass
@@ -66,9 +67,8 @@ class Teacher:
         """The configuration as it is in the file: a multimodal model's text part is inside it."""
         from transformers import AutoConfig
 
-        kwargs: dict[str, Any] = {"gguf_file": self.gguf} if self.gguf else {}
         try:
-            return AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **kwargs)
+            return AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **self._gguf_file())
         except Exception as error:  # what a wrong value raises depends on the architecture and the version
             raise InputError(
                 f"teacher {self.name}: transformers cannot read its configuration ({first_line(error)}); "
@@ -196,6 +196,18 @@ class Teacher:
         tokenizer.no_truncation()
         return tokenizer
 
+    def _gguf_file(self) -> dict[str, Any]:
+        """Return what tells transformers to read a GGUF file, where the teacher is one."""
+        if not self.gguf:
+            return {}
+        import gguf
+
+        if not hasattr(gguf, "__version__"):
+            # transformers insists on a version, and under Python 3.10 finds none for a wheel like gguf's,
+            # which does not list its top-level modules.
+            gguf.__version__ = importlib.metadata.version("gguf")
+        return {"gguf_file": self.gguf}
+
     def load(self, dtype: torch.dtype, with_head: bool = False) -> PreTrainedModel:
         """Load the whole model, with or without its language-model head, in evaluation mode, on the CPU.
 
@@ -203,10 +215,8 @@ class Teacher:
         """
         import transformers
 
-        kwargs: dict[str, Any] = {"gguf_file": self.gguf} if self.gguf else {"use_safetensors": True}
-        version = tuple(map(int, transformers.__version__.split(".")[:2]))
-        kwargs["dtype" if version >= (4, 56) else "torch_dtype"] = dtype
-        kwargs |= {"trust_remote_code": False, "output_loading_info": True}
+        kwargs = self._gguf_file() or {"use_safetensors": True}
+        kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
         _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
         try:
             # Loading draws bars of its own on standard error, even into a log.

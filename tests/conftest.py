@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,21 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from qwen25.console import logger  # noqa: E402
 from qwen25.items import WEIGHTS  # noqa: E402
 from qwen25.teacher import QWEN2_PATTERN  # noqa: E402
 
 EVAL_DATA = ROOT / "eval_data"
 REAL_TOKENIZER = ROOT.parent / "shared" / "qwen25_tokenizer" / "tokenizer.json"
+#: Late interaction is optional.
+NEEDS_PYLATE = pytest.mark.skipif(find_spec("pylate") is None, reason="setup_qwen25.sh --with-extras installs pylate")
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+@pytest.fixture(autouse=True)
+def caplog_hears_us() -> None:
+    """A command that an earlier test ran took the log for itself."""
+    logger.propagate = True
 
 
 def qwen_like_tokenizer(texts: list[str], size: int = 2000) -> Tokenizer:

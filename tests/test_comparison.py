@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import NEEDS_PYLATE, ROOT
 from fake_hub import FakeHub, Fault, run_as_user
 from model2vec import StaticModel
 
@@ -235,8 +235,8 @@ class TestMatchers:
         np.testing.assert_allclose(matcher.similarity("abc", "abc"), expected, rtol=1e-5)
         np.testing.assert_allclose(matcher.pairwise("ab", "cb"), [expected[0, 2], expected[1, 1]], rtol=1e-5)
 
+    @NEEDS_PYLATE
     def test_colbert_ranks_as_pylate_does(self, tmp_path: Path, tiny_bert: Path) -> None:
-        pytest.importorskip("pylate", reason="setup_qwen25.sh --with-extras installs it")
         from pylate import models, rank
 
         model = models.ColBERT(str(tiny_bert), device="cpu", embedding_size=16)

@@ -575,7 +575,6 @@ class TestTwoAtOnce:
             raise OSError(38, "Function not implemented")
 
         monkeypatch.setattr(lock.fcntl, "flock", no_locks)
-        monkeypatch.setattr("qwen25.console.logger.propagate", True)
         with lock.held(tmp_path / "lock", "here"):
             assert "start no second run" in caplog.text
 

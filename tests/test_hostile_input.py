@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import NEEDS_PYLATE, ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from model2vec import StaticModel
@@ -202,7 +202,7 @@ class TestModels:
             with pytest.raises(InputError, match=reason):
                 raise InputError(line)
 
-    @pytest.mark.parametrize("kind", ["st:", "colbert:", "model2vec:"])
+    @pytest.mark.parametrize("kind", ["st:", pytest.param("colbert:", marks=NEEDS_PYLATE), "model2vec:"])
     @pytest.mark.parametrize("name", ["cut", "random bytes", "tokenizer an array", "no model", "a file"])
     def test_a_broken_peer_is_refused(
         self, kind: str, name: str, tiny_bert: Path, few_items: Path, tmp_path: Path, run: Run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,9 +207,8 @@ def test_missing_items_are_named(tokenizer: Tokenizer, tmp_path: Path) -> None:
 
 
 def test_a_collapsed_layer_rules_out_its_candidate_alone(
-    tokenizer: Tokenizer, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Tokenizer, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("qwen25"), "propagate", True)
     states = states_with(8) | {0: np.ones((CONCEPTS * FORMS, WIDTH), np.float32)}
     trials = select(replace(RECIPE, layers=(1.0,)), DEPTH, states, FREQUENCIES, tokenizer, 64, folder)
     assert (0.0,) not in {t.recipe.layers for t in trials}

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from qwen25 import environment
 
@@ -29,6 +32,22 @@ def checkout(tmp_path: Path) -> Path:
     for path in [*ROOT.glob("*.sh"), *ROOT.glob("*.txt")]:
         shutil.copy(path, folder)
     return folder
+
+
+def recording_python(checkout: Path, version: str = "Python 3.11.7") -> Path:
+    """Stand in for Python: it makes a venv whose python only records how it was called."""
+    fake = checkout / "python"
+    fake.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = -m ] && [ "$2" = venv ]; then\n'
+        '  mkdir -p "$3/bin"\n'
+        f'  printf \'#!/bin/sh\\n[ "$1" = --version ] && echo "{version}" && exit\\necho "$@" >>"%s"\\n\' "$3/../calls"'
+        ' >"$3/bin/python"\n'
+        '  chmod +x "$3/bin/python"\n'
+        f'elif [ "$1" = --version ]; then\n  echo "{version}"\nfi\n'
+    )
+    fake.chmod(0o755)
+    return fake
 
 
 def test_an_old_python_gets_one_clear_line(checkout: Path) -> None:
@@ -52,17 +71,7 @@ def test_an_interrupted_setup_is_made_anew(checkout: Path) -> None:
     broken.mkdir(parents=True)
     (broken / "python").write_text("#!/bin/sh\nexit 1\n")
     (broken / "python").chmod(0o755)
-    fake = checkout / "python"
-    # Stands in for Python: makes a venv whose python only records how pip was called.
-    fake.write_text(
-        "#!/bin/sh\n"
-        'if [ "$1" = -m ] && [ "$2" = venv ]; then\n'
-        '  mkdir -p "$3/bin"\n'
-        '  printf \'#!/bin/sh\\necho "$@" >>"%s"\\n\' "$3/../calls" >"$3/bin/python"\n'
-        '  chmod +x "$3/bin/python"\n'
-        "fi\n"
-    )
-    fake.chmod(0o755)
+    fake = recording_python(checkout)
     done = run(checkout / "setup_qwen25.sh", PYTHON=str(fake))
     assert done.returncode == 0, done.stderr
     calls = (checkout / "calls").read_text().splitlines()
@@ -95,9 +104,70 @@ def test_this_environment_is_sound() -> None:
     assert "phase 1 will use" in done.stdout
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environment.FLOORS, "no_such_library", ("1.0", "testing"))
-    monkeypatch.setitem(environment.FLOORS, "tokenizers", ("999.0", "testing"))
-    found = environment.faults()
-    assert any(line.startswith("no-such-library cannot be imported") for line in found)
-    assert any("tokenizers" in line and "older than 999.0" in line for line in found)
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text("# why\nno-such-library>=1.0\ntokenizers>=999.0\nscikit-learn>=1.0\nnumpy[extra]\n")
+    monkeypatch.setattr(environment, "REQUIREMENTS", wanted)
+    missing, old = environment.faults()
+    assert missing.startswith("no-such-library cannot be imported")
+    assert old.startswith("tokenizers ") and "is not >=999.0" in old
+
+
+class TestVersions:
+    """Floors, and the exact versions that go with them, are three files that must not part."""
+
+    @pytest.fixture(scope="class")
+    def floors(self) -> dict[str, str]:
+        """Library -> the least version that requirements_*.txt admit."""
+        floors = {}
+        for path in ROOT.glob("requirements_*.txt"):
+            if path.name in ("requirements_packaged.txt", "requirements_pylate.txt"):
+                continue  # installed at one version, beside the constraints
+            for line in path.read_text().splitlines():
+                if line and not line.startswith("#"):
+                    needed = Requirement(line)
+                    (specifier,) = needed.specifier
+                    assert specifier.operator == ">="
+                    floors[canonicalize_name(needed.name)] = specifier.version
+        return floors
+
+    @staticmethod
+    def pins(name: str, python: str) -> dict[str, str]:
+        lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+        chosen = [Requirement(line) for line in lines]
+        marked = {"python_version": python, "python_full_version": f"{python}.0"}
+        chosen = [pin for pin in chosen if pin.marker is None or pin.marker.evaluate(marked)]
+        names = [canonicalize_name(pin.name) for pin in chosen]
+        assert len(names) == len({*names}), "a library with two versions"
+        return {name: str(pin.specifier).removeprefix("==") for name, pin in zip(names, chosen, strict=True)}
+
+    @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+    def test_the_tested_versions_are_not_below_the_floors(self, floors: dict[str, str], python: str) -> None:
+        pins = self.pins("constraints_qwen25.txt", python)
+        assert {name for name in floors if name not in pins} == set()
+        assert {name for name, floor in floors.items() if Version(pins[name]) < Version(floor)} == set()
+
+    @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+    def test_the_oldest_versions_are_the_floors(self, floors: dict[str, str], python: str) -> None:
+        pins = self.pins("constraints_oldest.txt", python)
+        assert {name: pins[name] for name in floors if Version(pins[name]) != Version(floors[name])} == {}
+
+
+def test_the_oldest_versions_go_into_a_venv_of_their_own(checkout: Path) -> None:
+    fake = recording_python(checkout)
+    done = run(checkout / "setup_qwen25.sh", "--oldest", PYTHON=str(fake))
+    assert done.returncode == 0, done.stderr
+    calls = (checkout / "calls").read_text()
+    assert "-c constraints_oldest.txt torch" in calls and "constraints_qwen25.txt" not in calls
+    assert (checkout / "venv_oldest" / ".ready").is_file() and not (checkout / "venv_qwen25").exists()
+
+
+def test_another_python_makes_the_environment_anew(checkout: Path) -> None:
+    assert run(checkout / "setup_qwen25.sh", PYTHON=str(recording_python(checkout, "Python 3.11.7"))).returncode == 0
+    kept = checkout / "venv_qwen25" / "kept"
+    kept.touch()
+    done = run(checkout / "setup_qwen25.sh", PYTHON=str(recording_python(checkout, "Python 3.11.7")))
+    assert done.returncode == 0 and kept.exists() and "anew" not in done.stdout
+    done = run(checkout / "setup_qwen25.sh", PYTHON=str(recording_python(checkout, "Python 3.12.1")))
+    assert done.returncode == 0 and not kept.exists()
+    assert "has Python 3.11.7, not Python 3.12.1; making it anew" in done.stdout
