@@ -153,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
     add("--no-resume", action="store_true", help="start anew, whatever a run that was cut off left (default: go on)")
     add("--dry-run", action="store_true", help="stop after saying what the run would take (default: run)")
-    add("--log-file", type=Path, default=LOG_FILE, help="log with times (default: %(default)s)")
+    add("--log-file", type=Path, default=LOG_FILE, help="log to append to (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 

@@ -39,4 +39,21 @@ In the order in which the phases meet them:
 ``demo``         the last step of the demo: its report
 """
 
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
 __version__ = "0.1.0"
+
+
+def _last_word(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line that a script was interrupted while its libraries loaded, which takes seconds."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted: nothing was begun", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# Here, because this is what a script loads first; what comes later is caught by console.run.
+sys.excepthook = _last_word

@@ -97,9 +97,9 @@ class _LogFile(logging.FileHandler):
 
 
 def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
-    """Send the pipeline's log to standard error and, with times, to ``log_file``.
+    """Send the pipeline's log to standard error and, with times and the process, to ``log_file``.
 
-    :param log_file: a file to start anew, or None.
+    :param log_file: a file to go on with: what earlier runs, or one that runs beside this, wrote stays. Or None.
     :param quiet: only warnings on the terminal; the file gets everything.
     :raises InputError: if the log file cannot be written.
     """
@@ -115,10 +115,10 @@ def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
     if log_file is not None:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            file = _LogFile(log_file, mode="w", encoding="utf-8")
+            file = _LogFile(log_file, mode="a", encoding="utf-8")
         except OSError as error:
             raise InputError(f"cannot write the log {log_file}: {error.strerror}; give another --log-file") from error
-        file.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
+        file.setFormatter(_RedactingFormatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
         logger.addHandler(file)
 
 

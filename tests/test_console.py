@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from qwen25 import console
 from qwen25.provenance import command_line, read_json, write_json
@@ -94,3 +99,28 @@ def test_help_states_every_default(name: str, capsys: pytest.CaptureFixture[str]
         script.main(["--no-such-flag"])
     assert stopped.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_a_log_goes_on(tmp_path: Path) -> None:
+    """What a run that was killed wrote is not lost to the next, nor to one that runs beside it."""
+    log = tmp_path / "run.log"
+    for message in ("the first run", "the second run"):
+        console.set_up_logging(log)
+        console.logger.info(message)
+    console.set_up_logging()
+    first, second = log.read_text().splitlines()
+    assert first.endswith(f"{os.getpid()} INFO the first run") and second.endswith("INFO the second run")
+
+
+def test_an_interrupt_while_libraries_load_is_one_line() -> None:
+    """Before a command has begun nothing catches an interrupt; the shell still sees how it ended."""
+    code = "import os, signal, qwen25; os.kill(os.getpid(), signal.SIGINT); input()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == "interrupted: nothing was begun\n"
+
+
+def test_other_errors_of_python_stay_what_they_are() -> None:
+    code = "import qwen25; 1 / 0"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
