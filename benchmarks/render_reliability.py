@@ -2,6 +2,8 @@
 """Write docs/RELIABILITY.md from a run of the tests that inject faults.
 
 python -m benchmarks.render_reliability             # run them (minutes), keep the outcome, render
+python -m benchmarks.render_reliability --all       # run every test there is, and keep how many passed with this
+                                                    # Python and these libraries, beside what others gave
 python -m benchmarks.render_reliability --render    # render again from the outcome kept
 """
 
@@ -50,10 +52,15 @@ PROMISES = {
     ],
 }  # fmt: skip
 
+#: The libraries whose versions tell one environment from another.
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
 
-def run_tests() -> list[dict[str, str]]:
-    """Run the tests and return one row a case: file, class, test, outcome."""
-    files = sorted({file for places in PROMISES.values() for file, _ in places})
+
+def run_tests(files: list[str]) -> list[dict[str, str]]:
+    """Run the tests of ``files`` (none: all) and return one row a case: file, class, test, outcome.
+
+    :raises PipelineError: if pytest could not run.
+    """
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "outcome.xml"
         command = [sys.executable, "-m", "pytest", *(f"tests/{file}.py" for file in files), f"--junitxml={found}"]
@@ -69,6 +76,25 @@ def run_tests() -> list[dict[str, str]]:
         group = places[-1] if places[-1] != file else ""
         rows.append({"file": file, "class": group, "test": case.get("name", "").split("[")[0], "outcome": outcome})
     return rows
+
+
+def suite() -> dict[str, Any]:
+    """Run every test there is; return how many passed, and the versions with which they did."""
+    clock = Clock()
+    outcomes = [row["outcome"] for row in run_tests([])]
+    counts = {kind: outcomes.count(kind) for kind in ("passed", "skipped")}
+    return {**counts, "failed": len(outcomes) - sum(counts.values()), **provenance(clock, None)}
+
+
+def add_suite(result: dict[str, Any], found: dict[str, Any]) -> None:
+    """Put a run of the suite into the result, in place of one with the same Python and torch."""
+
+    def environment(run: dict[str, Any]) -> tuple[list[int], str]:
+        python, torch = run["versions"]["python"], run["versions"]["torch"]
+        return [int(part) for part in python.split(".")[:2]], torch.partition("+")[0]
+
+    others = [run for run in result["suites"] if environment(run) != environment(found)]
+    result["suites"] = sorted([*others, found], key=environment)
 
 
 def document(result: dict[str, Any]) -> str:
@@ -95,6 +121,18 @@ def document(result: dict[str, Any]) -> str:
         details.append("")
     header = ["promise", "cases", "survived", "failed", "skipped"]
     lines += [*report.markdown_table(header, summary), ""]
+    if result["suites"]:
+        lines += [
+            "The whole suite, in the oldest versions that are supported (`bash run_qwen25.sh test --oldest`) and in",
+            "those of `constraints_qwen25.txt` on each Python:",
+            "",
+        ]
+        rows = [
+            [run["versions"].get(name, "-") for name in ("python", *LIBRARIES)]
+            + [str(run[kind]) for kind in ("passed", "failed", "skipped")]
+            for run in result["suites"]
+        ]
+        lines += [*report.markdown_table(["Python", *LIBRARIES, "passed", "failed", "skipped"], rows), ""]
     lines += [
         "Not tested: a machine that loses power (files are flushed to the disk before they are moved into place, which",
         "is all that a program can do), and network file systems. What is promised about security, and what is not:",
@@ -107,10 +145,18 @@ def document(result: dict[str, Any]) -> str:
 def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--render", action="store_true", help="from the outcome kept (default: run the tests)")
-    if not parser.parse_args().render:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--all", action="store_true", help="every test, with these versions (default: those of faults)")
+    how.add_argument("--render", action="store_true", help="from the outcome kept (default: run the tests)")
+    args = parser.parse_args()
+    kept = read_json(RESULT)
+    if args.all:
+        add_suite(kept, suite())
+        write_json(RESULT, kept)
+    elif not args.render:
         clock = Clock()
-        write_json(RESULT, {"schema_version": 1, "cases": run_tests(), **provenance(clock, None)})
+        cases = run_tests(sorted({file for places in PROMISES.values() for file, _ in places}))
+        write_json(RESULT, {"schema_version": 2, "cases": cases, "suites": kept["suites"], **provenance(clock, None)})
     write_text(DOCUMENT, document(read_json(RESULT)))
     print(DOCUMENT)
     return console.EXIT_OK
