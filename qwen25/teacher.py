@@ -221,7 +221,8 @@ class Teacher:
         try:
             # Loading draws bars of its own on standard error, even into a log.
             with contextlib.redirect_stderr(io.StringIO()):
-                auto = transformers.AutoModelForCausalLM if with_head else transformers.AutoModel
+                # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
+                auto = transformers.AutoModelForCausalLM if with_head or self.gguf else transformers.AutoModel
                 model, info = auto.from_pretrained(self.folder, **kwargs)
         except Exception as error:  # safetensors and transformers have no common base
             raise PipelineError(
@@ -231,6 +232,8 @@ class Teacher:
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
         if missing:
             raise PipelineError(f"teacher {self.name}: its weights lack {missing[0]}; download it again")
+        if self.gguf and not with_head:
+            model = model.base_model
         return model.eval()
 
 
