@@ -9,7 +9,8 @@ In the order in which the phases meet them:
 ``vocabulary``   the teacher's tokenizer -> the static model's, and token frequencies
 ``decoder``      configuration -> architecture; what one decoder layer computes
 ``weights``      safetensors files -> the weights of one layer at a time
-``gguf_weights`` the same from a GGUF file
+``gguf_header``  whether a GGUF file is one, before anything reads it
+``gguf_weights`` the weights of one layer at a time from a GGUF file
 ``jobs``         what to compute: sequences of one length, cut into waves and batches
 ``checkpoint``   the states that are done, on a disk that a run which was cut off goes on from
 ``streaming``    all tokens through one layer after another; what that will cost

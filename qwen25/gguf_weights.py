@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qwen25.console import PipelineError
+from qwen25.console import PipelineError, first_line
 from qwen25.decoder import Unsupported
 from qwen25.teacher import Teacher
 from qwen25.weights import Weights, shape_of
@@ -68,11 +68,16 @@ class GgufWeights(Weights):
         tensor = self._tensors.get(_gguf_name(name))
         if tensor is None:
             raise PipelineError(f"teacher {self.name}: its weights lack {_gguf_name(name)}; fetch the file again")
-        values = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-        if self._paired and ".self_attn.q_proj." in name:
-            values = _unpaired(values, self.shape.heads)
-        elif self._paired and ".self_attn.k_proj." in name:
-            values = _unpaired(values, self.shape.kv_heads)
+        try:
+            values = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+            if self._paired and ".self_attn.q_proj." in name:
+                values = _unpaired(values, self.shape.heads)
+            elif self._paired and ".self_attn.k_proj." in name:
+                values = _unpaired(values, self.shape.kv_heads)
+        except (NotImplementedError, ValueError) as error:  # a packing without a reader; heads that do not divide it
+            raise PipelineError(
+                f"teacher {self.name}: {tensor.name} cannot be unpacked ({first_line(error)}); fetch another file"
+            ) from error
         return torch.from_numpy(values)
 
 

@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,8 @@ class Clock:
 
 def command_line() -> str:
     """Return the command that was given, its paths to elsewhere cut to their names: results travel, folders do not."""
-    elsewhere = re.compile(r"(?<![^=:])(?:\.\.)?/(?:[^/]+/)*(?=[^/])")
+    # An absolute path, or one that climbs: after a flag's =, or a SPEC's : as well.
+    elsewhere = re.compile(r"(?<![^=:])(?:(?:[^/=:]+/+)*?\.\.)?/+(?:[^/]+/+)*(?=[^/])")
     words = [Path(sys.argv[0]).name, *(elsewhere.sub("", word) for word in sys.argv[1:])]
     return redact(shlex.join(words))
 
@@ -126,38 +127,65 @@ def check_file(path: Path) -> None:
 
     :raises InputError: if there is something else than a file, or the place for it cannot be written to.
     """
+    target = path.resolve()  # what a link leads to is replaced
     if path.is_dir():
         raise InputError(f"{path} is a folder: give a file")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is a device or a pipe, which a file would replace: give a file")
-    parent = next(p for p in path.absolute().parents if p.exists())
+    parent = next(p for p in target.parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"cannot write into {parent}: give another path")
+    # Until it is whole it has a longer name: see write_files.
+    if len(os.fsencode(f".{target.name}.{os.getpid()}.tmp")) > os.pathconf(parent, "PC_NAME_MAX"):
+        raise InputError(f"the name {target.name} is too long: give a shorter one")
+
+
+def require_regular(path: Path, or_pipe: bool = False) -> None:
+    """Refuse to read a pipe or a device, which may never end; what is not there is for the reader to say.
+
+    :param or_pipe: take a pipe: a shell gives one for ``<(command)``.
+    :raises InputError: if ``path`` is there and is no file.
+    """
+    if path.exists() and not path.is_dir() and not path.is_file() and not (or_pipe and path.is_fifo()):
+        raise InputError(f"{path} is a pipe or a device: give a file")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` atomically: the file is either the old one or the whole new one.
+    """Write ``content`` to ``path`` as ``write_files`` does."""
+    write_files({path: content})
 
-    What processes that were killed while they wrote it left beside it is removed.
 
-    :raises PipelineError: if the file cannot be written (no space, no right).
+def write_files(contents: Mapping[Path, bytes | str]) -> None:
+    """Write files that belong together atomically: each is the old one or the whole new one; text is in UTF-8.
+
+    None is replaced before all are written. Only a run that is stopped between the renames leaves new ones
+    beside old ones: those that come first in ``contents`` are new, the last is old.
+    What processes that were killed while they wrote left beside them is removed.
+
+    :raises PipelineError: if one cannot be written (no space, no right).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    contents = {path.resolve(): content for path, content in contents.items()}  # a link's target, not the link
+    contents = {path.resolve(): content for path, content in contents.items()}  # what a link leads to is replaced
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            if not _is_alive(left.name.split(".")[-2]):
-                left.unlink(missing_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+                if not _is_alive(left.name.split(".")[-2]):
+                    left.unlink(missing_ok=True)
+            with temporaries[path].open("wb") as file:
+                # A file's name on a command line may hold bytes that are no character.
+                file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in temporaries.items():
+            temporary.replace(path)
     except OSError as error:
         raise PipelineError(f"cannot write {path}: {error.strerror}; free some space or choose another path") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)  # there if it failed or was interrupted
+        for temporary in temporaries.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)  # there if it failed or was interrupted
 
 
 def _is_alive(number: str) -> bool:
@@ -172,9 +200,8 @@ def _is_alive(number: str) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as ``write_bytes`` does, in UTF-8."""
-    # A file's name on a command line may hold bytes that are no character.
-    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+    """Write ``text`` to ``path`` as ``write_files`` does."""
+    write_files({path: text})
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -183,7 +210,15 @@ def write_json(path: Path, data: Any) -> None:
     :raises PipelineError: if the file cannot be written.
     :raises ValueError: if ``data`` holds a number that is not finite.
     """
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(data))
+
+
+def json_text(data: Any) -> str:
+    """Return what ``write_json`` writes.
+
+    :raises ValueError: if ``data`` holds a number that is not finite.
+    """
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -191,6 +226,7 @@ def read_json(path: Path) -> Any:
 
     :raises InputError: if it does not exist or is not JSON; NaN and infinity are not.
     """
+    require_regular(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:

@@ -15,12 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from safetensors import safe_open
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from qwen25 import hub
 from qwen25.console import InputError, PipelineError, first_line
+from qwen25.gguf_header import check_header
 from qwen25.hub import no_weights
-from qwen25.provenance import read_json, sha256
+from qwen25.provenance import read_json, require_regular, sha256
 
 if TYPE_CHECKING:
     import torch
@@ -128,6 +130,18 @@ class Teacher:
             raise no_weights(f"teacher {self.name}", [path.name for path in self.folder.iterdir()])
         return files
 
+    def _check_numbers(self) -> None:
+        """Refuse weights that are whole numbers: loaded as if they were none, they would distil to noise."""
+        single = self.folder / "model.safetensors"
+        files = [single] if single.is_file() else sorted({*self.shards().values()}) or self.weight_files
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118, an open file is no dictionary
+                    kind = file.get_slice(name).get_dtype()
+                    # Others are buffers, such as the numbers of the positions.
+                    if name.endswith((".weight", ".bias")) and not kind.startswith(("F", "BF")):
+                        raise no_floats(self.name, name, kind)
+
     def shards(self) -> dict[str, Path]:
         """Return tensor name -> file as the index says; nothing where one file holds all, or there is no index.
 
@@ -219,11 +233,15 @@ class Teacher:
         kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
         _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
         try:
+            if not self.gguf and getattr(self._whole_config, "quantization_config", None) is None:
+                self._check_numbers()
             # Loading draws bars of its own on standard error, even into a log.
             with contextlib.redirect_stderr(io.StringIO()):
                 # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
                 auto = transformers.AutoModelForCausalLM if with_head or self.gguf else transformers.AutoModel
                 model, info = auto.from_pretrained(self.folder, **kwargs)
+        except InputError:
+            raise
         except Exception as error:  # safetensors and transformers have no common base
             raise PipelineError(
                 f"teacher {self.name}: its weights cannot be loaded ({first_line(error)}); download it again"
@@ -235,6 +253,11 @@ class Teacher:
         if self.gguf and not with_head:
             model = model.base_model
         return model.eval()
+
+
+def no_floats(teacher: str, name: str, kind: object) -> InputError:
+    """Return the refusal of a weight of ``teacher`` whose numbers are of ``kind``, which has no fractions."""
+    return InputError(f"teacher {teacher}: {name} holds {kind}, no floating-point numbers; take the unquantised model")
 
 
 def find_teacher(spec: str, revision: str | None = None, offline: bool = False) -> Teacher:
@@ -250,10 +273,13 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
     if spec in PACKAGED:
         teacher = _packaged_teacher(spec)
     elif path.suffix == ".gguf":
+        require_regular(path)
         if not path.is_file():
             raise InputError(f"no such file: {spec}")
         teacher = Teacher(path.name, "gguf", path.parent, gguf=path.name)
     elif path.is_dir():
+        for file in path.iterdir():
+            require_regular(file)
         if not (path / "config.json").is_file():
             raise InputError(f"{spec} is no model folder: it has no config.json")
         teacher = Teacher(path.resolve().name, "folder", path)
@@ -265,6 +291,8 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
         raise InputError(f"no teacher {spec!r}: give a hub id, a folder, a .gguf file or a packaged name ({known})")
     if revision is not None:
         raise InputError(f"--revision is for hub ids; {spec} is none")
+    if teacher.gguf:
+        check_header(teacher.folder / teacher.gguf)
     return teacher
 
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from qwen25.console import InputError, PipelineError, first_line
 from qwen25.decoder import Architecture, Layer, Unsupported, architecture, inverse_frequencies
-from qwen25.teacher import Teacher
+from qwen25.teacher import Teacher, no_floats
 
 #: Where a checkpoint keeps the decoder's tensors, before ``layers.0.``.
 ROOTS = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
@@ -99,8 +99,10 @@ class Weights:
     def _of_right_shape(
         self, tensors: dict[str, torch.Tensor], wanted: dict[str, tuple[int, ...]], source: str
     ) -> dict[str, torch.Tensor]:
-        """Return the tensors if they have the shapes that ``source`` tells; -1 stands for any size."""
+        """Return the tensors if they are floats of the shapes that ``source`` tells; -1 stands for any size."""
         for name, shape in wanted.items():
+            if not tensors[name].is_floating_point():
+                raise no_floats(self.name, self._root + name, tensors[name].dtype)
             found = tuple(tensors[name].shape)
             if len(found) != len(shape) or any(e not in (-1, f) for e, f in zip(shape, found, strict=True)):
                 raise PipelineError(
@@ -120,7 +122,8 @@ class Weights:
         if path is None:
             raise PipelineError(f"teacher {self.name}: its weights lack {self._root}{name}; download it again")
         with self._open(path) as file:
-            return file.get_tensor("lm_head.weight")
+            table = file.get_tensor("lm_head.weight")
+        return self._of_right_shape({name: table}, {name: (-1, self.shape.hidden)}, "its config.json")[name]
 
     def final_norm(self, dtype: torch.dtype) -> torch.Tensor:
         """Return the weight of the norm behind the last layer."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from qwen25.console import InputError
-from qwen25.gguf_weights import _gguf_name, _unpaired
+from qwen25.console import InputError, PipelineError
+from qwen25.gguf_weights import GgufWeights, _gguf_name, _unpaired
 from qwen25.states import frame_for, token_states
 from qwen25.teacher import Teacher, find_teacher
 
@@ -40,6 +42,19 @@ def test_rotation_pairs_are_put_back() -> None:
     rows = np.arange(8.0)[:, None]  # two heads of four rows
     stored = rows.reshape(2, 2, 2, 1).swapaxes(1, 2).reshape(8, 1)
     np.testing.assert_array_equal(_unpaired(stored, 2), rows)
+
+
+@pytest.mark.parametrize(("packing", "heads"), [("F32", 0), ("F32", 3), ("Q8_K", 2)])
+def test_what_cannot_be_unpacked_is_named(packing: str, heads: int) -> None:
+    """A count of heads that does not divide the rows, or a packing that nothing here reads."""
+    from gguf import GGMLQuantizationType
+
+    name, data = "blk.0.attn_q.weight", np.zeros((8, 8), dtype=np.float32)
+    weights = GgufWeights.__new__(GgufWeights)
+    weights.name, weights._paired, weights.shape = "tiny", True, SimpleNamespace(heads=heads)  # type: ignore[assignment]
+    weights._tensors = {name: SimpleNamespace(name=name, data=data, tensor_type=GGMLQuantizationType[packing])}  # type: ignore[dict-item]
+    with pytest.raises(PipelineError, match=rf"^teacher tiny: {name} cannot be unpacked \(.*\); fetch another file$"):
+        weights._unpacked("layers.0.self_attn.q_proj.weight")
 
 
 def test_names() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import struct
@@ -332,6 +333,25 @@ class TestFolder:
         code, line = distil(folder)
         assert code == 2 and "tokenizer" in line
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+    @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+    def test_pipe(self, folder: Path, distil: Callable[..., tuple[int, str]], name: str) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        code, line = distil(folder)
+        assert code == 2 and f"{name} is a pipe or a device" in line
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.bool])
+    def test_weights_without_fractions(self, folder: Path, dtype: torch.dtype) -> None:
+        path = folder / "model.safetensors"
+        tensors = load_file(path)
+        save_file({**tensors, "position_ids": torch.arange(9)}, path, {"format": "pt"})
+        find_teacher(str(folder)).load(torch.float32)  # a buffer may be what it likes
+        name = "model.embed_tokens.weight"
+        save_file({**tensors, name: tensors[name].to(dtype)}, path, {"format": "pt"})
+        with pytest.raises(InputError, match=rf"{name} holds \w+, no floating-point numbers"):
+            find_teacher(str(folder)).load(torch.float32)
+
     def test_revision_of_a_folder(self, folder: Path, distil: Callable[..., tuple[int, str]]) -> None:
         code, line = distil(folder, "--revision", "main")
         assert code == 2 and "--revision is for hub ids" in line
@@ -395,20 +415,22 @@ def spoilt(weights: bytes, how: str) -> bytes:
     return weights[:8] + lie + weights[8 + length :]
 
 
-def write_gguf(path: Path, **fields: str | list[str]) -> Path:
-    """Write a Llama's GGUF file: one tensor, and a tokenizer of as many tokens as there are bytes."""
-    from gguf import GGUFWriter
+def write_gguf(path: Path, endianess: Any = None, **fields: str | list[str]) -> Path:
+    """Write a Llama's GGUF file: a few tensors, and a tokenizer of as many tokens as there are bytes."""
+    from gguf import GGUFEndian, GGUFWriter
     from tokenizers.pre_tokenizers import ByteLevel
 
     tokens = [*sorted(ByteLevel.alphabet()), "he", "<|im_start|>"]
     tokenizer: dict[str, str | list[str]] = {"model": "gpt2", "pre": "smollm", "tokens": tokens, "merges": ["h e"]}
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, "llama", endianess=endianess or GGUFEndian.LITTLE)
     writer.add_block_count(2)
     writer.add_embedding_length(64)
     for key, value in {**tokenizer, **fields}.items():
         add = writer.add_string if isinstance(value, str) else writer.add_array
         add(f"tokenizer.ggml.{key}", value)
     writer.add_array("tokenizer.ggml.token_type", [1] * (len(tokens) - 1) + [3])
+    for layer in range(2):
+        writer.add_tensor(f"blk.{layer}.attn_norm.weight", np.ones(64, dtype=np.float32))
     writer.add_tensor("token_embd.weight", np.zeros((len(tokens), 64), dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -434,21 +456,59 @@ class TestGguf:
         with pytest.raises(InputError, match="no such file"):
             find_teacher("nowhere/model.gguf")
 
-    @pytest.mark.parametrize("damage", ["empty", "another format", "header alone", "truncated"])
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "empty",
+            "another format",
+            "header alone",
+            "truncated",
+            "endless array",
+            "endless string",
+            "nested arrays",
+            "unknown type",
+            "many values",
+            "many tensors",
+            "many layers",
+        ],
+    )
     def test_damaged_file(self, tmp_path: Path, damage: str) -> None:
+        """Each is refused at once: some numbers would keep gguf's reader busy for years."""
         whole = write_gguf(tmp_path / "tiny.gguf").read_bytes()
+        tokens = whole.index(b"tokenizer.ggml.tokens") + len("tokenizer.ggml.tokens")
+        layers = whole.index(b"llama.block_count") + len("llama.block_count") + 4
+
+        def with_number(at: int, form: str, number: int) -> bytes:
+            return whole[:at] + struct.pack(form, number) + whole[at + struct.calcsize(form) :]
+
         contents = {
             "empty": b"",
             "another format": b"PK" + whole[2:],
             "header alone": whole[:24],
             "truncated": whole[: len(whole) - 1000],
+            "endless array": with_number(tokens + 8, "<Q", 1 << 62),
+            "endless string": with_number(tokens + 16, "<Q", 1 << 63),
+            "nested arrays": with_number(tokens + 4, "<I", 9),
+            "unknown type": with_number(tokens, "<I", 99),
+            "many values": with_number(16, "<Q", 1 << 62),
+            "many tensors": with_number(8, "<Q", 1 << 62),
+            "many layers": with_number(layers, "<I", (1 << 32) - 1),
         }
         (tmp_path / "tiny.gguf").write_bytes(contents[damage])
-        teacher = find_teacher(str(tmp_path / "tiny.gguf"))
-        with pytest.raises(InputError, match="tokenizer"):
-            teacher.tokenizer()
-        with pytest.raises(InputError, match="configuration"):
-            _ = teacher.layers
+        with pytest.raises(InputError, match=r"^tiny\.gguf is damaged \(.*\): fetch it again$"):
+            find_teacher(str(tmp_path / "tiny.gguf"))
+
+    def test_of_a_machine_of_the_other_byte_order(self, tmp_path: Path) -> None:
+        from gguf import GGUFEndian
+
+        teacher = find_teacher(str(write_gguf(tmp_path / "tiny.gguf", GGUFEndian.BIG)))
+        assert teacher.tokenizer().encode("he").tokens == ["he"]
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+    def test_pipe(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.gguf")
+        with pytest.raises(InputError, match="is a pipe or a device"):
+            find_teacher(str(tmp_path / "pipe.gguf"))
 
 
 def test_wheel_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

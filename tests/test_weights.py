@@ -12,7 +12,7 @@ from teachers import LAYERS, PREFIX, VOCABULARY, change, check, make_teacher
 from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
-from qwen25.console import PipelineError
+from qwen25.console import InputError, PipelineError
 from qwen25.states import Frame, token_states
 from qwen25.teacher import Teacher
 
@@ -53,6 +53,19 @@ def test_a_tensor_of_the_wrong_shape_is_named(teacher: Teacher) -> None:
     change(teacher, up_proj=torch.zeros(41, 24))
     with pytest.raises(PipelineError, match=r"up_proj\.weight is of shape \(41, 24\), not \(40, 24\)"):
         token_states(teacher, np.arange(5), Frame(), [LAYERS])
+
+
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "lm_head.weight", "model.layers.1.mlp.up_proj.weight"])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool])
+def test_weights_without_fractions_are_refused(teacher: Teacher, name: str, dtype: torch.dtype) -> None:
+    path = teacher.folder / "model.safetensors"
+    tensors = load_file(path)
+    table = tensors["model.embed_tokens.weight"]
+    if name == "lm_head.weight":
+        del tensors["model.embed_tokens.weight"]
+    save_file({**tensors, name: tensors.get(name, table).to(dtype)}, path)
+    with pytest.raises(InputError, match=r"weight holds torch\.\w+, no floating-point numbers"):
+        token_states(teacher, np.arange(5), Frame(), [0, LAYERS])
 
 
 def test_a_truncated_shard_and_a_missing_one_are_named(tmp_path: Path) -> None:
