@@ -9,15 +9,17 @@
 #   bash run_qwen25.sh publish    phase 4: publish_qwen25.py
 #   bash run_qwen25.sh mteb       phase 5: evaluate_qwen25_mteb.py
 #   bash run_qwen25.sh test       ruff, mypy and the tests; test --oldest: the tests, in the oldest versions supported
+#
+# A single phase (1 to 5) runs in the current folder, so that the paths it is given, and its defaults, start there.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # absolute, through links
 venv="$here/venv_qwen25"
 export HF_HUB_DISABLE_TELEMETRY=1
 phase=${1:-}
 [ $# -gt 0 ] && shift
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "$here/run_qwen25.sh"; }
 
 set_up() { # set_up [--with-extras|--with-tests|--oldest]: install unless that was done already, with this Python
     local wanted constraints=constraints_qwen25.txt
@@ -66,8 +68,7 @@ case "$phase" in
             publish) script=publish_qwen25.py ;;
             mteb) script=evaluate_qwen25_mteb.py ;;
         esac
-        cd "$here"
-        python "$script" "$@"
+        python "$here/$script" "$@"
         ;;
     test)
         cd "$here"

@@ -10,7 +10,7 @@
 # pip's own environment variables are honoured (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, ...).
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # absolute, through links
 cd "$here"
 venv="$here/venv_qwen25"
 constraints=constraints_qwen25.txt
@@ -36,7 +36,7 @@ case "${1:-}" in
         fi
         ;;
     *)
-        sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "$here/setup_qwen25.sh" >&2
         exit 2
         ;;
 esac
@@ -45,12 +45,19 @@ if ! command -v "$python" >/dev/null 2>&1; then
     echo "error: no $python found: install Python 3.10 or newer, or set PYTHON to one" >&2
     exit 2
 fi
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-    echo "error: $("$python" --version 2>&1) is too old: Python 3.10 or newer is needed; set PYTHON to one" >&2
+# Not its exit code: what is no Python at all may end well.
+version=$("$python" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || version=""
+if ! [[ $version =~ ^Python\ ([0-9]+)\.([0-9]+)\.[0-9]+$ ]]; then
+    echo "error: $python is no Python that runs: set PYTHON to Python 3.10 or newer" >&2
     exit 2
 fi
-if [ "${1:-}" = --oldest ] && ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
-    echo "error: the oldest versions are older than $("$python" --version 2>&1): set PYTHON to 3.10, 3.11 or 3.12" >&2
+minor=$((100 * BASH_REMATCH[1] + BASH_REMATCH[2])) # 310 is Python 3.10
+if [ "$minor" -lt 310 ]; then
+    echo "error: $version is too old: Python 3.10 or newer is needed; set PYTHON to one" >&2
+    exit 2
+fi
+if [ "${1:-}" = --oldest ] && [ "$minor" -ge 313 ]; then
+    echo "error: the oldest versions are older than $version: set PYTHON to 3.10, 3.11 or 3.12" >&2
     exit 2
 fi
 
@@ -63,7 +70,7 @@ elif [ -n "${PYTHON:-}" ] && [ -d "$venv" ] && [ "$("$python" --version)" != "$(
     rm -rf "$venv"
 fi
 if [ ! -d "$venv" ]; then
-    echo "setup: making $(basename "$venv") with $("$python" --version 2>&1)"
+    echo "setup: making $(basename "$venv") with $version"
     "$python" -m venv "$venv" || {
         rm -rf "$venv"
         echo "error: $python cannot make a virtual environment: install its venv module" >&2

@@ -19,11 +19,19 @@ chance. Exit codes: 0 ok, 1 the run failed, 2 no usable model.
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if __name__ == "__main__":  # before all imports that take a while
+    signal.signal(signal.SIGINT, lambda *_: sys.exit("error: interrupted: run it again"))
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" ends the script quietly
+    if sys.stdout is None:
+        sys.exit("error: standard output is closed: there is nowhere to print to")
+
 import argparse
 import math
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -329,6 +337,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=MODEL, help="local folder or hub id (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="of the controls (default: %(default)s)")
     args = parser.parse_args(argv)
+    if not 0 <= args.seed < 2**32:
+        parser.exit(2, f"error: --seed is a whole number from 0 to {2**32 - 1}, not {args.seed}\n")
     try:
         model = StaticModel.from_pretrained(args.model, force_download=False)
         # One control at a time: each is as large as the model.
@@ -345,6 +355,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # "| head" ends the script quietly
-    sys.exit(main())
+    try:
+        try:
+            sys.exit(main())
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python, as it ends, would try once more
+        sys.exit(f"error: cannot print: {error.strerror}")

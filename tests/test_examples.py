@@ -122,6 +122,32 @@ class TestRuns:
         assert re.sub(r"\033\[[\d;]*m", "", coloured) == plain
 
     @pytest.mark.parametrize("script", SCRIPTS)
+    @pytest.mark.parametrize(
+        ("redirection", "said"), [(">&-", "standard output is closed"), (">/dev/full", "cannot print: No space left")]
+    )
+    def test_nowhere_to_print_to(self, script: str, redirection: str, said: str, tiny_model: Path) -> None:
+        command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, str(FOLDER / script)]
+        done = subprocess.run([*command, "--model", str(tiny_model)], stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {said}") and len(done.stderr.splitlines()) == 1
+
+    @pytest.mark.parametrize("script", SCRIPTS)
+    def test_interrupted_while_it_imports(self, script: str, tmp_path: Path) -> None:
+        (tmp_path / "model2vec.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+        done = run(script, PYTHONPATH=str(tmp_path))
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: interrupted: run it again\n")
+
+    @pytest.mark.parametrize("module", MODULES)
+    @pytest.mark.parametrize("seed", ["-1", "4294967296"])
+    def test_a_seed_that_no_generator_takes(
+        self, module: ModuleType, seed: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            module.main(["--seed", seed])
+        said = f"error: --seed is a whole number from 0 to 4294967295, not {seed}\n"
+        assert stopped.value.code == 2 and capsys.readouterr().err == said
+
+    @pytest.mark.parametrize("script", SCRIPTS)
     def test_a_folder_that_is_no_model(self, script: str, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("no model here")
         done = run(script, "--model", str(tmp_path))
@@ -448,6 +474,11 @@ def test_the_scripts_stand_on_their_own(script: str) -> None:
 @pytest.mark.parametrize("name", ["random_directions", "cosines", "paint"])
 def test_what_both_scripts_have_is_the_same(name: str) -> None:
     assert inspect.getsource(getattr(demo, name)) == inspect.getsource(getattr(cases, name))
+
+
+def test_both_scripts_start_and_end_in_the_same_way() -> None:
+    blocks = [re.findall(r"^if __name__ == .*\n(?: .*\n)+", inspect.getsource(module), re.M) for module in MODULES]
+    assert len(blocks[0]) == 2 and blocks[0] == blocks[1]
 
 
 def test_counts_are_the_same_in_both_scripts() -> None:

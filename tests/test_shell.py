@@ -19,9 +19,10 @@ from qwen25 import environment
 BASH = shutil.which("bash") or pytest.skip("no bash here", allow_module_level=True)
 
 
-def run(script: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(script: Path, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [BASH, str(script), *arguments]
     environ = {**os.environ, **variables}
-    return subprocess.run([BASH, str(script), *arguments], capture_output=True, text=True, env=environ, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environ, cwd=cwd, check=False)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def recording_python(checkout: Path, version: str = "Python 3.11.7") -> Path:
         f'  printf \'#!/bin/sh\\n[ "$1" = --version ] && echo "{version}" && exit\\necho "$@" >>"%s"\\n\' "$3/../calls"'
         ' >"$3/bin/python"\n'
         '  chmod +x "$3/bin/python"\n'
-        f'elif [ "$1" = --version ]; then\n  echo "{version}"\nfi\n'
+        f'else\n  echo "{version}"\nfi\n'
     )
     fake.chmod(0o755)
     return fake
@@ -52,7 +53,7 @@ def recording_python(checkout: Path, version: str = "Python 3.11.7") -> Path:
 
 def test_an_old_python_gets_one_clear_line(checkout: Path) -> None:
     old = checkout / "old python"
-    old.write_text('#!/bin/sh\ncase "$1" in --version) echo "Python 3.9.1" ;; *) exit 1 ;; esac\n')
+    old.write_text("#!/bin/sh\necho Python 3.9.1\n")
     old.chmod(0o755)
     done = run(checkout / "setup_qwen25.sh", PYTHON=str(old))
     assert done.returncode == 2
@@ -63,6 +64,32 @@ def test_an_old_python_gets_one_clear_line(checkout: Path) -> None:
 def test_no_python_at_all(checkout: Path) -> None:
     done = run(checkout / "setup_qwen25.sh", PYTHON="no-such-python")
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["true", "false", "echo", "bash"])
+def test_what_is_no_python_gets_one_clear_line(checkout: Path, name: str) -> None:
+    program = shutil.which(name) or pytest.skip(f"no {name} here")
+    for script, arguments in (("setup_qwen25.sh", []), ("run_qwen25.sh", ["eval"])):
+        done = run(checkout / script, *arguments, PYTHON=program)
+        assert done.returncode == 2 and not (checkout / "venv_qwen25").exists()
+        assert done.stderr == f"error: {program} is no Python that runs: set PYTHON to Python 3.10 or newer\n"
+
+
+def test_a_phase_runs_where_the_user_is(checkout: Path, tmp_path: Path) -> None:
+    """Even through a link, and where CDPATH makes cd print."""
+    link = tmp_path / "link.sh"
+    link.symlink_to(checkout / "run_qwen25.sh")
+    setup = tmp_path / "setup.sh"
+    setup.symlink_to(checkout / "setup_qwen25.sh")
+    assert run(setup, PYTHON=str(recording_python(checkout))).returncode == 0
+    (checkout / "venv_qwen25" / "bin" / "python").write_text('#!/bin/sh\npwd\necho "$@"\n')
+    done = run(Path("link.sh"), "eval", "--model", "mine", cwd=tmp_path, CDPATH=str(tmp_path))
+    assert done.stderr == "" and done.returncode == 0
+    assert done.stdout.splitlines() == [str(tmp_path), f"{checkout}/quick_eval_qwen25_1024d.py --model mine"]
+    done = run(Path("../link.sh"), "nonsense", cwd=checkout)
+    assert done.returncode == 2 and "run_qwen25.sh demo" in done.stderr
+    done = run(Path("with a space/setup_qwen25.sh"), "nonsense", cwd=tmp_path)
+    assert done.returncode == 2 and "--with-extras" in done.stderr
 
 
 def test_an_interrupted_setup_is_made_anew(checkout: Path) -> None:
