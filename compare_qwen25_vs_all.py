@@ -23,18 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from qwen25 import console, report
-from qwen25.comparison import Measured, difference, quality_per_mb
+from qwen25.comparison import SCHEMA_VERSION, Measured, difference, quality_per_mb
 from qwen25.console import InputError, PipelineError, logger
 from qwen25.encoders import SPECS, load_encoder
-from qwen25.evaluation import default_items_folder, evaluate
+from qwen25.evaluation import check_outputs, default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
 from qwen25.peers import CONTROL, OURS, PEERS, PUBLISHED
-from qwen25.provenance import Clock, check_file, provenance, write_bytes, write_json, write_text
+from qwen25.provenance import Clock, json_text, provenance, write_files
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("model_comparison_results.json")
 SEED = 42
-SCHEMA_VERSION = 2
 MAX_NAME = 100
 
 
@@ -50,7 +49,7 @@ def named_model(text: str) -> tuple[str, str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--ours", type=named_model, default=(OURS, MODEL), metavar="NAME=SPEC",
         help=f"the model the others are compared with (default: {OURS}={MODEL})")  # fmt: skip
@@ -113,18 +112,15 @@ def compare(args: argparse.Namespace) -> int:
     clock = Clock()
     if args.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    check_file(args.output)
-    reports = [args.output.with_name(f"comparison.{kind}") for kind in ("png", "md", "html")]
-    if args.output in reports:
-        raise InputError(f"{args.output} is the name of a report: give another --output")
-    for path in reports:
-        check_file(path)
-    items = {category: load_items(args.items, category) for category in WEIGHTS}
     our_name, our_spec = args.ours
     named = dict(args.model)
     wanted = named | ({} if args.no_peers else {n: peer.spec for n, peer in PEERS.items() if n not in named})
     if our_name in wanted or CONTROL in (our_name, *wanted) or len(named) < len(args.model):
         raise InputError(f"each model needs a name of its own, and none may be {CONTROL!r}")
+    reports = [args.output.parent / f"comparison.{kind}" for kind in ("png", "md", "html")]
+    check_outputs([*reports, args.output], [our_spec, *wanted.values()], args.items)
+    items = {category: load_items(args.items, category) for category in WEIGHTS}
+    hashes = items_sha256(args.items, items)  # of what was read, whatever the files become meanwhile
 
     ours = measure(our_name, our_spec, items, args, control_health=True)
     models = [measured_row(our_name, "ours", ours)]
@@ -150,14 +146,17 @@ def compare(args: argparse.Namespace) -> int:
         "schema_version": SCHEMA_VERSION,
         "ours": our_name,
         "models": models,
-        "items_sha256": items_sha256(args.items, items),
+        "items_sha256": hashes,
         "step_seconds": clock.steps,
         **provenance(clock, args.seed),
     }
-    write_json(args.output, comparison)
-    write_bytes(reports[0], report.comparison_png(comparison))
-    write_text(reports[1], report.comparison_markdown(comparison))
-    write_text(reports[2], report.comparison_html(comparison))
+    contents: dict[Path, bytes | str] = {
+        reports[0]: report.comparison_png(comparison),
+        reports[1]: report.comparison_markdown(comparison),
+        reports[2]: report.comparison_html(comparison),
+        args.output: json_text(comparison),
+    }
+    write_files(contents)
     console.print_table("Quality", report.QUALITY_HEADER, report.quality_rows(comparison))
     console.print_table("Cost", report.COST_HEADER, report.cost_rows(comparison))
     for line in [*report.comparison_remarks(comparison), *report.recommendation_lines(comparison)]:

@@ -30,7 +30,7 @@ import numpy as np
 from qwen25 import artifact, console, lock, pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
 from qwen25.console import logger
 from qwen25.matching import Encode
-from qwen25.provenance import Clock, provenance, sha256, write_json
+from qwen25.provenance import Clock, provenance, require_regular, sha256, write_json
 
 OUTPUT = Path("models/qwen25-deposium-1024d")
 LOG_FILE = Path("distill_qwen25_1024d.log")
@@ -103,7 +103,7 @@ class Preset(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(given=frozenset())
     add = parser.add_argument
     presets = "; ".join(
@@ -268,13 +268,13 @@ class Language(NamedTuple):
 
 def learn_language(
     args: argparse.Namespace, source: teacher.Teacher, vocab: vocabulary.Vocabulary, recipe: vectors.Recipe,
-    corpus: list[str], **how: Any,
+    corpus: writing.Corpus, **how: Any,
 ) -> Language:  # fmt: skip
     """Find how often each token occurs: in a corpus, in what the teacher writes, or by Zipf's law."""
     if recipe.frequencies == "corpus":
-        frequencies = vocabulary.text_frequencies(vocab, corpus)
-        facts = {"from": "corpus", "texts": len(corpus), "sha256": sha256([args.corpus])}
-        return Language(frequencies, choose_sentences(args, corpus), facts)
+        frequencies = vocabulary.text_frequencies(vocab, corpus.texts)
+        facts = {"from": "corpus", "texts": len(corpus.texts), "sha256": corpus.sha256}
+        return Language(frequencies, choose_sentences(args, corpus.texts), facts)
     if recipe.frequencies == "zipf":
         return Language(vocabulary.rank_frequencies(vocab), [], {"from": "zipf"})
     count = texts_to_write(args)
@@ -313,8 +313,11 @@ def compute_states(
 def check_paths(args: argparse.Namespace) -> None:
     """Refuse an output folder with something in it that the run reads or writes: it is replaced as a whole.
 
-    :raises InputError: if there is such a thing.
+    :raises InputError: if there is such a thing, or a path is none that libraries take.
     """
+    artifact.require_text(args.teacher)
+    if args.vocabulary:
+        require_regular(args.vocabulary, or_pipe=True)
     output = args.output.resolve()
     for flag, path in (
         ("--teacher", Path(args.teacher).expanduser()), ("--corpus", args.corpus), ("--vocabulary", args.vocabulary),
@@ -361,8 +364,8 @@ def distil(args: argparse.Namespace) -> int:
     recipe = vectors.recipe_named(args.recipe, args.sif)
     check_combinations(args, recipe)
     check_paths(args)
-    corpus = writing.read_corpus(args.corpus) if args.corpus else []
-    choose_sentences(args, corpus)
+    corpus = writing.read_corpus(args.corpus) if args.corpus else writing.Corpus([], "")
+    choose_sentences(args, corpus.texts)
     artifact.check_output(args.output, args.overwrite)
     if args.dry_run:
         return distil_alone(args, clock, recipe, corpus)
@@ -371,7 +374,7 @@ def distil(args: argparse.Namespace) -> int:
         return distil_alone(args, clock, recipe, corpus)
 
 
-def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe, corpus: list[str]) -> int:
+def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe, corpus: writing.Corpus) -> int:
     """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
     artifact.check_output(args.output, args.overwrite)
     console.set_up_logging(args.log_file)

@@ -26,6 +26,7 @@ from typing import Any
 from qwen25 import console, mteb_tasks
 from qwen25.console import InputError, PipelineError, logger
 from qwen25.encoders import load_encoder
+from qwen25.evaluation import check_outputs, model_folder
 from qwen25.mteb_tasks import BENCHMARKS, FORBIDDEN, QUICK, Row
 from qwen25.provenance import Clock, provenance, write_json
 
@@ -48,7 +49,7 @@ REMARK = "Averages over different sets of tasks do not compare: published ones a
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     sets = ", ".join(f"{name} (all of {benchmark})" for name, benchmark in BENCHMARKS.items())
     add("--model", default=MODEL, metavar="SPEC",
@@ -119,10 +120,11 @@ def run_mteb(args: argparse.Namespace) -> int:
         args.cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write into {args.cache}: {error.strerror}; give another --cache") from error
+    check_outputs([args.output], [args.model])  # now that the cache's folder is there, and cannot be given twice
     with mteb_tasks.quiet_mteb():
         tasks = mteb_tasks.tasks_named(args.tasks)
         encoder = load_encoder(args.model, offline=args.offline)
-        model = mteb_tasks.as_mteb_model(encoder)
+        model = mteb_tasks.as_mteb_model(encoder, model_folder(args.model))
         offline = mteb_tasks.go_offline(args.offline)
         clock.lap("load")
         rows = []

@@ -33,7 +33,7 @@ OUTPUT = Path("huggingface_publication")
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", type=Path, default=MODEL, help="folder of phase 1 (default: %(default)s)")
     add("--evaluation", type=Path, default=EVALUATION, help="result of phase 2 (default: %(default)s)")

@@ -21,16 +21,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25 import console, report
-from qwen25.console import InputError, logger
+from qwen25.console import logger
 from qwen25.encoders import SPECS, load_encoder
-from qwen25.evaluation import DECISION_TABLE, POOR, as_json, default_items_folder, evaluate
+from qwen25.evaluation import (
+    DECISION_TABLE,
+    POOR,
+    SCHEMA_VERSION,
+    as_json,
+    check_outputs,
+    default_items_folder,
+    evaluate,
+)
 from qwen25.items import WEIGHTS, items_sha256, load_items
-from qwen25.provenance import Clock, check_file, provenance, write_json, write_text
+from qwen25.provenance import Clock, json_text, provenance, write_files
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_eval_results.json")
 SEED = 42
-SCHEMA_VERSION = 1
 VERDICTS = [name for name, _, _ in DECISION_TABLE] + [POOR]
 
 
@@ -50,7 +57,7 @@ def fail_under(text: str) -> str | float:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", default=MODEL, metavar="SPEC",
         help=f"{SPECS} (default: %(default)s)")  # fmt: skip
@@ -80,12 +87,10 @@ def is_below(result: report.Result, limit: str | float) -> bool:
 def run_evaluation(args: argparse.Namespace) -> int:
     """Run phase 2: load, score, write, report."""
     clock = Clock()
-    for path in filter(None, (args.output, args.report)):
-        check_file(path)
-    if args.report == args.output:
-        raise InputError("--report and --output are the same file: give two")
+    check_outputs([args.output, *filter(None, [args.report])], [args.model], args.items)
     categories = [name for name in WEIGHTS if name in args.categories]
     items = {category: load_items(args.items, category) for category in categories}
+    hashes = items_sha256(args.items, categories)  # of what was read, whatever the files become meanwhile
     encoder = load_encoder(args.model, offline=args.offline)
     clock.lap("load")
 
@@ -96,13 +101,12 @@ def run_evaluation(args: argparse.Namespace) -> int:
     result = {
         "schema_version": SCHEMA_VERSION,
         **as_json(evaluation),
-        "items_sha256": items_sha256(args.items, categories),
+        "items_sha256": hashes,
         "step_seconds": clock.steps,
         **provenance(clock, args.seed),
     }
-    write_json(args.output, result)
-    if args.report:
-        write_text(args.report, report.evaluation_html(result))
+    reports = {args.report: report.evaluation_html(result)} if args.report else {}
+    write_files({**reports, args.output: json_text(result)})
     if not args.json_only:
         console.print_table(encoder.name, report.EVALUATION_HEADER, report.evaluation_rows(result))
         for remark in report.evaluation_remarks(result):

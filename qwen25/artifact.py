@@ -28,11 +28,23 @@ def beside(folder: Path, kind: str) -> Path:
     return folder.with_name(f".{folder.name}.{kind}")
 
 
+def require_text(path: str) -> None:
+    """Refuse a path that is no UTF-8: the libraries that read and write models take no other.
+
+    :raises InputError: if it is none.
+    """
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"the path {path!a} is not UTF-8: rename it, or set LC_ALL=C.UTF-8") from error
+
+
 def check_output(folder: Path, overwrite: bool) -> None:
     """Refuse an output folder that holds something, unless that is a model that may be overwritten.
 
     :raises InputError: if it may not be used.
     """
+    require_text(str(folder.resolve()))
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder as --output")
     if os.path.ismount(folder.resolve()):
@@ -62,7 +74,9 @@ def placed(folder: Path) -> Iterator[Path]:
     recover(folder)
     new = beside(folder, "new")
     try:
-        new.mkdir(parents=True)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        beside(folder, "replacing").touch()
+        new.mkdir()
         yield new
         for path in filter(Path.is_file, new.rglob("*")):
             with path.open("rb") as file:
@@ -75,17 +89,34 @@ def placed(folder: Path) -> Iterator[Path]:
             f"cannot write {folder}: {error.strerror or error}; free some space and run again"
         ) from error
     finally:
-        recover(folder)
+        _recover(folder)
 
 
 def recover(folder: Path) -> None:
-    """Put back what a run moved aside and did not replace, and remove what else it left."""
-    new, old = beside(folder, "new"), beside(folder, "old")
-    if old.is_dir() and not folder.exists():
+    """Put back what a run moved aside and did not replace, and remove what else it left.
+
+    :raises InputError: if something that is not a run's lies where a run would write.
+    """
+    _recover(folder)
+    for path in (beside(folder, "new"), beside(folder, "old")):
+        if os.path.lexists(path):
+            raise InputError(f"{path} lies where this writes, and may be yours: move it away, or remove it")
+
+
+def _recover(folder: Path) -> None:
+    new, old, mark = (beside(folder, kind) for kind in ("new", "old", "replacing"))
+    # Earlier versions left no mark; what they moved aside was always a model.
+    if old.is_dir() and not folder.exists() and (mark.exists() or (old / "model.safetensors").is_file()):
         old.replace(folder.resolve())
         logger.warning("%s is back: a run was stopped while it replaced it", folder)
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
+    if not mark.exists():
+        return  # what else lies there is no run's
+    try:
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+    finally:
+        if not (os.path.lexists(new) or os.path.lexists(old)):
+            mark.unlink()
 
 
 def write_model(folder: Path, vectors: np.ndarray, tokenizer: Tokenizer, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from qwen25.wording import size_text, with_interval
 
 Row = dict[str, Any]
 
+#: Of phase 3's result file.
+SCHEMA_VERSION = 2
 #: Speeds of one run that differ by less than this share are alike.
 SPEED_NOISE = 0.1
 

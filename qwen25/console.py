@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import logging
 import os
 import re
@@ -11,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from rich import box
 from rich.console import Console
@@ -115,7 +118,10 @@ def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
     if log_file is not None:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            file = _LogFile(log_file, mode="a", encoding="utf-8")
+            if log_file.is_fifo():  # to open it waits for a reader, who may never come
+                raise InputError(f"the log {log_file} is a pipe: give another --log-file")
+            # A file's name in a message may hold bytes that are no character.
+            file = _LogFile(log_file, mode="a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise InputError(f"cannot write the log {log_file}: {error.strerror}; give another --log-file") from error
         file.setFormatter(_RedactingFormatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
@@ -133,6 +139,15 @@ def seed(text: str) -> int:
     return value
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, as all errors are said."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with the exit code of wrong usage."""
+        line = redact(" ".join(message.split()))
+        self.exit(EXIT_USAGE, f"error: {line}; see --help\n")
+
+
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every phase has."""
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error (default: one line)")
@@ -143,26 +158,89 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
 
     :return: 0 ok, 1 the run failed, 2 wrong usage or input, 130 interrupted.
     """
+    _open_streams()
     args = parser.parse_args(argv)
+    try:
+        Path.cwd()
+    except OSError:  # libraries would die of it, each in its own way
+        print("error: the folder that this was started in is gone: change to another", file=sys.stderr)
+        return EXIT_USAGE
     # Libraries draw their own bars and warnings over ours; ours say what matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     set_up_logging(quiet=getattr(args, "json_only", False))
+    code = EXIT_OK
     try:
-        return body(args)
+        code = body(args)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("interrupted: nothing half-written was left; run the same command again", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
+        # An error that names no file may be that of standard output.
+        fault = error if isinstance(error, OSError) and error.filename is None and _stdout_fails() else None
+        if isinstance(fault, BrokenPipeError):
+            return code  # its reader has seen enough, as head has
         if args.debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
         if isinstance(error, PipelineError):
             line, code = str(error), error.exit_code
+        elif fault:
+            line, code = f"cannot write to standard output: {fault.strerror}; send it elsewhere", EXIT_FAILED
+        elif reason := _path_fault(error):
+            line, code = f"{reason}: give another path", EXIT_USAGE
         else:
             line, code = f"{type(error).__name__}: {error}; run again with --debug for the traceback", EXIT_FAILED
         line = redact(" ".join(line.split()))
         logger.debug(line)
         print(f"error: {line}", file=sys.stderr)
         return code
+
+
+def _open_streams() -> None:
+    """Make the standard streams take whatever is printed, also where the caller closed them or they are no UTF-8."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open until the end)
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _stdout_fails() -> bool:
+    """Whether standard output cannot be written to; what is still to come then goes nowhere."""
+    try:
+        print(flush=True)  # what it failed to write before is forgotten, and to write nothing never fails
+    except OSError:
+        _silence_stdout()
+        return True
+    return False
+
+
+def _silence_stdout() -> None:
+    """Send standard output nowhere, what waits in its buffer too: at exit that would be one more error."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _path_fault(error: Exception) -> str | None:
+    """Return what is wrong with a path on which the system itself gave up; None: it is another error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    # pathlib's own, of links that lead in a circle and of ~name where there is no such user.
+    if isinstance(error, RuntimeError) and str(error).startswith(("Symlink loop", "Could not determine home")):
+        return first_line(error).rstrip(".")
+    return None
+
+
+class _Console(Console):
+    """A console that goes on printing, to nowhere, when its reader has seen enough: rich ends the process."""
+
+    def on_broken_pipe(self) -> None:
+        _silence_stdout()
 
 
 @contextmanager
@@ -184,7 +262,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on standard output; its first column is left-aligned, the others right."""
     # No markup: names are shown as they are.
-    console = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
+    console = _Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
     # Plain ASCII where no person looks: the table may land in a log or a file.
     table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
     for i, name in enumerate(header):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25 import console, report
-from qwen25.provenance import read_json, write_text
+from qwen25.provenance import write_text
 
 
 def summarise(args: argparse.Namespace) -> int:
@@ -17,9 +17,8 @@ def summarise(args: argparse.Namespace) -> int:
     :raises InputError: if a result file is missing, or is not one of this version.
     """
     folder = args.folder
-    metadata = read_json(folder / "model" / "metadata.json")
-    evaluation = read_json(folder / "eval_results.json")
-    comparison = read_json(folder / "comparison_results.json")
+    results = report.read_results(folder / "model", folder / "eval_results.json", folder / "comparison_results.json")
+    metadata, evaluation, comparison = results
     with console.as_input_error(f"the results in {folder} are not those of this version", "run the demo again"):
         text = "# Demo\n\n" + report.demo_markdown(metadata, evaluation, comparison)
         rows, remarks = report.quality_rows(comparison), report.evaluation_remarks(evaluation)
@@ -41,7 +40,7 @@ def summarise(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = console.Parser(description=__doc__)
     parser.add_argument("folder", type=Path, help="what the demo wrote")
     console.add_common_flags(parser)
     return console.run(parser, summarise, argv)

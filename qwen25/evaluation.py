@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qwen25.console import progress
+from qwen25.console import InputError, progress
 from qwen25.encoders import Encoder, random_control
-from qwen25.items import LANGUAGES, TEXTS, WEIGHTS, Item
+from qwen25.items import LANGUAGES, TEXTS, WEIGHTS, Item, items_file
 from qwen25.matching import Cosine, Matcher
+from qwen25.provenance import check_file
 from qwen25.scores import CATEGORIES, CategoryScore, Interval, interval
 
+#: Of phase 2's result file.
+SCHEMA_VERSION = 1
+#: What decides a model's vectors besides its weights, in its folder and in those of its steps (1_Pooling).
+CONFIGURATION = ("*config*.json", "modules.json", "*token*.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
 #: (verdict, least overall score, least instruction-awareness score), best first.
 DECISION_TABLE = (
     ("Excellent", 0.75, 0.65),
@@ -240,3 +246,36 @@ def _latency(matcher: Matcher, queries: list[str]) -> dict[str, float]:
 def default_items_folder() -> Path:
     """Return the folder of the project's own items, beside the helper package."""
     return Path(__file__).resolve().parent.parent / "eval_data"
+
+
+def model_folder(spec: str) -> Path | None:
+    """Return the folder that ``spec`` (see ``encoders.SPECS``) names, or None for a model from elsewhere."""
+    kind, _, rest = spec.partition(":")
+    folder = Path(rest or kind).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def files_in(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return a model's files of these names, in its folder and in those of its steps."""
+    found = {path for name in patterns for path in (*folder.glob(name), *folder.glob(f"*/{name}")) if path.is_file()}
+    return sorted(found)
+
+
+def check_outputs(outputs: Sequence[Path], specs: Iterable[str], items: Path | None = None) -> None:
+    """Refuse, before the work, a place for a result that has no room for one or is taken.
+
+    :param specs: the models that the run reads; see ``encoders.SPECS``.
+    :param items: the folder of the items that it reads.
+    :raises InputError: if no file can be written there, or it is that of another result or of what the run reads.
+    """
+    folders = [folder for spec in specs if (folder := model_folder(spec))]
+    # By their names, not all that is there: a result that an earlier run wrote beside a model may be replaced.
+    kept = (*CONFIGURATION, "*.safetensors", "metadata.json", "README.md")
+    read = [path for folder in folders for path in files_in(folder, kept)]
+    read += [items_file(items, category) for category in WEIGHTS] if items else []
+    taken = dict.fromkeys((path.resolve() for path in read), "a file of the model or of the items")
+    for path in outputs:
+        check_file(path)
+        if what := taken.get(path.resolve()):
+            raise InputError(f"{path} is {what}: give another path")
+        taken[path.resolve()] = "the place of another result, too"

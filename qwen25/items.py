@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.console import InputError
-from qwen25.provenance import sha256
+from qwen25.provenance import require_regular, sha256
 
 #: Category -> its share of the overall score.
 WEIGHTS = {
@@ -55,6 +55,7 @@ def load_items(folder: Path, category: str) -> list[Item]:
     """
     path = items_file(folder, category)
     items: list[Item] = []
+    require_regular(path)
     try:
         size = path.stat().st_size
         if size > MAX_FILE_MB * 1e6:

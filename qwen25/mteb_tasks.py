@@ -24,6 +24,8 @@ import numpy as np
 
 from qwen25.console import InputError, PipelineError, first_line, redact
 from qwen25.encoders import Encoder
+from qwen25.evaluation import CONFIGURATION, files_in
+from qwen25.provenance import sha256
 
 BENCHMARKS = {"english-v2": "MTEB(eng, v2)", "multilingual": "MTEB(Multilingual, v2)"}
 #: Tasks of english-v2, so that its run finds their results: every type, and no data that takes long.
@@ -124,17 +126,24 @@ def tasks_named(names: Sequence[str]) -> list[Any]:
     return list(found.values())
 
 
-def fingerprint(encoder: Encoder) -> str:
-    """Return a hash of what decides the encoder's vectors: its weights and, beside them, a static model's tokenizer."""
+def fingerprint(encoder: Encoder, folder: Path | None = None) -> str:
+    """Return a hash of what decides the encoder's vectors: its weights and what tells how they are used.
+
+    That is the tokenizer of a static model; of another one, the configuration in its ``folder``.
+    """
     digest = hashlib.sha256((encoder.sha256 or "").encode())
     if (static := encoder.static) is not None:
         digest.update(repr((static.tokenizer.to_str(), static.normalize, static.max_length)).encode())
+    elif folder is not None:
+        for path in files_in(folder, CONFIGURATION):
+            digest.update(f"{path.relative_to(folder)} {sha256([path])}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def as_mteb_model(encoder: Encoder) -> Any:
+def as_mteb_model(encoder: Encoder, folder: Path | None = None) -> Any:
     """Wrap ``encoder`` as mteb wants a model: its vectors have length 1, its revision is the fingerprint.
 
+    :param folder: where it lies; None if it comes from elsewhere.
     :raises InputError: if it does not give one vector a text.
     """
     from mteb.models import ModelMeta
@@ -146,7 +155,7 @@ def as_mteb_model(encoder: Encoder) -> Any:
                "training_datasets")  # fmt: skip
     meta = ModelMeta(
         name=f"local/{encoder.name}",
-        revision=fingerprint(encoder),
+        revision=fingerprint(encoder, folder),
         embed_dim=encoder.dims,
         framework=[],
         similarity_fn_name="cosine",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import TYPE_CHECKING, Any
 
 from qwen25.comparison import frontier, ours_of, ranked
@@ -22,13 +23,20 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def category_bars(result: dict[str, Any]) -> Figure:
-    """Draw one model's categories with their intervals, beside its control."""
+def _figure(**options: Any) -> Figure:
+    """Return an empty figure."""
+    # Where it may not write its cache it says so in two lines, and does without.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
+    return Figure(**options)
+
+
+def category_bars(result: dict[str, Any]) -> Figure:
+    """Draw one model's categories with their intervals, beside its control."""
     names = [*result["categories"], "overall"]
     scores = [*result["categories"].values(), result["overall"]]
-    figure = Figure(figsize=(8, 0.6 * len(names) + 1))
+    figure = _figure(figsize=(8, 0.6 * len(names) + 1))
     axes = figure.subplots()
     places = range(len(names))
     values = [s["score"] for s in scores]
@@ -52,10 +60,8 @@ def category_bars(result: dict[str, Any]) -> Figure:
 
 def comparison(result: dict[str, Any]) -> Figure:
     """Draw quality against size with the Pareto frontier, and below it the categories by model."""
-    from matplotlib.figure import Figure
-
     rows = [row for row in result["models"] if "result" in row]
-    figure = Figure(figsize=(9, 5.5 + 0.4 * len(rows)), layout="constrained")
+    figure = _figure(figsize=(9, 5.5 + 0.4 * len(rows)), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[5, 1 + 0.4 * len(rows)])
     _quality_against_size(above, result)
     _categories_by_model(below, result)

@@ -30,7 +30,8 @@ NORMALIZE = "1_Normalize/config.json"
 CARD, BENCHMARKS = "README.md", "BENCHMARKS.md"
 EXAMPLES = ("instruction_awareness_demo.py", "real_world_use_cases.py")
 #: What a rendered folder holds, and nothing else.
-PARTS = {*MODEL_FILES, "1_Normalize", CARD, BENCHMARKS, "examples", "evaluation.png", "comparison.png"}
+PARTS = {*MODEL_FILES, "1_Normalize", NORMALIZE, CARD, BENCHMARKS, "evaluation.png", "comparison.png"}
+PARTS |= {"examples", *(f"examples/{name}" for name in EXAMPLES)}
 #: What is wrong, and what to do, where a result file lacks something or holds it in another form.
 OTHER_VERSION = ("the result files are not those of this version", "run phases 1 to 3 again")
 #: Teachers whose licence is known to be this one; of others it is not said.
@@ -64,9 +65,7 @@ class Publication:
         :raises InputError: if a file is missing or they speak of different models.
         """
         self.model = model
-        self.metadata: Result = read_json(model / "metadata.json")
-        self.evaluation: Result = read_json(evaluation)
-        self.comparison: Result = read_json(comparison)
+        self.metadata, self.evaluation, self.comparison = report.read_results(model, evaluation, comparison)
         missing = [name for name in (*MODEL_FILES, NORMALIZE) if not (model / name).is_file()]
         if missing:
             raise InputError(f"{model} lacks {', '.join(missing)}: run phase 1 again")
@@ -215,10 +214,14 @@ def _check_replaceable(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder as --output")
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if found and (BENCHMARKS not in found or found - PARTS):
-        names = ", ".join(sorted(found - PARTS)[:3] or sorted(found)[:3])
-        raise InputError(f"{folder} holds something else than a publication ({names}): give another --output")
+    if os.path.ismount(folder.resolve()):
+        raise InputError(f"{folder} is a mount point, which cannot be replaced: give a folder in it as --output")
+    is_publication = (folder / BENCHMARKS).is_file()  # a model's folder has the same names, but for this one
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        is_cache = path.name == "__pycache__" or path.suffix == ".pyc"  # of examples that were run
+        if not is_publication or not (name in PARTS or is_cache):
+            raise InputError(f"{folder} holds something else than a publication ({name}): give another --output")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -6,17 +6,38 @@ Everything is drawn from the result as its JSON file holds it, so a report can b
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from qwen25 import markdown, plots
+from qwen25.artifact import SCHEMA_VERSION as METADATA_VERSION
 from qwen25.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
+from qwen25.comparison import SCHEMA_VERSION as COMPARISON_VERSION
+from qwen25.console import InputError
+from qwen25.evaluation import SCHEMA_VERSION as EVALUATION_VERSION
 from qwen25.items import WEIGHTS
 from qwen25.peers import PLAIN
+from qwen25.provenance import read_json
 from qwen25.wording import difference_text, size_text, with_interval
 
 Result = dict[str, Any]
+
+
+def read_results(model: Path, evaluation: Path, comparison: Path) -> tuple[Result, Result, Result]:
+    """Read what phases 1 to 3 say: a model folder's metadata, its evaluation and its comparison.
+
+    :raises InputError: if one is missing, broken or of another version.
+    """
+    metadata = model / "metadata.json"
+    versions = {metadata: METADATA_VERSION, evaluation: EVALUATION_VERSION, comparison: COMPARISON_VERSION}
+    results = {path: read_json(path) for path in versions}
+    for path, version in versions.items():
+        found = results[path].get("schema_version") if isinstance(results[path], dict) else None
+        if type(found) is not int or found != version:  # True == 1
+            raise InputError(f"{path} is not of this version: run phases 1 to 3 again")
+    return results[metadata], results[evaluation], results[comparison]
 
 
 def evaluation_rows(result: Result) -> list[list[str]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from qwen25.console import InputError, PipelineError, logger, progress
-from qwen25.provenance import write_bytes
+from qwen25.provenance import require_regular, write_bytes
 from qwen25.teacher import Teacher
 
 #: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
@@ -34,6 +34,16 @@ CODE_VERSION = 1
 
 #: How a chat template opens a user's turn: what stands behind it is what users say.
 USER_TURNS = ("<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n", "<start_of_turn>user\n")
+
+
+class Corpus(NamedTuple):
+    """A user's own texts.
+
+    :ivar sha256: of the bytes that they were read from.
+    """
+
+    texts: list[str]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -111,19 +121,21 @@ def discard_texts(folder: Path) -> None:
         folder.rmdir()
 
 
-def read_corpus(path: Path) -> list[str]:
+def read_corpus(path: Path) -> Corpus:
     """Read a user's own texts, one a line.
 
     :raises InputError: if the file cannot be read or holds no text.
     """
+    require_regular(path, or_pipe=True)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        content = path.read_bytes()  # once: a pipe is empty then
+        lines = [line.strip() for line in content.decode("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the corpus {path}: {error}") from error
     texts = [line for line in lines if line]
     if not texts:
         raise InputError(f"the corpus {path} holds no text: it needs one a line")
-    return texts
+    return Corpus(texts, hashlib.sha256(content).hexdigest())
 
 
 def _starts(teacher: Teacher, count: int, prefix: str, seed: int) -> Iterator[np.ndarray]:

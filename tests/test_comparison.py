@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ import compare_qwen25_vs_all
 from qwen25 import report
 from qwen25.comparison import difference, frontier, recommendations
 from qwen25.encoders import load_encoder
+from qwen25.items import WEIGHTS, items_sha256
 from qwen25.matching import Bm25, LateInteraction
 from qwen25.peers import PEERS, PUBLISHED
 from qwen25.provenance import read_json
@@ -221,6 +223,93 @@ class TestReports:
         assert drawn.startswith(b"\x89PNG") and drawn == report.comparison_png(comparison)
         comparison["models"][0]["result"]["overall"]["score"] += 0.1
         assert report.comparison_png(comparison) != drawn
+
+
+class TestWriting:
+    """What is read, what is replaced, and when."""
+
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("qwen25.scores.BOOTSTRAP_RESAMPLES", 50)
+
+    def contents(self, run: Runner) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in run.output.parent.iterdir()}
+
+    @pytest.mark.parametrize("what", ["comparison_html", "comparison_png"])
+    def test_a_run_that_ends_while_it_draws_leaves_the_old_files(
+        self, run: Runner, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        run()
+        before = self.contents(run)
+
+        def interrupted(_: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(report, what, interrupted)
+        assert run.code("--seed", "7") == 130
+        assert self.contents(run) == before
+
+    def test_a_disk_that_fills_up_leaves_the_old_files(self, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+        run()
+        before, sync, calls = self.contents(run), os.fsync, []
+
+        def full(descriptor: int) -> None:
+            calls.append(descriptor)
+            if len(calls) == 4:  # png, md and html are written
+                raise OSError(28, "No space left on device")
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        assert run.code("--seed", "7") == 1 and len(calls) == 4
+        assert self.contents(run) == before
+
+    def test_items_are_hashed_as_they_were_read(
+        self, run: Runner, small_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        items = tmp_path / "items"
+        shutil.copytree(small_items, items)
+        hashes, measure = items_sha256(items, WEIGHTS), compare_qwen25_vs_all.measure
+
+        def edited_meanwhile(*args: Any, **more: Any) -> Any:
+            (items / "code_understanding.jsonl").write_text("")
+            return measure(*args, **more)
+
+        monkeypatch.setattr(compare_qwen25_vs_all, "measure", edited_meanwhile)
+        assert run("--items", str(items))["items_sha256"] == hashes
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "model/model.safetensors",
+            "model/1_Normalize/config.json",
+            "items/code_understanding.jsonl",
+            "x/../a/comparison.md",
+        ],
+    )
+    def test_what_is_read_or_written_is_not_replaced(
+        self,
+        run: Runner,
+        tiny_model: Path,
+        small_items: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        place: str,
+    ) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        shutil.copytree(small_items, tmp_path / "items")
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+        flags = ["--model", f"X={tmp_path / 'model'}", "--items", str(tmp_path / "items")]
+        assert run.code(*flags, "--output", str(tmp_path / place)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and "give another path" in line
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+    @pytest.mark.parametrize("place", [".", "/"])
+    def test_a_folder_is_no_place_for_the_result(
+        self, run: Runner, capsys: pytest.CaptureFixture[str], place: str
+    ) -> None:
+        assert run.code("--output", place) == 2
+        assert capsys.readouterr().err.startswith("error: ")
 
 
 class TestMatchers:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from qwen25.provenance import command_line, read_json, write_json
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser()
+    made = console.Parser()
     console.add_common_flags(made)
     return made
 
@@ -66,6 +68,106 @@ def test_a_command_is_kept_without_the_folders_of_this_machine(monkeypatch: pyte
     assert command_line() == "run.py --model 'A=m 1' --items items/ --teacher Qwen/Qwen2.5 st:q demo/model where"
 
 
+@pytest.mark.parametrize(
+    "path", ["/srv//atk/M", "st:x=//srv//atk//M", "--model=./../M", "a/../../atk/M", ".././M", "//M"]
+)
+def test_no_spelling_of_a_path_to_elsewhere_is_kept(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["run.py", path])
+    assert re.fullmatch(r"run\.py (st:x=|--model=)?M", command_line())
+
+
+@pytest.mark.parametrize("path", ["models/a..b/M", "./M", "a:b/M", "Qwen/..M"])
+def test_paths_below_are_kept(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["run.py", path])
+    assert command_line() == f"run.py {path}"
+
+
+def test_names_that_are_no_utf_8_can_be_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def body(_: argparse.Namespace) -> int:
+        console.set_up_logging(tmp_path / "run.log")
+        console.logger.info("the folder %s", "m\udcff")
+        return 0
+
+    assert console.run(parser(), body, []) == 0
+    console.set_up_logging()
+    assert "m\\udcff" in (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert "Logging error" not in capsys.readouterr().err
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(console.InputError, match="--log-file"):
+        console.set_up_logging(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(console.InputError, match="give a file"):
+            read_json(path)
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda folder: (folder / ("x" * 300)).read_text(),
+        lambda folder: (folder / "loop").read_text(),
+        lambda folder: (folder / "loop").resolve(strict=True),
+        lambda _: Path("~no-such-user/x").expanduser(),
+    ],
+    ids=["long", "loop", "resolved loop", "no user"],
+)
+def test_a_path_that_the_system_refuses_is_wrong_usage(
+    fail: Callable[[Path], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert console.run(parser(), lambda _: bool(fail(tmp_path)), []) == 2
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"error: .+: give another path\n", line) and "--debug" not in line
+
+
+def test_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert console.run(parser(), lambda _: 0, []) == 2
+    assert capsys.readouterr().err.startswith("error: the folder ")
+
+
+#: Prints a table, a name that is not ASCII and much more than a pipe holds.
+PRINTS = """
+import sys
+from qwen25 import console
+def body(args):
+    console.print_table("title", ["name"], [["r\u00e9\u65e5"]])
+    print("r\u00e9\u65e5\\n" + "line\\n" * int(sys.argv[1]))
+    return int(input() or 0) if sys.argv[2:] else 0
+parser = console.Parser()
+console.add_common_flags(parser)
+sys.exit(console.run(parser, body, []))
+"""
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "error"),
+    [
+        ("1 >&-", 0, ""),
+        ("1 >&- 2>&-", 0, ""),
+        ("1 read <&-", 1, "error: EOFError"),
+        ("1 | true", 0, ""),
+        ("99999 | head -1", 0, ""),
+        ("1 >/dev/full", 1, "error: cannot write to standard output: No space left"),
+        ("99999 >/dev/full", 1, "error: cannot write to standard output: No space left"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_streams_that_are_closed_full_or_not_utf_8(streams: str, code: int, error: str, encoding: str) -> None:
+    command = f'set -o pipefail; "$0" -c "$1" {streams}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, PRINTS], capture_output=True, text=True, check=False, cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding}, encoding="latin-1")  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(error) and len(done.stderr.splitlines()) == bool(error)
+
+
 def test_a_log_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(console.InputError, match="--log-file"):
@@ -98,7 +200,8 @@ def test_help_states_every_default(name: str, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as stopped:
         script.main(["--no-such-flag"])
     assert stopped.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert line == "error: unrecognized arguments: --no-such-flag; see --help\n"
 
 
 def test_a_log_goes_on(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
 from qwen25 import artifact, checkpoint, lock, states, writing
 from qwen25.console import InputError, PipelineError
-from qwen25.provenance import check_file, write_json
+from qwen25.provenance import check_file, read_json, write_json
 
 SCRIPTS = {"1": distill_qwen25_1024d, "2": quick_eval_qwen25_1024d, "3": compare_qwen25_vs_all}
 FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--device", "cpu"]
@@ -90,7 +90,7 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "metadata.json": (Moment(SAVED, having="metadata.json'"), "old"),
     "old one aside": (Moment(SAVED, having=".model.old'", behind=True), "nothing"),
     "new one in place": (Moment(SAVED, having=".model.new'", behind=True), "new"),
-    "old one removed": (Moment("shutil:rmtree", having=".model.old'", number=3, behind=True), "new"),
+    "old one removed": (Moment("shutil:rmtree", having=".model.old'", behind=True), "new"),
     "checkpoint": (Moment("pathlib:Path.unlink", having="/layer-1.npy"), "new"),
     "kept texts": (Moment("pathlib:Path.unlink", having="/batch-00002"), "new"),
     "end": (Moment("pathlib:Path.unlink", having=".model.lock", behind=True), "new"),
@@ -366,6 +366,13 @@ class TestKilled:
         assert ended.code == 2 and "already holds files" in ended.failure
         assert bench.holds() == "old"
 
+    def test_a_model_that_an_earlier_version_moved_aside_comes_back(self, bench: Bench) -> None:
+        """It left no mark beside it."""
+        shutil.copytree(bench.old, bench.folder / ".model.old")
+        artifact.recover(bench.model)
+        assert bench.holds() == "old"
+        assert [path.name for path in bench.folder.iterdir()] == ["model"]
+
     def test_a_run_that_is_killed_again_and_again_gets_there(self, bench: Bench) -> None:
         for name in ("layer 2", "texts", "texts are saved", "sentence vectors", "smoke test"):
             ended = bench.distil(strike=[*MOMENTS[name][0], signal.SIGKILL])
@@ -401,7 +408,7 @@ class TestResultFiles:
                 killed = evaluate(phase, strike=[*Moment(SAVED, having=f"/{name}'"), signal.SIGKILL])
                 assert killed.code == -signal.SIGKILL
                 left = [path.name for path in bench.folder.iterdir() if path.name not in names]
-                assert len(left) == 1 and left[0].startswith(f".{name}.")
+                assert left and all(path.endswith(".tmp") for path in left) and f".{name}." in " ".join(left)
                 json.loads((bench.folder / "result.json").read_text())
                 assert (bench.folder / name).read_bytes() == before[name]
                 assert evaluate(phase).code == 0
@@ -416,6 +423,17 @@ class TestResultFiles:
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(InputError, match="a pipe"):
             check_file(tmp_path / "pipe")
+
+    def test_a_name_that_is_too_long_until_the_file_is_whole(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="too long"):
+            check_file(tmp_path / ("x" * 249))
+        check_file(tmp_path / ("x" * 200))
+
+    def test_a_link_to_a_file_is_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "link.json").symlink_to("real.json")
+        for number in range(2):
+            write_json(tmp_path / "link.json", number)
+            assert (tmp_path / "link.json").is_symlink() and read_json(tmp_path / "real.json") == number
 
     def test_only_what_dead_processes_left_is_removed(self, tmp_path: Path) -> None:
         dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -490,6 +508,34 @@ class TestDisk:
             ended = bench.distil(*flags)
             assert ended.code == 2 and say in ended.failure
         assert contents(bench.model) == {"thesis.txt": b"mine"}
+
+    @pytest.mark.parametrize("there", [True, False], ids=["model", "nothing"])
+    @pytest.mark.parametrize("kind", ["old", "new", "file"])
+    def test_what_no_run_made_is_left_alone(self, kind: str, there: bool, bench: Bench) -> None:
+        """Whatever its name; and that it is in the way is said before the work."""
+        if there:
+            bench.put_old()
+        foreign = artifact.beside(bench.model, "old" if kind == "old" else "new")
+        if kind == "file":
+            foreign.write_text("mine")
+        else:
+            foreign.mkdir()
+            (foreign / "thesis.txt").write_text("mine")
+        before = contents(bench.folder)
+        ended = bench.distil("--overwrite")
+        assert ended.code == 2 and f"{foreign.name} lies where this writes" in ended.failure
+        assert contents(bench.folder) == before
+
+    @pytest.mark.parametrize("flag", ["--output", "--teacher"])
+    def test_a_path_that_is_not_utf_8(self, flag: str, bench: Bench) -> None:
+        ended = bench.distil(flag, f"{bench.folder}/m\udcff")
+        assert ended.code == 2 and "is not UTF-8: rename it" in ended.failure
+        assert not list(bench.folder.iterdir())
+
+    def test_a_vocabulary_or_corpus_that_never_ends(self, bench: Bench) -> None:
+        for flag in ("--vocabulary", "--corpus"):
+            ended = bench.distil(flag, "/dev/zero")
+            assert ended.code == 2 and "/dev/zero is a pipe or a device" in ended.failure
 
     def test_a_mount_point_cannot_be_replaced(self) -> None:
         with pytest.raises(InputError, match="mount point"):

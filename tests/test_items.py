@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -116,3 +117,12 @@ class TestOwnItems:
         for category, field in (("topic_clustering", "text"), ("code_understanding", "description")):
             rows = load_items(EVAL_DATA, category)
             assert len({row[field] for row in rows}) == len(rows)
+
+
+def test_a_pipe_or_a_device_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "topic_clustering.jsonl"
+    for make in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero")):
+        make()
+        with pytest.raises(InputError, match="give a file"):
+            load_items(tmp_path, "topic_clustering")
+        path.unlink()

@@ -254,6 +254,33 @@ def test_another_model_gets_no_kept_result(run: Run, encoded: list[str], tiny_mo
     assert encoded
 
 
+def test_another_configuration_of_the_same_weights_is_another_model(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bert"
+    shutil.copytree(tiny_bert, folder)
+    encoder = load_encoder(f"st:{folder}")
+    known = {mteb_tasks.fingerprint(encoder, folder)}
+    for name in ("1_Pooling/config.json", "tokenizer_config.json", "sentence_bert_config.json", "vocab.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f'{{"changed": "{name}"}}')
+        known.add(mteb_tasks.fingerprint(encoder, folder))
+    assert len(known) == 5
+    (folder / "result.json").write_text("{}")  # and what lies beside it does not make it another
+    assert mteb_tasks.fingerprint(encoder, folder) in known
+
+
+@pytest.mark.parametrize("place", ["folder", "cache", "model/config.json"])
+def test_a_result_without_a_place_is_refused_before_the_work(
+    place: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mteb_tasks, "tasks_named", None)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "folder").mkdir()
+    arguments = ["--model", str(tmp_path / "model"), "--cache", str(tmp_path / "cache")]
+    assert evaluate_qwen25_mteb.main([*arguments, "--output", str(tmp_path / place)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and str(tmp_path.name) in line
+
+
 def test_kept_results_of_earlier_data_are_not_used(run: Run, encoded: list[str]) -> None:
     run(Similarity())
     encoded.clear()

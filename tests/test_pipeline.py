@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -14,11 +15,15 @@ import pytest
 from conftest import EVAL_DATA, ROOT
 from model2vec import StaticModel
 
+import compare_qwen25_vs_all
 import distill_qwen25_1024d
+import evaluate_qwen25_mteb
+import publish_qwen25
 import quick_eval_qwen25_1024d
 from qwen25.items import WEIGHTS, items_sha256, load_items
 from qwen25.selection import calibration_folder
 
+SCRIPTS = [quick_eval_qwen25_1024d, compare_qwen25_vs_all, publish_qwen25, evaluate_qwen25_mteb]
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
 
 
@@ -297,6 +302,60 @@ class TestEvaluate:
         page = report.read_text(encoding="utf-8")
         assert "<script" not in page and "&lt;script&gt;" in page
         assert 'src="data:image/png;base64,' in page and "http" not in page.replace("http-equiv", "")
+
+    @pytest.mark.parametrize("flag", ["--output", "--report"])
+    @pytest.mark.parametrize("place", ["model/model.safetensors", "items/code_understanding.jsonl", "sub/../r"])
+    def test_what_is_read_or_written_is_not_replaced(
+        self,
+        tiny_model: Path,
+        few_items: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        flag: str,
+        place: str,
+    ) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        shutil.copytree(few_items, tmp_path / "items")
+        (tmp_path / "sub").mkdir()
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+        arguments = ["--model", str(tmp_path / "model"), "--items", str(tmp_path / "items")]
+        other = "--report" if flag == "--output" else "--output"
+        arguments += [other, str(tmp_path / "r"), flag, str(tmp_path / place)]
+        assert quick_eval_qwen25_1024d.main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and "give another path" in line
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+    def test_items_are_hashed_as_they_were_read(
+        self, tiny_model: Path, few_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        items = tmp_path / "items"
+        shutil.copytree(few_items, items)
+        hashes, load = items_sha256(items, WEIGHTS), quick_eval_qwen25_1024d.load_encoder
+
+        def edited_meanwhile(*args: Any, **more: Any) -> Any:
+            (items / "code_understanding.jsonl").write_text("")
+            return load(*args, **more)
+
+        monkeypatch.setattr(quick_eval_qwen25_1024d, "load_encoder", edited_meanwhile)
+        arguments = ["--model", str(tiny_model), "--items", str(items), "--output", str(tmp_path / "r.json")]
+        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert load_json(tmp_path / "r.json")["items_sha256"] == hashes
+
+    def test_a_result_may_lie_beside_its_model(self, tiny_model: Path, few_items: Path, tmp_path: Path) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        arguments = ["--model", str(tmp_path / "model"), "--items", str(few_items), "--json-only"]
+        (tmp_path / "link").symlink_to(tmp_path / "model" / "eval.json")
+        assert quick_eval_qwen25_1024d.main([*arguments, "--output", str(tmp_path / "link")]) == 0
+        assert quick_eval_qwen25_1024d.main([*arguments, "--output", str(tmp_path / "model" / "eval.json")]) == 0
+        assert (tmp_path / "link").is_symlink()
+
+    @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+    def test_wrong_usage_is_one_line(self, script: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            script.main(["--no-such-flag"])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert stopped.value.code == 2 and line.startswith("error: ") and "--no-such-flag" in line
 
     def test_no_model_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert quick_eval_qwen25_1024d.main(["--model", str(tmp_path), "--output", str(tmp_path / "r.json")]) == 2

@@ -18,6 +18,7 @@ from huggingface_hub import ModelCard
 import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
+from qwen25 import demo
 from qwen25.console import InputError
 from qwen25.provenance import read_json
 from qwen25.publication import EXAMPLES, Publication, check
@@ -197,6 +198,26 @@ class TestFolder:
             rendered()
         assert (tmp_path / "publication" / "thesis.tex").exists()
 
+    @pytest.mark.parametrize("name", ["examples/my_notes.txt", "1_Normalize/mine.txt", "examples/__pycache__/a.txt"])
+    def test_files_of_its_users_in_its_folders_are_not_lost(self, rendered: Any, tmp_path: Path, name: str) -> None:
+        rendered()
+        cache = tmp_path / "publication" / "examples" / "__pycache__" / "example.cpython-310.pyc"
+        cache.parent.mkdir()
+        cache.touch()
+        rendered()  # what running an example leaves is no reason to refuse
+        mine = tmp_path / "publication" / name
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+        with pytest.raises(InputError, match=name):
+            rendered()
+        assert mine.read_text() == "mine"
+
+    def test_a_mount_point_is_refused(self, rendered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "publication")
+        monkeypatch.setattr("qwen25.plots.png", None)  # before the work
+        with pytest.raises(InputError, match="mount point"):
+            rendered()
+
     def test_rendering_again_gives_the_same_bytes(self, rendered: Any, tmp_path: Path) -> None:
         def contents() -> dict[str, bytes]:
             folder = tmp_path / "publication"
@@ -220,6 +241,30 @@ class TestFolder:
 
         with pytest.raises(InputError, match="run phases 1 to 3"):
             rendered(old)
+
+    @pytest.mark.parametrize("version", [99, 0, "x", None, True, 2.0])
+    @pytest.mark.parametrize("which", ["metadata", "evaluation", "comparison"])
+    def test_results_of_another_version_are_refused(
+        self, rendered: Any, results: dict[str, Path], tmp_path: Path, which: str, version: Any
+    ) -> None:
+        def other(*found: dict[str, Any]) -> None:
+            for name, result in zip(("evaluation", "comparison"), found, strict=True):
+                result["schema_version"] = version if name == which else result["schema_version"]
+
+        facts = {"schema_version": version} if which == "metadata" else {}
+        with pytest.raises(InputError, match=f"{which}.json is not of this version: run phases 1 to 3 again"):
+            rendered(other, **facts)
+
+    def test_the_demo_refuses_another_version(
+        self, results: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.copytree(results["model"], tmp_path / "model")
+        shutil.copy(results["comparison"], tmp_path / "comparison_results.json")
+        evaluation = read_json(results["evaluation"]) | {"schema_version": 0}
+        (tmp_path / "eval_results.json").write_text(json.dumps(evaluation))
+        assert demo.main([str(tmp_path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and "eval_results.json is not of this version" in line
 
 
 class TestCommand:

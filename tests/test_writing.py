@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +137,21 @@ def test_frequencies_of_a_corpus(teacher: Teacher) -> None:
     assert text_frequencies(vocabulary, ["the the the", "the"]).argmax() == token
 
 
-@pytest.mark.parametrize("content", [b"", b"\n  \n", b"\xff\xfe\xfa"])
-def test_a_corpus_without_text_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_corpus_is_read_once(tmp_path: Path) -> None:
+    """A pipe is empty behind its end: the hash is of what was read."""
+    reading, end = os.pipe()
+    os.write(end, b"one text\n\n  another\n")
+    os.close(end)
+    found = writing.read_corpus(Path(f"/dev/fd/{reading}"))
+    os.close(reading)
+    assert found.texts == ["one text", "another"]
+    assert found.sha256 == hashlib.sha256(b"one text\n\n  another\n").hexdigest()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n  \n", b"\xff\xfe\xfa", None])
+def test_a_corpus_without_text_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "corpus.txt"
-    path.write_bytes(content)
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(InputError, match="corpus"):
         writing.read_corpus(path)
