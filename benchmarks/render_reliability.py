@@ -28,7 +28,12 @@ DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
 PROMISES = {
     "A run that is killed at any moment leaves the old model or the new one, and the next run ends with the same "
     "bytes as one that was left in peace": [("test_faults", "TestKilled")],
-    "A result file is whole or not there": [("test_faults", "TestResultFiles")],
+    "A result file is whole or not there, and never takes the place of what the run reads": [
+        ("test_faults", "TestResultFiles"), ("test_comparison", "TestWriting")
+    ],
+    "Whatever the terminal is, closed, full or not UTF-8: no result is lost, and an error is one line": [
+        ("test_console", None)
+    ],
     "A full or read-only disk is one line, and costs nothing that was good before": [("test_faults", "TestDisk")],
     "Two runs never work on one output folder": [("test_faults", "TestTwoAtOnce")],
     "The same inputs, seed and number of threads give the same bytes; metadata and checkpoints name the threads": [
