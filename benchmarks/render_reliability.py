@@ -129,7 +129,7 @@ def document(result: dict[str, Any]) -> str:
     if result["suites"]:
         lines += [
             "The whole suite, in the oldest versions that are supported (`bash run_qwen25.sh test --oldest`) and in",
-            "those of `constraints_qwen25.txt` on each Python:",
+            "those of `constraints_qwen25.txt`:",
             "",
         ]
         rows = [
