@@ -31,6 +31,7 @@ from qwen25 import artifact, console, lock, pooling, selection, sentences, state
 from qwen25.console import logger
 from qwen25.matching import Encode
 from qwen25.provenance import Clock, provenance, require_regular, sha256, write_json
+from qwen25.wording import size_text
 
 OUTPUT = Path("models/qwen25-deposium-1024d")
 LOG_FILE = Path("distill_qwen25_1024d.log")
@@ -487,8 +488,8 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     states.discard_checkpoint(checkpoint)
     writing.discard_texts(written)
 
-    size = metadata["sizes_bytes"]["model.safetensors"] / 1e6
-    logger.info("done in %.0f s: %s (%d tokens x %d, %.1f MB)", clock.wall_seconds, args.output, len(vocab), dims, size)
+    size = size_text(metadata["sizes_bytes"]["model.safetensors"])
+    logger.info("done in %.0f s: %s (%d tokens x %d, %s)", clock.wall_seconds, args.output, len(vocab), dims, size)
     return console.EXIT_OK
 
 

@@ -135,8 +135,7 @@ def check_file(path: Path) -> None:
     parent = next(p for p in target.parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"cannot write into {parent}: give another path")
-    # Until it is whole it has a longer name: see write_files.
-    if len(os.fsencode(f".{target.name}.{os.getpid()}.tmp")) > os.pathconf(parent, "PC_NAME_MAX"):
+    if len(os.fsencode(_temporary(target).name)) > os.pathconf(parent, "PC_NAME_MAX"):
         raise InputError(f"the name {target.name} is too long: give a shorter one")
 
 
@@ -165,8 +164,7 @@ def write_files(contents: Mapping[Path, bytes | str]) -> None:
     :raises PipelineError: if one cannot be written (no space, no right).
     """
     contents = {path.resolve(): content for path, content in contents.items()}  # a link's target, not the link
-    contents = {path.resolve(): content for path, content in contents.items()}  # what a link leads to is replaced
-    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
+    temporaries = {path: _temporary(path) for path in contents}
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,6 +184,11 @@ def write_files(contents: Mapping[Path, bytes | str]) -> None:
         for temporary in temporaries.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)  # there if it failed or was interrupted
+
+
+def _temporary(path: Path) -> Path:
+    """Return where this process writes a file until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _is_alive(number: str) -> bool:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +34,17 @@ SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 def caplog_hears_us() -> None:
     """A command that an earlier test ran took the log for itself."""
     logger.propagate = True
+
+
+def empty_before(monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str, file: Path) -> None:
+    """Have somebody empty ``file`` just before a script takes a step."""
+    take = getattr(module, step)
+
+    def edited(*args: Any, **more: Any) -> Any:
+        file.write_text("")
+        return take(*args, **more)
+
+    monkeypatch.setattr(module, step, edited)
 
 
 def qwen_like_tokenizer(texts: list[str], size: int = 2000) -> Tokenizer:

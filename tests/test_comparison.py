@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from conftest import NEEDS_PYLATE, ROOT
+from conftest import NEEDS_PYLATE, ROOT, empty_before
 from fake_hub import FakeHub, Fault, run_as_user
 from model2vec import StaticModel
 
@@ -268,13 +268,8 @@ class TestWriting:
     ) -> None:
         items = tmp_path / "items"
         shutil.copytree(small_items, items)
-        hashes, measure = items_sha256(items, WEIGHTS), compare_qwen25_vs_all.measure
-
-        def edited_meanwhile(*args: Any, **more: Any) -> Any:
-            (items / "code_understanding.jsonl").write_text("")
-            return measure(*args, **more)
-
-        monkeypatch.setattr(compare_qwen25_vs_all, "measure", edited_meanwhile)
+        hashes = items_sha256(items, WEIGHTS)
+        empty_before(monkeypatch, compare_qwen25_vs_all, "measure", items / "code_understanding.jsonl")
         assert run("--items", str(items))["items_sha256"] == hashes
 
     @pytest.mark.parametrize(

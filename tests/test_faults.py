@@ -408,7 +408,10 @@ class TestResultFiles:
                 killed = evaluate(phase, strike=[*Moment(SAVED, having=f"/{name}'"), signal.SIGKILL])
                 assert killed.code == -signal.SIGKILL
                 left = [path.name for path in bench.folder.iterdir() if path.name not in names]
-                assert left and all(path.endswith(".tmp") for path in left) and f".{name}." in " ".join(left)
+                # Of a file that is written with others, theirs as well, and nothing else.
+                assert all(path.endswith(".tmp") for path in left)
+                unfinished = {path.rsplit(".", 2)[0] for path in left}
+                assert f".{name}" in unfinished and unfinished <= {f".{other}" for other in names}
                 json.loads((bench.folder / "result.json").read_text())
                 assert (bench.folder / name).read_bytes() == before[name]
                 assert evaluate(phase).code == 0

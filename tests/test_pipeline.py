@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from conftest import EVAL_DATA, ROOT
+from conftest import EVAL_DATA, ROOT, empty_before
 from model2vec import StaticModel
 
 import compare_qwen25_vs_all
@@ -331,13 +331,8 @@ class TestEvaluate:
     ) -> None:
         items = tmp_path / "items"
         shutil.copytree(few_items, items)
-        hashes, load = items_sha256(items, WEIGHTS), quick_eval_qwen25_1024d.load_encoder
-
-        def edited_meanwhile(*args: Any, **more: Any) -> Any:
-            (items / "code_understanding.jsonl").write_text("")
-            return load(*args, **more)
-
-        monkeypatch.setattr(quick_eval_qwen25_1024d, "load_encoder", edited_meanwhile)
+        hashes = items_sha256(items, WEIGHTS)
+        empty_before(monkeypatch, quick_eval_qwen25_1024d, "load_encoder", items / "code_understanding.jsonl")
         arguments = ["--model", str(tiny_model), "--items", str(items), "--output", str(tmp_path / "r.json")]
         assert quick_eval_qwen25_1024d.main(arguments) == 0
         assert load_json(tmp_path / "r.json")["items_sha256"] == hashes
