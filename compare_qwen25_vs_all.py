@@ -22,14 +22,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwen25 import console, report
+from qwen25 import report
 from qwen25.comparison import SCHEMA_VERSION, Measured, difference, quality_per_mb
-from qwen25.console import InputError, PipelineError, logger
 from qwen25.encoders import SPECS, load_encoder
 from qwen25.evaluation import check_outputs, default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
 from qwen25.peers import CONTROL, OURS, PEERS, PUBLISHED
-from qwen25.provenance import Clock, json_text, provenance, write_files
+from qwen25.runtime import console
+from qwen25.runtime.console import Parser, add_common_flags, seed
+from qwen25.runtime.display import print_table
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, redact
+from qwen25.runtime.files import json_text, write_files
+from qwen25.runtime.log import logger
+from qwen25.runtime.provenance import Clock, provenance
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("model_comparison_results.json")
@@ -49,7 +54,7 @@ def named_model(text: str) -> tuple[str, str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--ours", type=named_model, default=(OURS, MODEL), metavar="NAME=SPEC",
         help=f"the model the others are compared with (default: {OURS}={MODEL})")  # fmt: skip
@@ -61,8 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of the items (default: eval_data)")  # fmt: skip
     add("--output", type=Path, default=OUTPUT,
         help="result file; the reports are written beside it (default: %(default)s)")  # fmt: skip
-    add("--seed", type=console.seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
-    console.add_common_flags(parser)
+    add("--seed", type=seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
+    add_common_flags(parser)
     return parser
 
 
@@ -102,7 +107,7 @@ def missing_row(name: str, error: PipelineError) -> dict[str, Any]:
         "name": name,
         "obtained": "published" if name in PUBLISHED else "unavailable",
         "what": peer.what if peer else "",
-        "reason": console.redact(" ".join(str(error).split())),
+        "reason": redact(" ".join(str(error).split())),
         "how": peer.how if peer else "run again with a connection to the hub",
     }
 
@@ -157,13 +162,13 @@ def compare(args: argparse.Namespace) -> int:
         args.output: json_text(comparison),
     }
     write_files(contents)
-    console.print_table("Quality", report.QUALITY_HEADER, report.quality_rows(comparison))
-    console.print_table("Cost", report.COST_HEADER, report.cost_rows(comparison))
+    print_table("Quality", report.QUALITY_HEADER, report.quality_rows(comparison))
+    print_table("Cost", report.COST_HEADER, report.cost_rows(comparison))
     for line in [*report.comparison_remarks(comparison), *report.recommendation_lines(comparison)]:
         print(line)
     for path in (args.output, *reports):
         print(path)
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:

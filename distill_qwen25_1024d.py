@@ -27,11 +27,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qwen25 import artifact, console, lock, pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
-from qwen25.console import logger
+from qwen25 import artifact, pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
 from qwen25.matching import Encode
-from qwen25.provenance import Clock, provenance, require_regular, sha256, write_json
-from qwen25.wording import size_text
+from qwen25.runtime import console
+from qwen25.runtime.console import Parser, add_common_flags, seed
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, as_input_error
+from qwen25.runtime.files import require_regular, sha256, write_json
+from qwen25.runtime.folders import beside, check_output, held, placed, recover, require_text
+from qwen25.runtime.log import logger, set_up_logging
+from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.wording import size_text
 
 OUTPUT = Path("models/qwen25-deposium-1024d")
 LOG_FILE = Path("distill_qwen25_1024d.log")
@@ -42,7 +47,6 @@ MAX_SIZE_MB = 65.0
 TEXTS = 1024
 #: More would take a small teacher a day.
 MAX_TEXTS = 1_000_000
-
 #: The static peers of the comparison, each from its own teacher, an embedding model.
 PRESETS: dict[str, dict[str, Any]] = {
     name: {
@@ -55,7 +59,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         ("qwen3-1024d", "Qwen/Qwen3-Embedding-0.6B", 1024, "float32", "qwen3-deposium-1024d"),
     )
 }  # fmt: skip
-
 #: (request, what answers it): each is also set beside the next one's answer, which is unrelated.
 SMOKE_PAIRS = [
     ("Explain why the sky turns red at dusk", "Low sunlight crosses more air, which scatters the blue away."),
@@ -104,7 +107,7 @@ class Preset(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(given=frozenset())
     add = parser.add_argument
     presets = "; ".join(
@@ -149,13 +152,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--vocabulary", type=Path, metavar="FILE",
         help="words or phrases, one a line, that get a vector of their own (default: none)")  # fmt: skip
     add("--batch-size", type=int, help="tokens a forward pass (default: what suits the device)")
-    add("--seed", type=console.seed, default=SEED, help="of what the teacher writes (default: %(default)s)")
+    add("--seed", type=seed, default=SEED, help="of what the teacher writes (default: %(default)s)")
     add("--output", action=Given, type=Path, default=OUTPUT, help="folder of the model (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
     add("--no-resume", action="store_true", help="start anew, whatever a run that was cut off left (default: go on)")
     add("--dry-run", action="store_true", help="stop after saying what the run would take (default: run)")
     add("--log-file", type=Path, default=LOG_FILE, help="log to append to (default: %(default)s)")
-    console.add_common_flags(parser)
+    add_common_flags(parser)
     return parser
 
 
@@ -180,7 +183,7 @@ def choose_vocabulary(args: argparse.Namespace, source: teacher.Teacher, width: 
 
     :param width: of all layers' states side by side: the model has no more dimensions.
     """
-    with console.as_input_error(f"teacher {source.name}: its tokenizer is damaged", "download it again"):
+    with as_input_error(f"teacher {source.name}: its tokenizer is damaged", "download it again"):
         vocab = vocabulary.static_vocabulary(source.tokenizer())
     words = vocabulary.read_words(args.vocabulary) if args.vocabulary else []
     if math.isfinite(args.max_size_mb):
@@ -201,9 +204,9 @@ def fill_defaults(args: argparse.Namespace) -> None:
         ("--texts", args.texts, 0, MAX_TEXTS), ("--sentence-vectors", args.sentence_vectors, 0, MAX_TEXTS),
     ):  # fmt: skip
         if value is not None and value < least:
-            raise console.InputError(f"{flag} must be at least {least}, not {value}")
+            raise InputError(f"{flag} must be at least {least}, not {value}")
         if value is not None and value > most:
-            raise console.InputError(f"{flag} must be at most {most}, not {value}")
+            raise InputError(f"{flag} must be at most {most}, not {value}")
     if args.max_size_mb is None:
         args.max_size_mb = MAX_SIZE_MB if args.teacher == teacher.DEFAULT_TEACHER else math.inf
     if args.storage is None:
@@ -216,15 +219,15 @@ def check_combinations(args: argparse.Namespace, recipe: vectors.Recipe) -> None
     :raises InputError: if there is one.
     """
     if recipe.pooled and args.select:
-        raise console.InputError("--select varies the layers of a recipe, and recipe pooled has only the pooled states")
+        raise InputError("--select varies the layers of a recipe, and recipe pooled has only the pooled states")
     if not args.sentence_vectors:
         return
     if args.sentence_vectors == 1:
-        raise console.InputError("--sentence-vectors must be 0 or at least 2: one text shows no direction")
+        raise InputError("--sentence-vectors must be 0 or at least 2: one text shows no direction")
     if recipe.pooled:
-        raise console.InputError("--sentence-vectors asks a decoder for them: recipe pooled is for embedding models")
+        raise InputError("--sentence-vectors asks a decoder for them: recipe pooled is for embedding models")
     if recipe.frequencies == "zipf" and not args.corpus:
-        raise console.InputError(
+        raise InputError(
             f"--sentence-vectors needs texts, and recipe {recipe.name} has none written: "
             "add --corpus FILE, or use the default recipe"
         )
@@ -238,7 +241,7 @@ def choose_sentences(args: argparse.Namespace, corpus: list[str]) -> list[str]:
     places = np.linspace(0, len(corpus) - 1, min(args.sentence_vectors, len(corpus))).astype(int)
     chosen = [corpus[i] for i in places]
     if corpus and args.sentence_vectors and len(set(chosen)) < 2:
-        raise console.InputError(f"--sentence-vectors needs at least 2 different texts; {args.corpus} has 1")
+        raise InputError(f"--sentence-vectors needs at least 2 different texts; {args.corpus} has 1")
     return chosen
 
 
@@ -316,7 +319,7 @@ def check_paths(args: argparse.Namespace) -> None:
 
     :raises InputError: if there is such a thing, or a path is none that libraries take.
     """
-    artifact.require_text(args.teacher)
+    require_text(args.teacher)
     if args.vocabulary:
         require_regular(args.vocabulary, or_pipe=True)
     output = args.output.resolve()
@@ -326,7 +329,7 @@ def check_paths(args: argparse.Namespace) -> None:
     ):  # fmt: skip
         # A hub id is no path, whatever it looks like.
         if path and (path.exists() or flag == "--log-file") and path.resolve().is_relative_to(output):
-            raise console.InputError(f"{flag} {path} lies in the --output folder, which is replaced: give another")
+            raise InputError(f"{flag} {path} lies in the --output folder, which is replaced: give another")
 
 
 def sentence_targets(source: teacher.Teacher, texts: list[str], **how: Any) -> np.ndarray:
@@ -336,7 +339,7 @@ def sentence_targets(source: teacher.Teacher, texts: list[str], **how: Any) -> n
     """
     found = sentences.sentence_vectors(source, texts, **how)
     if not np.isfinite(found).all():
-        raise console.PipelineError(
+        raise PipelineError(
             f"teacher {source.name} gives NaN or infinity for whole texts; try --dtype float32, "
             "and if it was that already, its weights are damaged"
         )
@@ -351,9 +354,9 @@ def stored(table: np.ndarray, storage: str, sif: float) -> np.ndarray:
     with np.errstate(over="ignore"):
         kept = table.astype(storage)
     if not np.isfinite(kept).all():
-        raise console.InputError(f"the vectors are too large for {storage}: use --storage float32")
+        raise InputError(f"the vectors are too large for {storage}: use --storage float32")
     if not kept.any():
-        raise console.InputError(f"--sif {sif:g} makes all vectors zero in {storage}: give a larger one")
+        raise InputError(f"--sif {sif:g} makes all vectors zero in {storage}: give a larger one")
     return kept
 
 
@@ -367,18 +370,18 @@ def distil(args: argparse.Namespace) -> int:
     check_paths(args)
     corpus = writing.read_corpus(args.corpus) if args.corpus else writing.Corpus([], "")
     choose_sentences(args, corpus.texts)
-    artifact.check_output(args.output, args.overwrite)
+    check_output(args.output, args.overwrite)
     if args.dry_run:
         return distil_alone(args, clock, recipe, corpus)
-    with lock.held(artifact.beside(args.output, "lock"), str(args.output)):
-        artifact.recover(args.output)
+    with held(beside(args.output, "lock"), str(args.output)):
+        recover(args.output)
         return distil_alone(args, clock, recipe, corpus)
 
 
 def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe, corpus: writing.Corpus) -> int:
     """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
-    artifact.check_output(args.output, args.overwrite)
-    console.set_up_logging(args.log_file)
+    check_output(args.output, args.overwrite)
+    set_up_logging(args.log_file)
     device = states.choose_device(args.device)
     # One short pass through the whole model costs little: it may as well be exact.
     dtype = states.choose_dtype("float32" if recipe.pooled and args.dtype == "auto" else args.dtype, device)
@@ -386,7 +389,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     logger.info("1/8 load: teacher %s", args.teacher)
     source = teacher.find_teacher(args.teacher, args.revision, args.offline)
     if args.sentence_vectors and not source.is_causal:
-        raise console.InputError(f"teacher {source.name} is an encoder: --sentence-vectors needs a decoder")
+        raise InputError(f"teacher {source.name} is an encoder: --sentence-vectors needs a decoder")
     weights_hash = sha256(pooling.weight_files(source)) if recipe.pooled else source.weights_sha256()
     logger.info("    %d layers x %d, weights %s, on %s", source.layers, source.hidden_size, weights_hash[:12], device)
     recipe = vectors.recipe_named(args.recipe, args.sif, frequency_source(args, source))
@@ -402,17 +405,17 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     logger.info("    %d tokens", len(vocab))
     clock.lap("vocabulary")
 
-    checkpoint = artifact.beside(args.output, "states")
+    checkpoint = beside(args.output, "states")
     by_layer = compute_states(
         args, source, recipe, embedder, vocab, layers, weights_hash, device=device, dtype=dtype,
         checkpoint=checkpoint)  # fmt: skip
     if by_layer is None:
-        return console.EXIT_OK
+        return EXIT_OK
     embedder = None  # gives back its memory
     clock.lap("token_states")
 
     logger.info("4/8 language: how often does each token occur?")
-    written = artifact.beside(args.output, "texts")
+    written = beside(args.output, "texts")
     language = learn_language(
         args, source, vocab, recipe, corpus, device=device, dtype=dtype, folder=written,
         resume=not args.no_resume, weights_hash=weights_hash)  # fmt: skip
@@ -472,8 +475,8 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
         "threads": states.threads(),
     }  # fmt: skip
     table = stored(table, args.storage, recipe.sif)
-    artifact.check_output(args.output, args.overwrite)  # once more: hours may have passed
-    with artifact.placed(args.output) as new:
+    check_output(args.output, args.overwrite)  # once more: hours may have passed
+    with placed(args.output) as new:
         metadata = artifact.write_model(new, table, vocab.tokenizer, metadata)
         clock.lap("save")
 
@@ -490,7 +493,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
 
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])
     logger.info("done in %.0f s: %s (%d tokens x %d, %s)", clock.wall_seconds, args.output, len(vocab), dims, size)
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,12 +23,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from qwen25 import console, mteb_tasks
-from qwen25.console import InputError, PipelineError, logger
+from qwen25 import mteb_tasks
 from qwen25.encoders import load_encoder
 from qwen25.evaluation import check_outputs, model_folder
 from qwen25.mteb_tasks import BENCHMARKS, FORBIDDEN, QUICK, Row
-from qwen25.provenance import Clock, provenance, write_json
+from qwen25.runtime import console
+from qwen25.runtime.console import Parser, add_common_flags
+from qwen25.runtime.display import print_table
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
+from qwen25.runtime.files import write_json
+from qwen25.runtime.log import logger
+from qwen25.runtime.provenance import Clock, provenance
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_mteb_results.json")
@@ -49,7 +54,7 @@ REMARK = "Averages over different sets of tasks do not compare: published ones a
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     sets = ", ".join(f"{name} (all of {benchmark})" for name, benchmark in BENCHMARKS.items())
     add("--model", default=MODEL, metavar="SPEC",
@@ -62,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="compute anew what is kept there (default: use it)")
     add("--offline", action="store_true", help="never ask the network: only what is already here (default: ask)")
     add("--output", type=Path, default=OUTPUT, help="result file (default: %(default)s)")
-    console.add_common_flags(parser)
+    add_common_flags(parser)
     return parser
 
 
@@ -90,12 +95,12 @@ def print_result(result: dict[str, Any]) -> None:
         table += [[f"mean of {kind}", "", "", f"{value:.2f}"] for kind, value in mean["types"].items()]
         table.append([f"mean over {len(mean['types'])} types", "", "", f"{mean['over_types']:.2f}"])
         table.append([f"mean over {finished} of {len(rows)} tasks", "", "", f"{mean['over_tasks']:.2f}"])
-    console.print_table(f"{name} on MTEB", ["task", "type", "metric", "measured"], table)
+    print_table(f"{name} on MTEB", ["task", "type", "metric", "measured"], table)
     if "english-v2" in result["selection"] and mean["types"]:
         header = ["model", "measured, over types", "measured, over tasks", "published average"]
         ours = [name, f"{mean['over_types']:.2f}", f"{mean['over_tasks']:.2f}", "-"]
         others = [[row["model"], "-", "-", f"{row['average']:.2f}"] for row in result["published"]]
-        console.print_table("Beside published averages", header, [ours, *others])
+        print_table("Beside published averages", header, [ours, *others])
         print(f"Published averages: {SOURCE}.")
     print(REMARK)
 
@@ -152,7 +157,7 @@ def run_mteb(args: argparse.Namespace) -> int:
     print(args.output)
     if failed:
         raise failure(failed, args.cache)
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:

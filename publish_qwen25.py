@@ -19,11 +19,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen25 import console
-from qwen25.console import InputError, logger
 from qwen25.publication import OWNER, Publication, check
+from qwen25.runtime import console
+from qwen25.runtime.console import Parser, add_common_flags
+from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, InputError
+from qwen25.runtime.log import logger
+from qwen25.runtime.wording import size_text
 from qwen25.upload import listing, upload
-from qwen25.wording import size_text
 
 MODEL = Path("models/qwen25-deposium-1024d")
 EVALUATION = Path("qwen25_1024d_eval_results.json")
@@ -33,7 +35,7 @@ OUTPUT = Path("huggingface_publication")
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", type=Path, default=MODEL, help="folder of phase 1 (default: %(default)s)")
     add("--evaluation", type=Path, default=EVALUATION, help="result of phase 2 (default: %(default)s)")
@@ -48,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--private", action="store_true", help="make the repository private if it is new (default: public)")
     add("--revision", help="branch to push to, made if it is missing (default: main)")
     add("--yes", action="store_true", help="upload without asking (default: ask on a terminal)")
-    console.add_common_flags(parser)
+    add_common_flags(parser)
     return parser
 
 
@@ -81,7 +83,7 @@ def publish(args: argparse.Namespace) -> int:
         for fault in faults:
             print(f"check failed: {fault}", file=sys.stderr)
         if faults:
-            return console.EXIT_FAILED
+            return EXIT_FAILED
         logger.info(
             "checked: loads in model2vec and sentence-transformers; quick start, examples, header, links, sizes"
         )
@@ -90,7 +92,7 @@ def publish(args: argparse.Namespace) -> int:
         message = f"{publication.name}: model, card and benchmarks"
         print(upload(args.output, args.upload, private=args.private, revision=args.revision, message=message))
     print(args.output)
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,8 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen25 import console, report
-from qwen25.console import logger
+from qwen25 import report
 from qwen25.encoders import SPECS, load_encoder
 from qwen25.evaluation import (
     DECISION_TABLE,
@@ -33,7 +32,13 @@ from qwen25.evaluation import (
     evaluate,
 )
 from qwen25.items import WEIGHTS, items_sha256, load_items
-from qwen25.provenance import Clock, json_text, provenance, write_files
+from qwen25.runtime import console
+from qwen25.runtime.console import Parser, add_common_flags, seed
+from qwen25.runtime.display import print_table
+from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK
+from qwen25.runtime.files import json_text, write_files
+from qwen25.runtime.log import logger
+from qwen25.runtime.provenance import Clock, provenance
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_eval_results.json")
@@ -57,7 +62,7 @@ def fail_under(text: str) -> str | float:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = console.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", default=MODEL, metavar="SPEC",
         help=f"{SPECS} (default: %(default)s)")  # fmt: skip
@@ -71,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fail-under", type=fail_under, metavar="VALUE",
         help=f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)")  # fmt: skip
     add("--json-only", action="store_true", help="print only the result file's path (default: a table)")
-    add("--seed", type=console.seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
-    console.add_common_flags(parser)
+    add("--seed", type=seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
+    add_common_flags(parser)
     return parser
 
 
@@ -108,14 +113,14 @@ def run_evaluation(args: argparse.Namespace) -> int:
     reports = {args.report: report.evaluation_html(result)} if args.report else {}
     write_files({**reports, args.output: json_text(result)})
     if not args.json_only:
-        console.print_table(encoder.name, report.EVALUATION_HEADER, report.evaluation_rows(result))
+        print_table(encoder.name, report.EVALUATION_HEADER, report.evaluation_rows(result))
         for remark in report.evaluation_remarks(result):
             print(remark)
     print(args.output)
     if args.fail_under is not None and is_below(result, args.fail_under):
         logger.warning("below --fail-under %s", args.fail_under)
-        return console.EXIT_FAILED
-    return console.EXIT_OK
+        return EXIT_FAILED
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -86,7 +86,7 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --
 "${pip[@]}" -c "$constraints" "${requirements[@]}"
 "${pip[@]}" --no-deps "${without_their_dependencies[@]}"
 
-"$venv/bin/python" -m qwen25.environment
+"$venv/bin/python" -m qwen25.runtime.environment
 # What was installed, so that run_qwen25.sh knows whether anything is missing.
 cat requirements_*.txt "$constraints" | cksum >"$venv/.ready.new"
 echo "$has" >>"$venv/.ready.new"

@@ -35,8 +35,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.make_random_teacher import SHAPES, make_random_teacher
-from qwen25.console import EXIT_OK, InputError, PipelineError, logger, run
-from qwen25.provenance import Clock, command_line, provenance, read_json, write_json, write_text
+from qwen25.runtime.console import run
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
+from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.log import logger
+from qwen25.runtime.provenance import Clock, command_line, provenance
 from qwen25.vectors import RECIPES
 
 JSON = Path("docs/performance.json")
@@ -46,9 +49,6 @@ SECTIONS = ("smollm2", "qwen15", "qwen7", "cuda")
 PEER_ROWS = 2048
 BUDGET_ROWS = {"qwen15": 16384, "qwen7": 4096, "cuda": None, "smollm2": None}
 QWEN7_LAYERS = 2
-
-
-# --- one side, in a process of its own -----------------------------------------------------------
 
 
 def ours(task: dict[str, Any]) -> dict[str, Any]:
@@ -151,9 +151,6 @@ CHILDREN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "model2vec": model2vec_side,
     "sgemm": sgemm,
 }
-
-
-# --- the parent ----------------------------------------------------------------------------------
 
 
 def child_command(side: str, task: dict[str, Any]) -> list[str]:
@@ -381,8 +378,6 @@ def section(name: str, args: argparse.Namespace) -> dict[str, Any]:
         folder = in_own_process(make_random_teacher, "1.5b", args.tokenizer, folder, args.layers)
         return measure_section(name, folder, args, device="cuda" if name == "cuda" else "cpu")
 
-
-# --- the report ----------------------------------------------------------------------------------
 
 HEADINGS = {
     "smollm2": "SmolLM2-135M, the whole vocabulary",

@@ -21,12 +21,16 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from qwen25 import console, report
+from qwen25 import report
 from qwen25.encoders import Encoder, load_encoder, random_control
 from qwen25.evaluation import as_json, default_items_folder, evaluate
 from qwen25.items import WEIGHTS, items_sha256, load_items
-from qwen25.provenance import Clock, provenance, read_json, write_json, write_text
-from qwen25.wording import with_interval
+from qwen25.runtime import console
+from qwen25.runtime.console import add_common_flags
+from qwen25.runtime.errors import EXIT_OK, InputError
+from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.wording import with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "evaluation_validity.json"
@@ -38,7 +42,7 @@ def public_scorer(folder: Path) -> Any:
     """Import ``score.py`` from ``folder``."""
     spec = importlib.util.spec_from_file_location("public_score", folder / "score.py")
     if spec is None or spec.loader is None or not (folder / "score.py").is_file():
-        raise console.InputError(f"{folder} has no score.py")
+        raise InputError(f"{folder} has no score.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -49,7 +53,7 @@ def models(demo: Path) -> list[Encoder]:
     ours = load_encoder(str(demo / "model"), "demo's model")
     control = random_control(ours, SEED)
     if control is None:
-        raise console.InputError(f"{demo / 'model'} is no static model")
+        raise InputError(f"{demo / 'model'} is no static model")
     return [
         ours,
         load_encoder(str(demo / "plain"), "plain recipe, same teacher"),
@@ -79,7 +83,7 @@ def measure(args: argparse.Namespace) -> int:
         write_json(RESULT, result)
     write_text(DOCUMENT, document(read_json(RESULT)))
     print(DOCUMENT)
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 def document(result: dict[str, Any]) -> str:
@@ -127,7 +131,7 @@ def main() -> int:
     parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="folder of a demo run (default: demo)")
     parser.add_argument("--items", type=Path, default=default_items_folder(), help="the items (default: eval_data)")
     parser.add_argument("--render", action="store_true", help="only render the document (default: measure first)")
-    console.add_common_flags(parser)
+    add_common_flags(parser)
     args = parser.parse_args()
     if not args.render and args.public_eval is None:
         parser.error("--public-eval FOLDER is needed to measure")

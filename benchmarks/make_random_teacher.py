@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from qwen25.console import EXIT_OK, InputError, run
-from qwen25.provenance import write_json
+from qwen25.runtime.console import run
+from qwen25.runtime.errors import EXIT_OK, InputError
+from qwen25.runtime.files import write_json
 
 STD = 0.02
 SEED = 42
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
-
 #: Qwen2.5's published shapes, and one for a quick check.
 SHAPES: dict[str, dict[str, Any]] = {
     "1.5b": {

@@ -38,24 +38,27 @@ from safetensors.numpy import load_file
 
 from benchmarks.evaluation_validity import public_scorer
 from distill_qwen25_1024d import DIMS, SEED, TEXTS, sums_of
-from qwen25 import console, report, sentences, states, vocabulary, writing
-from qwen25.console import logger
+from qwen25 import report, sentences, states, vocabulary, writing
 from qwen25.encoders import Encoder, load_encoder, random_control, static_encoder
 from qwen25.evaluation import Evaluation, default_items_folder, evaluate
 from qwen25.items import LANGUAGES, WEIGHTS, Item, items_sha256, load_items
-from qwen25.provenance import Clock, provenance, read_json, sha256, write_json, write_text
+from qwen25.runtime import console
+from qwen25.runtime.console import add_common_flags
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
+from qwen25.runtime.files import read_json, sha256, write_json, write_text
+from qwen25.runtime.log import logger
+from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.wording import difference_text, size_text, with_interval
 from qwen25.scores import interval
 from qwen25.selection import calibration_folder
 from qwen25.teacher import Teacher, find_teacher
 from qwen25.vectors import RECIPES, ZIPF_SIF, Recipe, distil_vectors
 from qwen25.vocabulary import Vocabulary, rows_within
-from qwen25.wording import difference_text, size_text, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "recipes.json"
 #: Beside the result.
 DOCUMENT, PLOT = "RECIPES.md", "size_frontier.svg"
-
 LAYERS = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
 SENTENCES = 4096
 FEWER_DIMS = (1024, 512, 256, 128)
@@ -68,14 +71,9 @@ HALF_DIMS = 512
 MAPPING_BYTES = 4 + 4
 CLUSTER_EPOCHS = 3
 SPEED_SENTENCES, SPEED_REPEATS = 20_000, 3
-
 QUICK_ROWS, QUICK_TEXTS, QUICK_SENTENCES = 4096, 64, 2000
 QUICK_BUDGETS_MB, QUICK_CLUSTERED_MB = (2.0, 6.5, 10.0), (6.5,)
-
 Row = dict[str, Any]
-
-
-# --- scoring -------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -122,9 +120,6 @@ def static(name: str, table: np.ndarray, vocab: Vocabulary) -> Encoder:
     wide = table.astype(np.float32) if table.dtype == np.float16 else table
     model = StaticModel(wide, vocab.tokenizer, normalize=True, max_length=None)
     return static_encoder(name, model, size_bytes=table.nbytes)
-
-
-# --- what everything is made from ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -205,9 +200,6 @@ def read_sentences(work: Path, teacher: Teacher, weights_hash: str, lines: list[
     return found
 
 
-# --- section 1 and 2: recipes and dimensions -----------------------------------------------------
-
-
 def variants() -> list[tuple[str, Recipe, bool]]:
     """Return the recipes beside the default one: name, recipe, whether a tenth of Zipf's law is mixed in."""
     default = RECIPES["default"]
@@ -260,7 +252,7 @@ def recipe_rows(source: Source, scorer: Scorer, full: np.ndarray, args: argparse
     ours = {**facts, **scorer.table("default", full, source.vocab)}
     control = random_control(static("default", full, source.vocab), args.seed)
     if control is None:
-        raise console.PipelineError("the default table has no control")
+        raise PipelineError("the default table has no control")
     zipf = vocabulary.rank_frequencies(source.vocab)
     table = distil_vectors([source.alone], zipf, plain, DIMS)
     return [
@@ -310,8 +302,6 @@ def dims_rows(source: Source, scorer: Scorer, full: np.ndarray) -> list[Row]:
         rows.append({"dims": table.shape[1], "bytes": table.nbytes, **scores})
     return rows
 
-
-# --- section 3: sizes ----------------------------------------------------------------------------
 
 FORMS = {
     "float16": "first merges x 1024, float16",
@@ -419,9 +409,6 @@ def clusters(rows: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.nd
     return fit.cluster_centers_, fit.labels_
 
 
-# --- section 4: speed ----------------------------------------------------------------------------
-
-
 def speed_rows(tables: Tables, args: argparse.Namespace) -> list[Row]:
     """Measure how many sentences a second each stored form encodes, in turn, several times."""
     models, absent = speed_models(tables, args)
@@ -459,7 +446,7 @@ def speed_models(tables: Tables, args: argparse.Namespace) -> tuple[list[Encoder
     ]
     try:
         return [*models, load_encoder("wordllama:")], []
-    except console.InputError as error:
+    except InputError as error:
         return models, [{"name": "WordLlama-256", "unavailable": str(error)}]
 
 
@@ -480,9 +467,6 @@ def speed_texts(count: int) -> list[str]:
     texts = sorted({item[name] for item in items for name in names if name in item})
     order = np.random.default_rng(0).permutation(len(texts))
     return list(itertools.islice(itertools.cycle(texts[i] for i in order.tolist()), count))
-
-
-# --- measuring -----------------------------------------------------------------------------------
 
 
 def measure(args: argparse.Namespace) -> int:
@@ -523,7 +507,7 @@ def measure(args: argparse.Namespace) -> int:
         clock.lap(name)
     write_json(args.output, {**result, "step_seconds": clock.steps, **provenance(clock, args.seed)})
     print(args.output)
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 def public_score(folder: Path | None) -> Callable[[Any], dict[str, Any]] | None:
@@ -541,9 +525,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(v) for v in value]
     return round(float(value), 6) if isinstance(value, float) else value
-
-
-# --- the document --------------------------------------------------------------------------------
 
 
 def document(result: Row) -> str:
@@ -727,9 +708,6 @@ def _speed_lines(result: Row) -> list[str]:
     ]
 
 
-# --- the plot ------------------------------------------------------------------------------------
-
-
 def plot(result: Row) -> str:
     """Draw score against size, one line a form, as an SVG whose bytes depend on the result alone."""
     import matplotlib
@@ -775,10 +753,7 @@ def render(output: Path) -> int:
     for name, text in ((DOCUMENT, document(result)), (PLOT, plot(result))):
         write_text(output.with_name(name), text)
         print(output.with_name(name))
-    return console.EXIT_OK
-
-
-# --- the command line ----------------------------------------------------------------------------
+    return EXIT_OK
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -803,14 +778,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help=output)
     add("--render", action="store_true", help="only render the document and the plot (default: only measure)")
     add("--quick", action="store_true", help="a small vocabulary, few texts and few rows (default: all)")
-    console.add_common_flags(parser)
+    add_common_flags(parser)
     return parser
 
 
 def body(args: argparse.Namespace) -> int:
     """Measure or render."""
     if min(args.texts, args.sentence_vectors) < 1:
-        raise console.InputError("--texts and --sentence-vectors must be at least 1")
+        raise InputError("--texts and --sentence-vectors must be at least 1")
     if args.output is None:
         args.output = args.work / "quick" / RESULT.name if args.quick else RESULT
     return render(args.output) if args.render else measure(args)

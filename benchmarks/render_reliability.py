@@ -17,13 +17,14 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-from qwen25 import console, report
-from qwen25.provenance import Clock, provenance, read_json, write_json, write_text
+from qwen25 import report
+from qwen25.runtime.errors import EXIT_OK, PipelineError
+from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.provenance import Clock, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "reliability.json"
 DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
-
 #: What is promised -> where it is tested: file and class.
 PROMISES = {
     "A run that is killed at any moment leaves the old model or the new one, and the next run ends with the same "
@@ -56,7 +57,6 @@ PROMISES = {
         ("test_security", None)
     ],
 }  # fmt: skip
-
 #: The libraries whose versions tell one environment from another.
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
 
@@ -71,7 +71,7 @@ def run_tests(files: list[str]) -> list[dict[str, str]]:
         command = [sys.executable, "-m", "pytest", *(f"tests/{file}.py" for file in files), f"--junitxml={found}"]
         subprocess.run(command, cwd=ROOT, check=False)
         if not found.is_file():
-            raise console.PipelineError("pytest wrote no outcome: run bash run_qwen25.sh test")
+            raise PipelineError("pytest wrote no outcome: run bash run_qwen25.sh test")
         cases = list(ET.parse(found).iter("testcase"))  # noqa: S314 - pytest's own file of a moment ago
     rows = []
     for case in cases:
@@ -164,7 +164,7 @@ def main() -> int:
         write_json(RESULT, {"schema_version": 2, "cases": cases, "suites": kept["suites"], **provenance(clock, None)})
     write_text(DOCUMENT, document(read_json(RESULT)))
     print(DOCUMENT)
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 if __name__ == "__main__":

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,109 +10,13 @@ from model2vec import StaticModel
 from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer
 
-from qwen25 import markdown
-from qwen25.console import InputError, PipelineError, as_input_error, first_line, logger
 from qwen25.hub import no_weights
-from qwen25.provenance import sha256, write_json, write_text
+from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
+from qwen25.runtime.files import sha256, write_json, write_text
+from qwen25.runtime.folders import beside
+from qwen25.runtime.markdown import code, text
 
 SCHEMA_VERSION = 1
-
-
-def beside(folder: Path, kind: str) -> Path:
-    """Return where something of ``kind`` that belongs to an output folder lies until the folder is whole."""
-    folder = folder.resolve()  # "." has no name, and what a link leads to is replaced, not the link
-    return folder.with_name(f".{folder.name}.{kind}")
-
-
-def require_text(path: str) -> None:
-    """Refuse a path that is no UTF-8: the libraries that read and write models take no other.
-
-    :raises InputError: if it is none.
-    """
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"the path {path!a} is not UTF-8: rename it, or set LC_ALL=C.UTF-8") from error
-
-
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Refuse an output folder that holds something, unless that is a model that may be overwritten.
-
-    :raises InputError: if it may not be used.
-    """
-    require_text(str(folder.resolve()))
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: give a folder as --output")
-    if os.path.ismount(folder.resolve()):
-        raise InputError(f"{folder} is a mount point, which cannot be replaced: give a folder in it as --output")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise InputError(f"{folder} already holds files: add --overwrite to replace them, or give another --output")
-        if not (folder / "model.safetensors").is_file():
-            raise InputError(f"{folder} holds files, but no model: --overwrite replaces models; give another --output")
-    parent = next(p for p in folder.absolute().parents if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"cannot write into {parent}: give another --output")
-
-
-@contextlib.contextmanager
-def placed(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to write into, which takes the place of ``folder`` if the block ends well.
-
-    Whether what ``folder`` holds may be replaced is for the caller to check, after ``recover``.
-    However block, process or machine end, ``folder`` holds what it held or what is new, whole. There is one
-    exception: a process that is killed between the two renames leaves nothing there and the old folder beside
-    it, from where ``recover`` puts it back. Only the holder of the folder's lock may call either.
-
-    :raises PipelineError: if it cannot be written.
-    """
-    folder = folder.resolve()  # "." is another place when its folder has been moved
-    recover(folder)
-    new = beside(folder, "new")
-    try:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        beside(folder, "replacing").touch()
-        new.mkdir()
-        yield new
-        for path in filter(Path.is_file, new.rglob("*")):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        if folder.exists():
-            folder.replace(beside(folder, "old"))
-        new.replace(folder)
-    except OSError as error:
-        raise PipelineError(
-            f"cannot write {folder}: {error.strerror or error}; free some space and run again"
-        ) from error
-    finally:
-        _recover(folder)
-
-
-def recover(folder: Path) -> None:
-    """Put back what a run moved aside and did not replace, and remove what else it left.
-
-    :raises InputError: if something that is not a run's lies where a run would write.
-    """
-    _recover(folder)
-    for path in (beside(folder, "new"), beside(folder, "old")):
-        if os.path.lexists(path):
-            raise InputError(f"{path} lies where this writes, and may be yours: move it away, or remove it")
-
-
-def _recover(folder: Path) -> None:
-    new, old, mark = (beside(folder, kind) for kind in ("new", "old", "replacing"))
-    # Earlier versions left no mark; what they moved aside was always a model.
-    if old.is_dir() and not folder.exists() and (mark.exists() or (old / "model.safetensors").is_file()):
-        old.replace(folder.resolve())
-        logger.warning("%s is back: a run was stopped while it replaced it", folder)
-    if not mark.exists():
-        return  # what else lies there is no run's
-    try:
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
-    finally:
-        if not (os.path.lexists(new) or os.path.lexists(old)):
-            mark.unlink()
 
 
 def write_model(folder: Path, vectors: np.ndarray, tokenizer: Tokenizer, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -222,9 +122,9 @@ license: apache-2.0
 - model2vec
 ---
 
-# {markdown.text(metadata["name"])}
+# {text(metadata["name"])}
 
-A static embedding model distilled from the token states of `{markdown.code(teacher["name"])}`:
+A static embedding model distilled from the token states of `{code(teacher["name"])}`:
 {metadata["vocabulary"]["tokens"]:,} tokens x {metadata["dims"]} dimensions,
 {size:.1f} MB of vectors (`model.safetensors`). It needs no PyTorch:
 

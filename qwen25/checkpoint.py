@@ -16,20 +16,18 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import torch
 
-from qwen25.console import InputError, PipelineError, logger
 from qwen25.decoder import Architecture
 from qwen25.jobs import WAVE_BYTES, Job
-from qwen25.provenance import read_json, write_json
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.files import read_json, write_json
+from qwen25.runtime.log import logger
 
 #: Part of a checkpoint's key: raise it with any change that can change a bit of the states.
 CODE_VERSION = 1
-
 #: Writing checkpoints takes at most about this share of the time.
 CHECKPOINT_SHARE = 0.05
-
 #: What a disk is taken to write in a second until it has been measured.
 ASSUMED_WRITE_RATE = 200e6
-
 #: How many rows are copied between memory and a file at a time.
 COPY_ROWS = 4096
 

@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 
 from qwen25.evaluation import MAX_UNRELATED_COSINE, Evaluation, as_json
+from qwen25.runtime.wording import size_text, with_interval
 from qwen25.scores import interval
-from qwen25.wording import size_text, with_interval
 
 Row = dict[str, Any]
-
 #: Of phase 3's result file.
 SCHEMA_VERSION = 2
 #: Speeds of one run that differ by less than this share are alike.
 SPEED_NOISE = 0.1
-
 BETTER, WORSE, SAME = "better", "worse", "no difference shown"
 
 

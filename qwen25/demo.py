@@ -7,8 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen25 import console, report
-from qwen25.provenance import write_text
+from qwen25 import report
+from qwen25.runtime import console
+from qwen25.runtime.console import Parser, add_common_flags
+from qwen25.runtime.display import print_table
+from qwen25.runtime.errors import EXIT_OK, as_input_error
+from qwen25.runtime.files import write_text
 
 
 def summarise(args: argparse.Namespace) -> int:
@@ -19,11 +23,11 @@ def summarise(args: argparse.Namespace) -> int:
     folder = args.folder
     results = report.read_results(folder / "model", folder / "eval_results.json", folder / "comparison_results.json")
     metadata, evaluation, comparison = results
-    with console.as_input_error(f"the results in {folder} are not those of this version", "run the demo again"):
+    with as_input_error(f"the results in {folder} are not those of this version", "run the demo again"):
         text = "# Demo\n\n" + report.demo_markdown(metadata, evaluation, comparison)
         rows, remarks = report.quality_rows(comparison), report.evaluation_remarks(evaluation)
     write_text(folder / "report.md", text)
-    console.print_table("Demo", report.QUALITY_HEADER, rows)
+    print_table("Demo", report.QUALITY_HEADER, rows)
     for remark in remarks:
         print(remark)
     files = (
@@ -35,14 +39,14 @@ def summarise(args: argparse.Namespace) -> int:
         "report.md",
     )
     print("Files: " + ", ".join(str(folder / name) for name in files))
-    return console.EXIT_OK
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    parser = console.Parser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("folder", type=Path, help="what the demo wrote")
-    console.add_common_flags(parser)
+    add_common_flags(parser)
     return console.run(parser, summarise, argv)
 
 

@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 
 from qwen25 import hub
 from qwen25.artifact import load_model
-from qwen25.console import InputError, as_input_error
 from qwen25.matching import Bm25, Cosine, Encode, LateInteraction, Matcher
-from qwen25.provenance import sha256
+from qwen25.runtime.errors import InputError, as_input_error
+from qwen25.runtime.files import sha256
 from qwen25.teacher import PACKAGED, packaged_path
 
 #: For the scripts' --help.
@@ -31,8 +31,6 @@ SPECS = (
     "model (pylate), model2vec: model2vec's own distillation of a model, made on the spot, each followed by a folder, "
     f"hub id or packaged name ({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
 )
-
-
 #: What to do about a model that is of no use.
 OTHER = "give another model"
 #: A batch's at most; with one token each, their vectors of 1024 dimensions take 4 GB.

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.console import InputError, progress
 from qwen25.encoders import Encoder, random_control
 from qwen25.items import LANGUAGES, TEXTS, WEIGHTS, Item, items_file
 from qwen25.matching import Cosine, Matcher
-from qwen25.provenance import check_file
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import check_file
 from qwen25.scores import CATEGORIES, CategoryScore, Interval, interval
 
 #: Of phase 2's result file.

@@ -11,7 +11,7 @@ import re
 import struct
 from pathlib import Path
 
-from qwen25.console import InputError
+from qwen25.runtime.errors import InputError
 
 #: Type of a value -> its struct format; strings and arrays are apart.
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))

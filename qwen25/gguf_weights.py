@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from qwen25.console import PipelineError, first_line
 from qwen25.decoder import Unsupported
+from qwen25.runtime.errors import PipelineError, first_line
 from qwen25.teacher import Teacher
 from qwen25.weights import Weights, shape_of
 

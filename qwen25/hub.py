@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from qwen25.console import InputError, PipelineError, first_line, logger
-from qwen25.provenance import read_json
+from qwen25.runtime.errors import InputError, PipelineError, first_line
+from qwen25.runtime.files import read_json
+from qwen25.runtime.log import logger
 
 T = TypeVar("T")
-
 FILES = [
     "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt",
     "modules.json", "[0-9]*/config.json", "sentence_bert_config.json", "config_sentence_transformers.json",

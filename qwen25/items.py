@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from qwen25.console import InputError
-from qwen25.provenance import require_regular, sha256
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import require_regular, sha256
 
 #: Category -> its share of the overall score.
 WEIGHTS = {
@@ -20,13 +20,11 @@ WEIGHTS = {
     "conversational_understanding": 0.10,
     "code_understanding": 0.10,
 }
-
 LANGUAGES = ("en", "fr", "es", "de", "it", "zh", "ru", "ar")
 INTENTS = ("explain", "summarise", "find_articles", "advantages", "compare", "how_to")
 NEGATIVE_KINDS = ("role_swap", "negation", "number", "other_sense", "same_topic")
 #: Adversarial items share words with what is wrong; everyday items are as users meet them.
 TIERS = ("everyday", "adversarial")
-
 #: Category -> the fields of an item that hold its texts, hard negatives apart.
 TEXTS = {
     "semantic_similarity": ("anchor", "paraphrase"),
@@ -36,7 +34,6 @@ TEXTS = {
     "conversational_understanding": ("text", "meaning"),
     "code_understanding": ("description", "code"),
 }
-
 #: Every item is compared with every other and its wrong answers: at these limits one matrix takes 1 GB.
 MAX_ITEMS = 5_000
 MAX_WRONG = 10
@@ -44,7 +41,6 @@ MAX_FILE_MB = 100  # 10^6 bytes
 #: Longer texts are no sentences or snippets: they are a mistake in the file.
 MAX_CHARACTERS = 100_000
 MAX_NAME = 200  # of ids, topics and languages, which results repeat
-
 Item = dict[str, Any]
 
 

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from qwen25.console import InputError
 from qwen25.decoder import Architecture
+from qwen25.runtime.errors import InputError
 
 #: The most bytes of states that are taken through the layers at once; more tokens go in waves.
 WAVE_BYTES = 3 << 30
-
 #: How many bytes the widest intermediate result of a batch may take on the CPU. Matrix products
 #: level off at about 1,000 rows; more only costs memory.
 CPU_SCRATCH_BYTES = 96 << 20

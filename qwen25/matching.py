@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qwen25.console import InputError
+from qwen25.runtime.errors import InputError
 
 #: Texts -> one vector a text; shape (texts, dims).
 Encode = Callable[[Sequence[str]], np.ndarray]

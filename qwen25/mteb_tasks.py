@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.console import InputError, PipelineError, first_line, redact
 from qwen25.encoders import Encoder
 from qwen25.evaluation import CONFIGURATION, files_in
-from qwen25.provenance import sha256
+from qwen25.runtime.errors import InputError, PipelineError, first_line, redact
+from qwen25.runtime.files import sha256
 
 BENCHMARKS = {"english-v2": "MTEB(eng, v2)", "multilingual": "MTEB(Multilingual, v2)"}
 #: Tasks of english-v2, so that its run finds their results: every type, and no data that takes long.
@@ -47,7 +47,6 @@ QUICK = (
 FORBIDDEN = ("--offline was given", "HF_HUB_OFFLINE is set")
 NO_ANSWER = "the hub does not answer"
 HUB_SECONDS = 5.0
-
 #: A task's row of the result.
 Row = dict[str, Any]
 

@@ -14,16 +14,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qwen25 import artifact, lock, plots, report
+from qwen25 import plots, report
 from qwen25.comparison import WORSE, is_useful, ours_of
-from qwen25.console import InputError, as_input_error, first_line
 from qwen25.hub import check_id, looks_like_an_id
 from qwen25.items import LANGUAGES
-from qwen25.provenance import read_json, sha256, write_bytes, write_text
-from qwen25.wording import size_text
+from qwen25.runtime.errors import InputError, as_input_error, first_line
+from qwen25.runtime.files import read_json, sha256, write_bytes, write_text
+from qwen25.runtime.folders import beside, held, placed, recover
+from qwen25.runtime.markdown import render_template
+from qwen25.runtime.wording import size_text
 
 Result = dict[str, Any]
-
 OWNER = "tss-deposium"
 MODEL_FILES = ("model.safetensors", "tokenizer.json", "config.json", "modules.json", "metadata.json")
 NORMALIZE = "1_Normalize/config.json"
@@ -36,7 +37,6 @@ PARTS |= {"examples", *(f"examples/{name}" for name in EXAMPLES)}
 OTHER_VERSION = ("the result files are not those of this version", "run phases 1 to 3 again")
 #: Teachers whose licence is known to be this one; of others it is not said.
 APACHE = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "smollm2-135m"}
-
 #: A language has no interval of its own: this much above the control counts as clear.
 LANGUAGE_MARGIN = 0.1
 #: What a category is good for.
@@ -182,16 +182,16 @@ class Publication:
         _check_replaceable(folder)
         with as_input_error(*OTHER_VERSION):
             facts = self.facts()
-            card = self.header() + report.render_template("card.md", **facts)
-            benchmarks = report.render_template("benchmarks.md", **facts)
+            card = self.header() + render_template("card.md", **facts)
+            benchmarks = render_template("benchmarks.md", **facts)
             figures = {
                 "evaluation.png": plots.png(plots.category_bars(self.evaluation)),
                 "comparison.png": plots.png(plots.comparison(self.comparison)),
             }
-        with lock.held(artifact.beside(folder, "lock"), str(folder)):
-            artifact.recover(folder)
+        with held(beside(folder, "lock"), str(folder)):
+            recover(folder)
             _check_replaceable(folder)  # once more: what has come back may be a model
-            with artifact.placed(folder) as new:
+            with placed(folder) as new:
                 for name in (*MODEL_FILES, NORMALIZE):
                     _copy(self.model / name, new / name)
                 for name in EXAMPLES:

@@ -9,18 +9,17 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-from qwen25 import markdown, plots
+from qwen25 import plots
 from qwen25.artifact import SCHEMA_VERSION as METADATA_VERSION
 from qwen25.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
 from qwen25.comparison import SCHEMA_VERSION as COMPARISON_VERSION
-from qwen25.console import InputError
 from qwen25.evaluation import SCHEMA_VERSION as EVALUATION_VERSION
 from qwen25.items import WEIGHTS
 from qwen25.peers import PLAIN
-from qwen25.provenance import read_json
-from qwen25.wording import difference_text, size_text, with_interval
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import read_json
+from qwen25.runtime.markdown import render_template, table, text
+from qwen25.runtime.wording import difference_text, size_text, with_interval
 
 Result = dict[str, Any]
 
@@ -94,7 +93,6 @@ def evaluation_html(result: Result) -> str:
 
 
 SHORT = {name: name.split("_")[0] for name in WEIGHTS}
-
 QUALITY_HEADER = ["model", "obtained", "overall [95 % interval]", "against ours", "control", *SHORT.values()]
 
 
@@ -283,15 +281,15 @@ def example_rows(items: list[Result], fields: list[str]) -> list[list[str]]:
 
 def comparison_markdown(comparison: Result) -> str:
     """Render the comparison as Markdown; its plot is comparison.png beside it."""
-    title = f"# {markdown.text(comparison['ours'])} beside others"
+    title = f"# {text(comparison['ours'])} beside others"
     lines = [title, "", "![quality against size](comparison.png)", ""]
     for section in comparison_sections(comparison):
         lines += [f"## {section['title']}", ""]
-        lines += [markdown.text(section["note"]), ""] if "note" in section else []
-        lines += [f"- {markdown.text(line)}" for line in section.get("lines", [])]
-        lines += markdown.table(section["header"], section["rows"]) if "rows" in section else []
+        lines += [text(section["note"]), ""] if "note" in section else []
+        lines += [f"- {text(line)}" for line in section.get("lines", [])]
+        lines += table(section["header"], section["rows"]) if "rows" in section else []
         lines.append("")
-    return "\n".join([*lines, markdown.text(_footer(comparison)), ""])
+    return "\n".join([*lines, text(_footer(comparison)), ""])
 
 
 def comparison_html(comparison: Result) -> str:
@@ -336,18 +334,18 @@ def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, head
         ["computed on", f"{metadata['hardware']['processor']}, {metadata['hardware']['cores']} cores"],
         ["created", metadata["created"]],
     ]
-    lines = [f"{marks} The demo's model", "", *markdown.table(["what", "measured"], facts), ""]
-    lines += [f"{marks} Its scores", "", *markdown.table(EVALUATION_HEADER, evaluation_rows(evaluation)), ""]
-    lines += [f"- {markdown.text(remark)}" for remark in evaluation_remarks(evaluation)]
+    lines = [f"{marks} The demo's model", "", *table(["what", "measured"], facts), ""]
+    lines += [f"{marks} Its scores", "", *table(EVALUATION_HEADER, evaluation_rows(evaluation)), ""]
+    lines += [f"- {text(remark)}" for remark in evaluation_remarks(evaluation)]
     lines += ["", f"{marks} Beside others", "", *_comparison_lines(comparison), ""]
     return "\n".join(lines)
 
 
 def _comparison_lines(comparison: Result) -> list[str]:
-    lines = [*markdown.table(QUALITY_HEADER, quality_rows(comparison)), ""]
-    lines += [*markdown.table(COST_HEADER, cost_rows(comparison)), ""]
+    lines = [*table(QUALITY_HEADER, quality_rows(comparison)), ""]
+    lines += [*table(COST_HEADER, cost_rows(comparison)), ""]
     remarks = [*comparison_remarks(comparison), *recommendation_lines(comparison)]
-    return lines + [f"- {markdown.text(remark)}" for remark in remarks]
+    return lines + [f"- {text(remark)}" for remark in remarks]
 
 
 def _in_order(comparison: Result) -> list[Result]:
@@ -369,33 +367,7 @@ def _score_or_dash(score: dict[str, Any] | None) -> str:
     return "-" if score is None else f"{score['score']:.3f}"
 
 
-markdown_table = markdown.table
-
-
-def render_template(template: str, **values: Any) -> str:
-    """Render a template with every value escaped: as Markdown where it is one, else as HTML.
-
-    :raises jinja2.TemplateError: if a value that it needs is missing.
-    """
-    is_markdown = template.endswith(".md")
-    environment = Environment(
-        loader=PackageLoader("qwen25", "templates"),
-        autoescape=select_autoescape(),
-        finalize=_as_markdown if is_markdown else None,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["code"] = markdown.code
-    environment.filters["with_interval"] = with_interval
-    environment.filters["table"] = lambda rows, header: markdown.Markdown("\n".join(markdown.table(header, rows)))
-    return environment.get_template(template).render(**values)
-
-
-def _as_markdown(value: Any) -> Any:
-    """Return what a Markdown template shows of a value."""
-    return value if isinstance(value, (markdown.Markdown, int, float)) else markdown.text(str(value))
+markdown_table = table
 
 
 def _inline(figure: Any) -> str:

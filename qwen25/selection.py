@@ -14,10 +14,12 @@ import numpy as np
 from model2vec import StaticModel
 from tokenizers import Tokenizer
 
-from qwen25.console import PipelineError, logger, progress
 from qwen25.encoders import static_encode
 from qwen25.items import WEIGHTS, Item, load_items
 from qwen25.matching import Cosine
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import PipelineError
+from qwen25.runtime.log import logger
 from qwen25.scores import CATEGORIES
 from qwen25.vectors import RECIPES, Recipe, distil_vectors
 
@@ -36,7 +38,6 @@ CANDIDATE_SIF = (1e-4, 5e-4, 1e-3)
 MARGIN = 0.02
 #: The name of every recipe tried that is not the given one.
 SELECTED = "selected"
-
 _SEED = 42
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from qwen25.console import InputError, progress
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError
 from qwen25.teacher import Teacher
 from qwen25.vectors import principal_axes
 

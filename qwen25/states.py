@@ -9,37 +9,24 @@ from typing import Literal, cast
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # scikit-learn needs it
+from threadpoolctl import threadpool_info
 
 from qwen25 import streaming
-from qwen25.checkpoint import Checkpoint, discard_checkpoint, require_space, run_key
-from qwen25.console import InputError, logger, progress
+from qwen25.checkpoint import Checkpoint, require_space, run_key
 from qwen25.decoder import Unsupported
 from qwen25.gguf_weights import GgufWeights
 from qwen25.jobs import Group, Job, group_by_length, with_suffix
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.log import logger
 from qwen25.streaming import Plan
 from qwen25.teacher import Teacher
 from qwen25.weights import Weights
 from qwen25.writing import STEPS
 
-__all__ = [
-    "Frame",
-    "Plan",
-    "choose_device",
-    "choose_dtype",
-    "discard_checkpoint",
-    "frame_for",
-    "plan",
-    "plan_texts",
-    "threads",
-    "token_states",
-]
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 #: Sequences at a time where the whole model computes them and no other number is asked for.
 WHOLE_MODEL_BATCH = 1024
-
 TokenIds = np.ndarray | Sequence[Sequence[int]]
 
 

@@ -20,17 +20,17 @@ import numpy as np
 import torch
 
 from qwen25.checkpoint import Checkpoint, Place, Results, read_states
-from qwen25.console import InputError, PipelineError, logger, progress
 from qwen25.decoder import KeysValues, Layer, Scratch, layer_forward, rms_norm
 from qwen25.jobs import Group, Job, count_positions, count_rows
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.log import logger
 from qwen25.weights import Weights
 
 #: What Python and the libraries hold before anything is computed.
 LIBRARY_BYTES = 450 << 20
-
 #: How many rows the estimate of the time is made from.
 PROBE_ROWS = 1024
-
 #: How many sequences are embedded at a time.
 EMBEDDING_ROWS = 4096
 

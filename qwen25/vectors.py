@@ -16,11 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qwen25.console import InputError, PipelineError
+from qwen25.runtime.errors import InputError, PipelineError
 
 #: Where a token's frequency is from: the teacher's own predictions, a corpus, or Zipf's law of ranks.
 Frequencies = Literal["teacher", "corpus", "zipf"]
-
 #: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
 _NOISE_FLOOR = 1e-10
 _CHUNK_ROWS = 8192
@@ -62,7 +61,6 @@ class Recipe:
 
 #: Zipf's law gives its first ranks far more than language does: a smaller coefficient suits it.
 ZIPF_SIF = 1e-4
-
 RECIPES = {
     "default": Recipe(
         name="default",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
-from qwen25.console import InputError
+from qwen25.runtime.errors import InputError
 
 #: How much of Zipf's law is mixed into measured token frequencies.
 ZIPF_SHARE = 0.1

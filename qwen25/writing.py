@@ -22,8 +22,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from qwen25.console import InputError, PipelineError, logger, progress
-from qwen25.provenance import require_regular, write_bytes
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.files import require_regular, write_bytes
+from qwen25.runtime.log import logger
 from qwen25.teacher import Teacher
 
 #: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
@@ -31,7 +33,6 @@ STEPS = 32
 BATCH = 256
 #: Part of a saved batch's key: raise it with any change that can change what is written.
 CODE_VERSION = 1
-
 #: How a chat template opens a user's turn: what stands behind it is what users say.
 USER_TURNS = ("<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n", "<start_of_turn>user\n")
 

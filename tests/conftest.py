@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from qwen25.console import logger  # noqa: E402
 from qwen25.items import WEIGHTS  # noqa: E402
+from qwen25.runtime.log import logger  # noqa: E402
 from qwen25.teacher import QWEN2_PATTERN  # noqa: E402
 
 EVAL_DATA = ROOT / "eval_data"

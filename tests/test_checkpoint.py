@@ -14,16 +14,14 @@ import numpy as np
 import pytest
 import torch
 from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS
-from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
 from qwen25 import checkpoint, jobs, streaming
-from qwen25.console import PipelineError
+from qwen25.runtime.errors import PipelineError
 from qwen25.states import Frame, plan, token_states
 from qwen25.teacher import Teacher
 
 IDS = np.arange(VOCABULARY)
-
 RUN = """
 import os, signal, sys
 from pathlib import Path

@@ -23,7 +23,7 @@ from qwen25.encoders import load_encoder
 from qwen25.items import WEIGHTS, items_sha256
 from qwen25.matching import Bm25, LateInteraction
 from qwen25.peers import PEERS, PUBLISHED
-from qwen25.provenance import read_json
+from qwen25.runtime.files import read_json
 
 
 def check(comparison: dict[str, Any]) -> None:

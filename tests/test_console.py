@@ -15,21 +15,25 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from qwen25 import console
-from qwen25.provenance import command_line, read_json, write_json
+from qwen25.runtime import console
+from qwen25.runtime.console import Parser, add_common_flags
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.files import read_json, write_json
+from qwen25.runtime.log import logger, set_up_logging
+from qwen25.runtime.provenance import command_line
 
 
 def parser() -> argparse.ArgumentParser:
-    made = console.Parser()
-    console.add_common_flags(made)
+    made = Parser()
+    add_common_flags(made)
     return made
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (console.InputError("bad value:\n give another"), 2),
-        (console.PipelineError("disk full"), 1),
+        (InputError("bad value:\n give another"), 2),
+        (PipelineError("disk full"), 1),
         (RuntimeError("deep inside"), 1),
         (KeyboardInterrupt(), 130),
     ],
@@ -46,7 +50,7 @@ def test_an_error_is_one_line_and_an_exit_code(
 
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
     def body(_: argparse.Namespace) -> int:
-        raise console.PipelineError("disk full")
+        raise PipelineError("disk full")
 
     assert console.run(parser(), body, ["--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -54,10 +58,10 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tokens_and_home_never_reach_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "run.log"
-    console.set_up_logging(log)
+    set_up_logging(log)
     secret = "hf_" + "a1B2c3D4e5" * 3
-    console.logger.info("using %s from %s/models", secret, Path.home())
-    console.set_up_logging()
+    logger.info("using %s from %s/models", secret, Path.home())
+    set_up_logging()
     for text in (log.read_text(), capsys.readouterr().err):
         assert "using" in text and secret not in text and str(Path.home()) + "/models" not in text
 
@@ -84,22 +88,22 @@ def test_paths_below_are_kept(path: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_names_that_are_no_utf_8_can_be_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def body(_: argparse.Namespace) -> int:
-        console.set_up_logging(tmp_path / "run.log")
-        console.logger.info("the folder %s", "m\udcff")
+        set_up_logging(tmp_path / "run.log")
+        logger.info("the folder %s", "m\udcff")
         return 0
 
     assert console.run(parser(), body, []) == 0
-    console.set_up_logging()
+    set_up_logging()
     assert "m\\udcff" in (tmp_path / "run.log").read_text(encoding="utf-8")
     assert "Logging error" not in capsys.readouterr().err
 
 
 def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(console.InputError, match="--log-file"):
-        console.set_up_logging(tmp_path / "pipe")
+    with pytest.raises(InputError, match="--log-file"):
+        set_up_logging(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(console.InputError, match="give a file"):
+        with pytest.raises(InputError, match="give a file"):
             read_json(path)
 
 
@@ -170,9 +174,9 @@ def test_streams_that_are_closed_full_or_not_utf_8(streams: str, code: int, erro
 
 def test_a_log_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(console.InputError, match="--log-file"):
-        console.set_up_logging(tmp_path / "file" / "run.log")
-    assert all(not isinstance(h, logging.FileHandler) for h in console.logger.handlers)
+    with pytest.raises(InputError, match="--log-file"):
+        set_up_logging(tmp_path / "file" / "run.log")
+    assert all(not isinstance(h, logging.FileHandler) for h in logger.handlers)
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_unreadable_json_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"value": ')
     for name in ("half.json", "absent.json"):
-        with pytest.raises(console.InputError):
+        with pytest.raises(InputError):
             read_json(tmp_path / name)
 
 
@@ -208,9 +212,9 @@ def test_a_log_goes_on(tmp_path: Path) -> None:
     """What a run that was killed wrote is not lost to the next, nor to one that runs beside it."""
     log = tmp_path / "run.log"
     for message in ("the first run", "the second run"):
-        console.set_up_logging(log)
-        console.logger.info(message)
-    console.set_up_logging()
+        set_up_logging(log)
+        logger.info(message)
+    set_up_logging()
     first, second = log.read_text().splitlines()
     assert first.endswith(f"{os.getpid()} INFO the first run") and second.endswith("INFO the second run")
 

@@ -33,9 +33,11 @@ from tokenizers import Tokenizer
 import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
-from qwen25 import artifact, checkpoint, lock, states, writing
-from qwen25.console import InputError, PipelineError
-from qwen25.provenance import check_file, read_json, write_json
+from qwen25 import artifact, checkpoint, states, writing
+from qwen25.runtime import folders
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.files import check_file, read_json, write_json
+from qwen25.runtime.folders import beside, check_output, held, recover
 
 SCRIPTS = {"1": distill_qwen25_1024d, "2": quick_eval_qwen25_1024d, "3": compare_qwen25_vs_all}
 FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--device", "cpu"]
@@ -369,7 +371,7 @@ class TestKilled:
     def test_a_model_that_an_earlier_version_moved_aside_comes_back(self, bench: Bench) -> None:
         """It left no mark beside it."""
         shutil.copytree(bench.old, bench.folder / ".model.old")
-        artifact.recover(bench.model)
+        recover(bench.model)
         assert bench.holds() == "old"
         assert [path.name for path in bench.folder.iterdir()] == ["model"]
 
@@ -518,7 +520,7 @@ class TestDisk:
         """Whatever its name; and that it is in the way is said before the work."""
         if there:
             bench.put_old()
-        foreign = artifact.beside(bench.model, "old" if kind == "old" else "new")
+        foreign = beside(bench.model, "old" if kind == "old" else "new")
         if kind == "file":
             foreign.write_text("mine")
         else:
@@ -542,7 +544,7 @@ class TestDisk:
 
     def test_a_mount_point_cannot_be_replaced(self) -> None:
         with pytest.raises(InputError, match="mount point"):
-            artifact.check_output(Path("/"), overwrite=True)
+            check_output(Path("/"), overwrite=True)
 
     def test_a_link_is_followed(self, bench: Bench) -> None:
         target = bench.folder / "elsewhere"
@@ -590,11 +592,11 @@ class TestTwoAtOnce:
     def test_a_dead_processs_lock_is_taken_over(self, tmp_path: Path) -> None:
         path = tmp_path / "lock"
         path.write_text(str(os.getppid()))  # its number was given to a process that is alive
-        with lock.held(path, "here"):
+        with held(path, "here"):
             assert path.read_text() == str(os.getpid())
             with (
                 pytest.raises(PipelineError, match=f"process {os.getpid()}, is at work on here"),
-                lock.held(path, "here"),
+                held(path, "here"),
             ):
                 pass
             assert path.exists()
@@ -613,8 +615,8 @@ class TestTwoAtOnce:
             opened.append(descriptor)
             return descriptor
 
-        monkeypatch.setattr(lock.os, "open", remove_first)
-        with lock.held(path, "here"):
+        monkeypatch.setattr(folders.os, "open", remove_first)
+        with held(path, "here"):
             assert len(opened) == 2 and path.exists()
 
     def test_a_file_system_without_locks_is_no_reason_to_fail(
@@ -623,8 +625,8 @@ class TestTwoAtOnce:
         def no_locks(*_: object) -> None:
             raise OSError(38, "Function not implemented")
 
-        monkeypatch.setattr(lock.fcntl, "flock", no_locks)
-        with lock.held(tmp_path / "lock", "here"):
+        monkeypatch.setattr(folders.fcntl, "flock", no_locks)
+        with held(tmp_path / "lock", "here"):
             assert "start no second run" in caplog.text
 
 

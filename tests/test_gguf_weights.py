@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from qwen25.console import InputError, PipelineError
 from qwen25.gguf_weights import GgufWeights, _gguf_name, _unpaired
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import frame_for, token_states
 from qwen25.teacher import Teacher, find_teacher
 

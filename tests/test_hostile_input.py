@@ -27,15 +27,14 @@ import publish_qwen25
 import quick_eval_qwen25_1024d
 from qwen25 import demo, encoders, items, plots
 from qwen25.artifact import load_model
-from qwen25.console import InputError, PipelineError, as_input_error
 from qwen25.encoders import static_encode, static_encoder
 from qwen25.evaluation import as_json, evaluate
 from qwen25.items import INTENTS, WEIGHTS, load_items
-from qwen25.provenance import read_json, write_json
 from qwen25.publication import BENCHMARKS, Publication
+from qwen25.runtime.errors import InputError, PipelineError, as_input_error
+from qwen25.runtime.files import read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-
 EXAMPLES = ROOT / "examples"
 OLD = '{"good": "before"}\n'
 Change = Callable[[Path], Any]

@@ -12,8 +12,8 @@ from conftest import EVAL_DATA
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qwen25.console import InputError
 from qwen25.items import LANGUAGES, NEGATIVE_KINDS, WEIGHTS, load_items
+from qwen25.runtime.errors import InputError
 
 GOOD = '{"id": "t-1", "topic": "a", "text": "one", "tier": "everyday"}'
 

@@ -14,12 +14,11 @@ import torch
 from conftest import ROOT
 from model2vec import StaticModel
 from teachers import EMBEDDERS, VOCABULARY, make_embedder
-from teachers import one_thread as one_thread  # a fixture
 from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d
-from qwen25.console import InputError, PipelineError
 from qwen25.pooling import load_embedder, plan, pooled_states, weight_files
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import Frame
 from qwen25.teacher import Teacher
 

@@ -19,9 +19,9 @@ import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
 from qwen25 import demo
-from qwen25.console import InputError
-from qwen25.provenance import read_json
 from qwen25.publication import EXAMPLES, Publication, check
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import read_json
 
 EXAMPLES_FOLDER = ROOT / "examples"
 

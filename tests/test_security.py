@@ -27,14 +27,17 @@ import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import console, hub, markdown, report
+from qwen25 import hub
 from qwen25.artifact import model_card
-from qwen25.console import InputError
-from qwen25.provenance import read_json, write_json
 from qwen25.publication import Publication, _link_faults, _size_faults, quick_start
+from qwen25.runtime import console, markdown
+from qwen25.runtime.console import add_common_flags
+from qwen25.runtime.display import print_table
+from qwen25.runtime.errors import InputError, redact
+from qwen25.runtime.files import read_json, write_json
+from qwen25.runtime.markdown import _as_markdown, table
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
-
 SOURCES = sorted(
     path for pattern in ("*.py", "qwen25/**/*.py", "benchmarks/*.py", "examples/*.py") for path in ROOT.glob(pattern)
 )
@@ -289,7 +292,7 @@ class TestSecrets:
         monkeypatch.setenv("HF_TOKEN", LOGIN)
         monkeypatch.setenv("HOME", "/home/jane.doe")
         parser = argparse.ArgumentParser()
-        console.add_common_flags(parser)
+        add_common_flags(parser)
         assert console.run(parser, body, ["--debug"]) == 1
         err = capsys.readouterr().err
         assert "RuntimeError" in err and not any(secret in err for secret in (LOGIN, TOKEN, "jane.doe"))
@@ -299,7 +302,7 @@ class TestSecrets:
             raise RuntimeError("Could not determine home directory.")
 
         monkeypatch.setattr(Path, "home", none)
-        assert console.redact(f"a {TOKEN}") == "a hf_***"
+        assert redact(f"a {TOKEN}") == "a hf_***"
 
 
 @pytest.fixture(scope="module")
@@ -432,7 +435,7 @@ class TestMarkup:
     @settings(max_examples=500, deadline=None, derandomize=True)
     def test_any_text_is_shown_as_it_is(self, text: str) -> None:
         wanted = " ".join(text.split())
-        for document in (f"- {markdown.text('x ' + text)}\n", "\n".join(markdown.table(["h"], [["x " + text]]))):
+        for document in (f"- {markdown.text('x ' + text)}\n", "\n".join(table(["h"], [["x " + text]]))):
             tokens = [token for token in inner(MARKDOWN.parse(document)) if token.type.startswith("text")]
             assert "".join(t.content for t in tokens).removeprefix("h") == f"x {wanted}".strip()
         tokens = MARKDOWN.parse(f"- {markdown.text(text)}\n")
@@ -497,10 +500,10 @@ class TestMarkup:
         assert HOSTILE in joined(shown(card)) and HOSTILE.replace("`", "'") in joined(shown(card))
 
     def test_the_terminal_shows_names_as_they_are(self, capsys: pytest.CaptureFixture[str]) -> None:
-        console.print_table("[bold]t", ["[b]h"], [["[/red] :smile: [link=http://evil]x"]])
+        print_table("[bold]t", ["[b]h"], [["[/red] :smile: [link=http://evil]x"]])
         out = capsys.readouterr().out
         assert all(text in out for text in ("[bold]t", "[b]h", "[/red] :smile: [link=http://evil]x"))
 
     def test_a_template_escapes_what_is_no_string(self) -> None:
-        assert report._as_markdown({"<i>": ["`"]}) == "{'\\<i>': ['\\`']}"
-        assert report._as_markdown(1.5) == 1.5
+        assert _as_markdown({"<i>": ["`"]}) == "{'\\<i>': ['\\`']}"
+        assert _as_markdown(1.5) == 1.5

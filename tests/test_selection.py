@@ -11,8 +11,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from qwen25 import scores, selection
-from qwen25.console import InputError, PipelineError
 from qwen25.items import INTENTS, LANGUAGES, WEIGHTS, Item
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.selection import CANDIDATE_LAYERS, CANDIDATE_SIF, MARGIN, SELECTED, Trial, candidate_layers, select
 from qwen25.vectors import RECIPES, Recipe
 

@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from qwen25 import environment
+from qwen25.runtime import environment
+from qwen25.runtime.environment import faults
 
 BASH = shutil.which("bash") or pytest.skip("no bash here", allow_module_level=True)
 
@@ -104,7 +105,7 @@ def test_an_interrupted_setup_is_made_anew(checkout: Path) -> None:
     calls = (checkout / "calls").read_text().splitlines()
     assert any("-c constraints_qwen25.txt torch" in call for call in calls)
     assert any("--no-deps -r requirements_packaged.txt" in call for call in calls)
-    assert calls[-1] == "-m qwen25.environment"
+    assert calls[-1] == "-m qwen25.runtime.environment"
     again = len(calls)
     assert run(checkout / "setup_qwen25.sh", PYTHON=str(fake)).returncode == 0
     assert len((checkout / "calls").read_text().splitlines()) > again
@@ -123,9 +124,9 @@ def test_help() -> None:
 
 
 def test_this_environment_is_sound() -> None:
-    assert environment.faults() == []
+    assert faults() == []
     done = subprocess.run(
-        [sys.executable, "-m", "qwen25.environment"], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-m", "qwen25.runtime.environment"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0
     assert "phase 1 will use" in done.stdout
@@ -135,7 +136,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("# why\nno-such-library>=1.0\ntokenizers>=999.0\nscikit-learn>=1.0\nnumpy[extra]\n")
     monkeypatch.setattr(environment, "REQUIREMENTS", wanted)
-    missing, old = environment.faults()
+    missing, old = faults()
     assert missing.startswith("no-such-library cannot be imported")
     assert old.startswith("tokenizers ") and "is not >=999.0" in old
 

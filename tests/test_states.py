@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPTNeoXConfig, LlamaConfig
 
 from qwen25 import checkpoint, states
-from qwen25.console import InputError, PipelineError
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import Frame, choose_device, choose_dtype, frame_for, plan, token_states
 from qwen25.teacher import Teacher
 

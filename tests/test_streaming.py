@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, change, check
-from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
 from qwen25 import jobs, streaming
-from qwen25.console import InputError, PipelineError
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import Frame, token_states
 from qwen25.teacher import Teacher
 

@@ -21,12 +21,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 import distill_qwen25_1024d
-from qwen25.console import InputError, PipelineError
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.teacher import Teacher, find_teacher, packaged_path
 
 REPO = "tiny/qwen2"
 TOKEN = "hf_" + "SecretSecretSecretSecret"
-
 #: find_teacher behind the scripts' own error handling. HF_ENDPOINT is read on import, so it needs a new process.
 FIND = """
 import argparse, json, sys, time

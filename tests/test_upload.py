@@ -12,13 +12,12 @@ import pytest
 from fake_hub import REFUSALS, FakeHub, Fault, run_as_user, weights_upload
 from model2vec import StaticModel
 
-from qwen25.console import InputError
+from qwen25.runtime.errors import InputError
 from qwen25.upload import listing
 
 REPO = "tiny/static"
 # Of the form that a login in the browser gives, which no rule knows as a secret.
 TOKEN, READER = "hf_oauth_SecretSecret", "hf_oauth_ReaderReader"
-
 #: upload behind the scripts' own error handling. HF_ENDPOINT is read on import, so it needs a new process.
 PUBLISH = """
 import argparse, sys, time

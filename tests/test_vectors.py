@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qwen25.console import InputError, PipelineError
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.vectors import RECIPES, Recipe, distil_vectors, recipe_named, sif_weights
 from qwen25.vocabulary import zipf_frequencies
 

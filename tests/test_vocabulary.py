@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from qwen25.console import InputError
+from qwen25.runtime.errors import InputError
 from qwen25.vocabulary import (
     Vocabulary,
     first_rows,

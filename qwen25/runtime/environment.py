@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import sys
 from pathlib import Path
 
 #: The floors: what the pipeline needs, and from which version on.
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements_qwen25.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements_qwen25.txt"
 #: Where the library's name is not that of its module.
 MODULES = {"scikit-learn": "sklearn"}
 #: Those whose versions tell the most.

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from qwen25.runtime.wording import with_interval
 
 #: What Markdown, or HTML in it, takes for markup: the last character of a match is what makes it so. Lone
 #: brackets (of intervals) and underscores inside a word (of file names) are none.
@@ -36,3 +41,29 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
     escaped = [[text(cell).replace("|", "\\|") for cell in row] for row in rows]
     return [line(header), "|" + " --- |" * len(header), *map(line, escaped)]
+
+
+def render_template(template: str, **values: Any) -> str:
+    """Render a template with every value escaped: as Markdown where it is one, else as HTML.
+
+    :raises jinja2.TemplateError: if a value that it needs is missing.
+    """
+    is_markdown = template.endswith(".md")
+    environment = Environment(
+        loader=PackageLoader("qwen25", "templates"),
+        autoescape=select_autoescape(),
+        finalize=_as_markdown if is_markdown else None,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["code"] = code
+    environment.filters["with_interval"] = with_interval
+    environment.filters["table"] = lambda rows, header: Markdown("\n".join(table(header, rows)))
+    return environment.get_template(template).render(**values)
+
+
+def _as_markdown(value: Any) -> Any:
+    """Return what a Markdown template shows of a value."""
+    return value if isinstance(value, (Markdown, int, float)) else text(str(value))

@@ -1,0 +1,63 @@
+"""The pipeline's log: to standard error, and to a file with times."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from qwen25.runtime.errors import InputError, redact
+
+logger = logging.getLogger("qwen25")
+
+
+class _RedactingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that ends when the disk is full; the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        logger.removeHandler(self)
+        self.close()
+        logger.warning("the log %s ends here: %s", self.baseFilename, error.strerror)
+
+    def close(self) -> None:
+        with suppress(OSError):  # of what could not be written
+            super().close()
+
+
+def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
+    """Send the pipeline's log to standard error and, with times and the process, to ``log_file``.
+
+    :param log_file: a file to go on with: what earlier runs, or one that runs beside this, wrote stays. Or None.
+    :param quiet: only warnings on the terminal; the file gets everything.
+    :raises InputError: if the log file cannot be written.
+    """
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.WARNING if quiet else logging.INFO)
+    terminal.setFormatter(_RedactingFormatter("%(message)s"))
+    logger.addHandler(terminal)
+    if log_file is not None:
+        try:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            if log_file.is_fifo():  # to open it waits for a reader, who may never come
+                raise InputError(f"the log {log_file} is a pipe: give another --log-file")
+            # A file's name in a message may hold bytes that are no character.
+            file = _LogFile(log_file, mode="a", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise InputError(f"cannot write the log {log_file}: {error.strerror}; give another --log-file") from error
+        file.setFormatter(_RedactingFormatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        logger.addHandler(file)
