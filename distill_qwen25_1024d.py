@@ -27,8 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qwen25 import artifact, pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
-from qwen25.matching import Encode
+from qwen25 import pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, as_input_error
@@ -37,6 +36,8 @@ from qwen25.runtime.folders import beside, check_output, held, placed, recover, 
 from qwen25.runtime.log import logger, set_up_logging
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
+from qwen25.store.packaged import PACKAGED
+from qwen25.store.static_model import Encode, load_model, write_model
 
 OUTPUT = Path("models/qwen25-deposium-1024d")
 LOG_FILE = Path("distill_qwen25_1024d.log")
@@ -119,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
         f"{presets}; a flag that is given, before or after, wins over the preset (default: none)")  # fmt: skip
     add("--teacher", action=Given, default=teacher.DEFAULT_TEACHER, metavar="SPEC",
         help="hub id, local folder, .gguf file or packaged name: "
-        f"{', '.join(sorted(teacher.PACKAGED))} (default: %(default)s)")  # fmt: skip
+        f"{', '.join(sorted(PACKAGED))} (default: %(default)s)")  # fmt: skip
     add("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
     add("--dims", action=Given, type=int, default=DIMS, help="dimensions of the vectors (default: %(default)s)")
@@ -477,11 +478,11 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     table = stored(table, args.storage, recipe.sif)
     check_output(args.output, args.overwrite)  # once more: hours may have passed
     with placed(args.output) as new:
-        metadata = artifact.write_model(new, table, vocab.tokenizer, metadata)
+        metadata = write_model(new, table, vocab.tokenizer, metadata)
         clock.lap("save")
 
         logger.info("8/8 smoke test: does a request come nearer to its answer than to another's?")
-        smoke = smoke_test(artifact.load_model(new).encode)
+        smoke = smoke_test(load_model(new).encode)
         clock.lap("smoke_test")
         logger.info(
             "    cosine %.3f with its own answer, %.3f with another's; %d of %d told apart",

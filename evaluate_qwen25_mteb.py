@@ -25,7 +25,7 @@ from typing import Any
 
 from qwen25 import mteb_tasks
 from qwen25.encoders import load_encoder
-from qwen25.evaluation import check_outputs, model_folder
+from qwen25.evaluation import check_outputs
 from qwen25.mteb_tasks import BENCHMARKS, FORBIDDEN, QUICK, Row
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
@@ -34,6 +34,7 @@ from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
 from qwen25.runtime.files import write_json
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
+from qwen25.store.model_files import model_folder
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_mteb_results.json")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from model2vec import StaticModel
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from qwen25 import hub
-from qwen25.artifact import load_model
-from qwen25.matching import Bm25, Cosine, Encode, LateInteraction, Matcher
+from qwen25.matching import Bm25, Cosine, LateInteraction, Matcher
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import sha256
-from qwen25.teacher import PACKAGED, packaged_path
+from qwen25.store.download import snapshot
+from qwen25.store.hub import looks_like_an_id
+from qwen25.store.model_files import on_disk, refuse_code_and_pickles, weight_files
+from qwen25.store.packaged import PACKAGED, packaged_path
+from qwen25.store.static_model import Encode, load_model, static_encode
 
 #: For the scripts' --help.
 SPECS = (
@@ -33,8 +34,6 @@ SPECS = (
 )
 #: What to do about a model that is of no use.
 OTHER = "give another model"
-#: A batch's at most; with one token each, their vectors of 1024 dimensions take 4 GB.
-BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -94,19 +93,6 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
     return _LOADERS[kind](_located(rest, offline), name or Path(rest).name)
 
 
-def static_encode(model: StaticModel) -> Encode:
-    """Return the model's ``encode`` for evaluation: one thread of work, so that timings compare."""
-
-    def encode(texts: Sequence[str]) -> np.ndarray:
-        # Texts of one length are looked up together, and a character may be a token: long ones go in small batches.
-        longest = max(map(len, texts), default=0)
-        batch_size = max(1, min(1024, BATCH_CHARACTERS // max(1, longest)))
-        with as_input_error("the model cannot encode the texts", "distil it again, or give another"):
-            return model.encode(list(texts), use_multiprocessing=False, batch_size=batch_size)
-
-    return encode
-
-
 def static_encoder(name: str, model: StaticModel, **facts: Any) -> Encoder:
     """Return a model that is in memory, for evaluation; ``facts`` are further fields of ``Encoder``."""
     # float16 keeps its own size; weights and mapping are there after vocabulary quantisation only.
@@ -145,16 +131,16 @@ def _located(where: str, offline: bool) -> Path:
         return packaged_path(where)
     folder = Path(where).expanduser()
     beside = folder.parent.is_dir() and len(folder.parts) > 1  # a missing model among others, not a download
-    if folder.exists() or beside or not hub.looks_like_an_id(where):
+    if folder.exists() or beside or not looks_like_an_id(where):
         return folder
-    return hub.snapshot(where, offline=offline)
+    return snapshot(where, offline=offline)
 
 
 def _static(folder: Path, name: str) -> Encoder:
     started = time.perf_counter()
     model = load_model(folder)
     seconds = time.perf_counter() - started
-    return static_encoder(name, model, load_seconds=seconds, **_on_disk(folder))
+    return static_encoder(name, model, load_seconds=seconds, **on_disk(folder))
 
 
 def _model2vec(folder: Path, name: str) -> Encoder:
@@ -162,7 +148,7 @@ def _model2vec(folder: Path, name: str) -> Encoder:
     from model2vec.distill import distill_from_model
     from transformers import AutoModel, AutoTokenizer
 
-    _weight_files(folder)  # refuses pickles
+    weight_files(folder)  # refuses pickles
     with as_input_error(f"model2vec cannot distil {name}", OTHER), _quietly():
         teacher = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -173,8 +159,8 @@ def _model2vec(folder: Path, name: str) -> Encoder:
 
 
 def _sentence_transformer(folder: Path, name: str) -> Encoder:
-    facts = _on_disk(folder)
-    _refuse_code_and_pickles(folder)
+    facts = on_disk(folder)
+    refuse_code_and_pickles(folder)
     started = time.perf_counter()
     with as_input_error(f"st:{folder.name} cannot be loaded", OTHER), _quietly():
         from sentence_transformers import SentenceTransformer
@@ -196,8 +182,8 @@ def _sentence_transformer(folder: Path, name: str) -> Encoder:
 
 
 def _late_interaction(folder: Path, name: str) -> Encoder:
-    facts = _on_disk(folder)
-    _refuse_code_and_pickles(folder)
+    facts = on_disk(folder)
+    refuse_code_and_pickles(folder)
     started = time.perf_counter()
     try:
         with _quietly():
@@ -253,51 +239,8 @@ def _wordllama(name: str) -> Encoder:
     )
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """Return the files of a model folder's weights.
-
-    :raises InputError: if there is no such folder, or it has no safetensors weights.
-    """
-    if not folder.is_dir():
-        raise InputError(f"no such model folder: {folder}; give a folder, a hub id or a packaged name")
-    # Beside the weights of sentence-transformers' steps (1_Dense) there may be other formats of the same ones.
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
-    if not files:
-        raise hub.no_weights(str(folder), [path.name for path in folder.iterdir()])
-    return files
-
-
-def _on_disk(folder: Path) -> dict[str, Any]:
-    """Return the size of a model folder's weights and tokenizer, and the hash of its weights.
-
-    :raises InputError: if there is no such folder, or it has no safetensors weights.
-    """
-    files = _weight_files(folder)
-    sizes = [path.stat().st_size for path in [*files, *folder.glob("tokenizer.json")]]
-    return {"size_bytes": sum(sizes), "sha256": sha256(files)}
-
-
 def _weights_in_memory(model: Any) -> int:
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-
-
-def _refuse_code_and_pickles(folder: Path) -> None:
-    """Refuse what sentence-transformers would run or unpickle: code in a local folder, weights without safetensors.
-
-    :raises InputError: if a step of the model is of that kind.
-    """
-    steps = [("sentence_transformers.models.Transformer", folder)]
-    if (folder / "modules.json").is_file():
-        steps = hub.steps_of(folder, folder.name)
-    # Of these libraries, and neither a file beside the weights (pylate.Step) nor another repository's (pylate--a.Step).
-    known = re.compile(r"(sentence_transformers|pylate\.models)(\.\w+)+")
-    foreign = [kind for kind, _ in steps if not known.fullmatch(kind)]
-    if foreign:
-        raise InputError(f"{folder.name} brings code of its own ({foreign[0]}), which is never run")
-    for _, place in steps:
-        names = [path.name for path in place.iterdir()] if place.is_dir() else []
-        if any(name.endswith(hub.PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
-            raise hub.no_weights(f"{folder.name}: {place.name}", names)
 
 
 @contextlib.contextmanager

@@ -18,11 +18,10 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import check_file
 from qwen25.scores import CATEGORIES, CategoryScore, Interval, interval
+from qwen25.store.model_files import CONFIGURATION, files_in, model_folder
 
 #: Of phase 2's result file.
 SCHEMA_VERSION = 1
-#: What decides a model's vectors besides its weights, in its folder and in those of its steps (1_Pooling).
-CONFIGURATION = ("*config*.json", "modules.json", "*token*.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
 #: (verdict, least overall score, least instruction-awareness score), best first.
 DECISION_TABLE = (
     ("Excellent", 0.75, 0.65),
@@ -247,19 +246,6 @@ def _latency(matcher: Matcher, queries: list[str]) -> dict[str, float]:
 def default_items_folder() -> Path:
     """Return the folder of the project's own items, beside the helper package."""
     return Path(__file__).resolve().parent.parent / "eval_data"
-
-
-def model_folder(spec: str) -> Path | None:
-    """Return the folder that ``spec`` (see ``encoders.SPECS``) names, or None for a model from elsewhere."""
-    kind, _, rest = spec.partition(":")
-    folder = Path(rest or kind).expanduser()
-    return folder if folder.is_dir() else None
-
-
-def files_in(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Return a model's files of these names, in its folder and in those of its steps."""
-    found = {path for name in patterns for path in (*folder.glob(name), *folder.glob(f"*/{name}")) if path.is_file()}
-    return sorted(found)
 
 
 def check_outputs(outputs: Sequence[Path], specs: Iterable[str], items: Path | None = None) -> None:

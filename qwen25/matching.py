@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qwen25.runtime.errors import InputError
+from qwen25.store.static_model import Encode
 
-#: Texts -> one vector a text; shape (texts, dims).
-Encode = Callable[[Sequence[str]], np.ndarray]
 #: Texts -> one array of vectors a text, each of shape (tokens, dims).
 EncodeTokens = Callable[[Sequence[str]], list[np.ndarray]]
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from qwen25.encoders import Encoder
-from qwen25.evaluation import CONFIGURATION, files_in
 from qwen25.runtime.errors import InputError, PipelineError, first_line, redact
 from qwen25.runtime.files import sha256
+from qwen25.store.model_files import CONFIGURATION, files_in
 
 BENCHMARKS = {"english-v2": "MTEB(eng, v2)", "multilingual": "MTEB(Multilingual, v2)"}
 #: Tasks of english-v2, so that its run finds their results: every type, and no data that takes long.

@@ -16,13 +16,13 @@ from typing import Any
 
 from qwen25 import plots, report
 from qwen25.comparison import WORSE, is_useful, ours_of
-from qwen25.hub import check_id, looks_like_an_id
 from qwen25.items import LANGUAGES
 from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256, write_bytes, write_text
 from qwen25.runtime.folders import beside, held, placed, recover
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import size_text
+from qwen25.store.hub import check_id, looks_like_an_id
 
 Result = dict[str, Any]
 OWNER = "tss-deposium"

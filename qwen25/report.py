@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from qwen25 import plots
-from qwen25.artifact import SCHEMA_VERSION as METADATA_VERSION
 from qwen25.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
 from qwen25.comparison import SCHEMA_VERSION as COMPARISON_VERSION
 from qwen25.evaluation import SCHEMA_VERSION as EVALUATION_VERSION
@@ -20,6 +19,7 @@ from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
 from qwen25.runtime.markdown import render_template, table, text
 from qwen25.runtime.wording import difference_text, size_text, with_interval
+from qwen25.store.static_model import SCHEMA_VERSION as METADATA_VERSION
 
 Result = dict[str, Any]
 

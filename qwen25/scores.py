@@ -26,7 +26,6 @@ BOOTSTRAP_RESAMPLES = 1000
 KMEANS_SEEDS = 5
 WORST_ITEMS = 6
 PASSED_ITEMS = 3
-
 Interval = tuple[float, float]
 
 

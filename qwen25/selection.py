@@ -14,13 +14,13 @@ import numpy as np
 from model2vec import StaticModel
 from tokenizers import Tokenizer
 
-from qwen25.encoders import static_encode
 from qwen25.items import WEIGHTS, Item, load_items
 from qwen25.matching import Cosine
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import PipelineError
 from qwen25.runtime.log import logger
 from qwen25.scores import CATEGORIES
+from qwen25.store.static_model import static_encode
 from qwen25.vectors import RECIPES, Recipe, distil_vectors
 
 #: The layers tried, as shares of the teacher's depth.

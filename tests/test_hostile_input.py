@@ -25,14 +25,15 @@ from safetensors.numpy import save_file
 import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import demo, encoders, items, plots
-from qwen25.artifact import load_model
-from qwen25.encoders import static_encode, static_encoder
+from qwen25 import demo, items, plots
+from qwen25.encoders import static_encoder
 from qwen25.evaluation import as_json, evaluate
 from qwen25.items import INTENTS, WEIGHTS, load_items
 from qwen25.publication import BENCHMARKS, Publication
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error
 from qwen25.runtime.files import read_json, write_json
+from qwen25.store import static_model
+from qwen25.store.static_model import load_model, static_encode
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 EXAMPLES = ROOT / "examples"
@@ -270,7 +271,7 @@ class TestModels:
         static_encode(model)(["short"] * 2000)
         assert sizes == [1024, 976]
         sizes.clear()
-        monkeypatch.setattr(encoders, "BATCH_CHARACTERS", 4000)
+        monkeypatch.setattr(static_model, "BATCH_CHARACTERS", 4000)
         static_encode(model)(["x" * 1000] * 6)
         assert sizes == [4, 2]
 

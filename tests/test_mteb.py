@@ -19,23 +19,21 @@ import jsonschema
 import numpy as np
 import pytest
 from conftest import ROOT
-from model2vec import StaticModel
-from safetensors.numpy import load_file, save_file
-from scipy.stats import spearmanr
-from tqdm.auto import tqdm
-
-pytest.importorskip("mteb", reason="phase 5 is optional: pip install -r requirements_extras.txt")
-
 from datasets import Dataset, DatasetDict
+from model2vec import StaticModel
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
+from safetensors.numpy import load_file, save_file
+from scipy.stats import spearmanr
+from tqdm.auto import tqdm
 
 import evaluate_qwen25_mteb
 from qwen25 import mteb_tasks
 from qwen25.encoders import load_encoder
 from qwen25.mteb_tasks import BENCHMARKS, QUICK, tasks_named
 
+pytest.importorskip("mteb", reason="phase 5 is optional: pip install -r requirements_extras.txt")
 PAIRS = {
     "eng": [
         ("a cat sleeps on the sofa", "the cat is asleep on a couch", 4.5),

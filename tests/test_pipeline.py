@@ -104,13 +104,12 @@ class TestDistil:
     def test_a_failed_save_keeps_the_old_model(
         self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from qwen25 import artifact
 
         def no_space(*_args: object, **_kwargs: object) -> None:
             raise OSError(28, "No space left on device")
 
         shutil.copytree(tiny_model, tmp_path / "model")
-        monkeypatch.setattr(artifact, "save_pretrained", no_space)
+        monkeypatch.setattr("qwen25.store.static_model.save_pretrained", no_space)
         assert distil(tiny_teacher, tmp_path / "model", "--overwrite") == 1
         assert (tmp_path / "model" / "model.safetensors").read_bytes() == (
             tiny_model / "model.safetensors"

@@ -14,8 +14,9 @@ from conftest import EVAL_DATA
 from qwen25.encoders import Encoder, load_encoder, random_control
 from qwen25.evaluation import DECISION_TABLE, Evaluation, evaluate, verdict
 from qwen25.items import INTENTS, LANGUAGES, WEIGHTS, Item, load_items
-from qwen25.matching import Cosine, Encode
+from qwen25.matching import Cosine
 from qwen25.scores import CATEGORIES, CategoryScore, half_samples, mid_rank, resample
+from qwen25.store.static_model import Encode
 
 SEED = 42
 DIMS = 256

@@ -27,8 +27,6 @@ import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import hub
-from qwen25.artifact import model_card
 from qwen25.publication import Publication, _link_faults, _size_faults, quick_start
 from qwen25.runtime import console, markdown
 from qwen25.runtime.console import add_common_flags
@@ -36,6 +34,8 @@ from qwen25.runtime.display import print_table
 from qwen25.runtime.errors import InputError, redact
 from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.markdown import _as_markdown, table
+from qwen25.store.download import snapshot
+from qwen25.store.static_model import model_card
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 SOURCES = sorted(
@@ -363,7 +363,7 @@ class TestPaths:
         with pytest.raises(InputError, match=re.escape(repo)):
             Publication(phases.model, phases.evaluation, phases.comparison, repo)
         with pytest.raises(InputError):
-            hub.snapshot(repo if "/" in repo else f"{repo}..")
+            snapshot(repo if "/" in repo else f"{repo}..")
         assert no_network == []
 
     def test_sizes_of_other_files_are_not_asked_for(self, phases: Phases) -> None:

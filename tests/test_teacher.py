@@ -22,7 +22,8 @@ from tokenizers import Tokenizer
 
 import distill_qwen25_1024d
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.teacher import Teacher, find_teacher, packaged_path
+from qwen25.store.packaged import packaged_path
+from qwen25.teacher import Teacher, find_teacher
 
 REPO = "tiny/qwen2"
 TOKEN = "hf_" + "SecretSecretSecretSecret"
@@ -581,7 +582,7 @@ class TestPackagedTeacher:
 
 
 def test_an_address_in_a_message_loses_the_key_in_its_query() -> None:
-    from qwen25.hub import without_keys
+    from qwen25.store.hub import without_keys
 
     text = "403 for 'https://cdn.example/a/b?Signature=s3cret&Expires=1' (what now? nothing)"
     assert without_keys(text) == "403 for 'https://cdn.example/a/b' (what now? nothing)"

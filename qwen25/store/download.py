@@ -1,26 +1,27 @@
-"""The hub's model repositories: downloaded once, with retries, read from the cache ever after.
+"""A model repository downloaded once, and read from the hub's cache ever after.
 
-Only safetensors weights are fetched: a pickle can run code when it is opened. Every failure is one
-line that says what to do, and never holds a token.
+Only safetensors weights are fetched: a pickle can run code when it is opened.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import re
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from qwen25.runtime.errors import InputError, PipelineError, first_line
-from qwen25.runtime.files import read_json
 from qwen25.runtime.log import logger
+from qwen25.store.hub import (
+    cause_of,
+    fault_of_id,
+    is_network_error,
+    status_of,
+    warnings_in_our_log,
+    with_retries,
+    without_keys,
+)
+from qwen25.store.model_files import no_weights
 
-T = TypeVar("T")
 FILES = [
     "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt",
     "modules.json", "[0-9]*/config.json", "sentence_bert_config.json", "config_sentence_transformers.json",
@@ -30,9 +31,6 @@ FILES = [
 #: sentence-transformers model: pooling, dense layers), Mistral's second copy, and what could run as code
 #: though it is named like a tokenizer.
 IGNORED = ["[!0-9]*/*", "consolidated*", "*.py", "*.pkl", "*.pickle", "*.bin", "*.pt", "*.pth"]
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle")
-ATTEMPTS = 3
-WAIT_SECONDS = 1.0  # before the second attempt; twice as long before each further one
 
 
 def snapshot(repo: str, revision: str | None = None, offline: bool = False) -> Path:
@@ -46,7 +44,7 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False) -> P
     """
     from huggingface_hub import constants
 
-    if fault := _fault_of_id(repo):
+    if fault := fault_of_id(repo):
         raise InputError(f"there is no folder {repo}, and it cannot be a hub id: {fault}")
     if not (offline or constants.HF_HUB_OFFLINE):
         return _downloaded(repo, revision)
@@ -57,55 +55,6 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False) -> P
         f"{wanted} is not in the hub's cache, or only a part of it: "
         "run once without --offline and HF_HUB_OFFLINE, or give a local folder instead"
     )
-
-
-def looks_like_an_id(spec: str) -> bool:
-    """Whether ``spec`` has the form of a repository's name: owner/name."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", spec) is not None and not spec.startswith((".", "/"))
-
-
-def check_id(repo: str) -> None:
-    """Refuse a name that no repository can have, before it is used.
-
-    :raises InputError: if it is such a one, or does not say whose it is.
-    """
-    if fault := _fault_of_id(repo):
-        raise InputError(f"{repo} cannot be a repository's name: {fault}")
-    if not looks_like_an_id(repo):
-        raise InputError(f"{repo} does not say whose it is: give owner/name")
-
-
-def _fault_of_id(repo: str) -> str | None:
-    """Return why the hub's client takes ``repo`` for no repository's name, or None."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        return first_line(error)
-    return None
-
-
-def no_weights(what: str, files: list[str]) -> InputError:
-    """Return the error for a model whose ``files`` have no safetensors among them."""
-    if any(file.endswith(PICKLES) for file in files):
-        return InputError(
-            f"{what} has only pickled weights (.bin), which can run code when opened; convert them to safetensors first"
-        )
-    return InputError(f"{what} has no .safetensors weights: give another model")
-
-
-def steps_of(folder: Path, what: str) -> list[tuple[str, Path]]:
-    """Return the steps of a sentence-transformers model: the class and the folder of each.
-
-    :param what: the model, for messages.
-    :raises InputError: if its modules.json cannot be read, or is no list of steps.
-    """
-    try:
-        return [(str(step["type"]), folder / step["path"]) for step in read_json(folder / "modules.json")]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{what}: its modules.json is no list of steps: {error!r}") from error
 
 
 def _downloaded(repo: str, revision: str | None) -> Path:
@@ -169,16 +118,11 @@ def _listed(repo: str, revision: str | None) -> list[str]:
     return [file.rfilename for file in info.siblings or []]
 
 
-def without_keys(text: str) -> str:
-    """Return ``text`` with its addresses cut before their query: that of a download's or an upload's is a key to it."""
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
-
-
 def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineError:
     """Return what to tell the user of an error of the hub client."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    error = _cause(error)
+    error = cause_of(error)
     status = status_of(error)
     if isinstance(error, GatedRepoError):
         return InputError(f"{repo} is gated: accept its terms on its page, then set HF_TOKEN")
@@ -202,60 +146,3 @@ def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineErr
         return PipelineError(f"cannot write {repo} to the hub's cache ({error.strerror}): {how}")
     what = f"{type(error).__name__}: {without_keys(first_line(error))}"
     return PipelineError(f"{repo} could not be downloaded ({what}): run again with --debug for the traceback")
-
-
-def _cause(error: Exception) -> Exception:
-    """Return why the hub client had to look into its cache, if ``error`` says that nothing was there."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        return error.__cause__
-    return error
-
-
-def status_of(error: Exception) -> int | None:
-    """Return the status of the hub's answer, if ``error`` holds one."""
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def is_network_error(error: Exception) -> bool:
-    """Whether the network failed, and not this machine's disk."""
-    # The HTTP client's own errors; which client it is depends on the hub client's version.
-    if type(error).__module__.split(".")[0] in {"httpx", "httpx2", "requests", "urllib3"}:
-        return True
-    # The hub client's own have no number: a file that came short, headers that are missing.
-    return isinstance(error, OSError) and (isinstance(error, (ConnectionError, TimeoutError)) or error.errno is None)
-
-
-def with_retries(ask: Callable[[], T]) -> T:
-    """Call ``ask`` until it succeeds, at most ``ATTEMPTS`` times; only what may pass is retried."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return ask()
-        except Exception as error:
-            cause = _cause(error)
-            status = status_of(cause)
-            may_pass = is_network_error(cause) if status is None else status in (408, 429) or status >= 500
-            if attempt == ATTEMPTS or not may_pass:
-                raise
-            logger.info("hub: %s; trying again (%d of %d)", without_keys(first_line(cause)), attempt + 1, ATTEMPTS)
-            time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
-
-
-class _ToOurLog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        logger.log(record.levelno, "hub: %s", without_keys(" ".join(record.getMessage().split())))
-
-
-@contextlib.contextmanager
-def warnings_in_our_log() -> Iterator[None]:
-    """Have the hub client's warnings (it retries by itself, too) redacted and in the log file."""
-    import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is to be replaced
-
-    theirs = logging.getLogger("huggingface_hub")
-    before, theirs.handlers = theirs.handlers, [_ToOurLog()]
-    try:
-        yield
-    finally:
-        theirs.handlers = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ from model2vec import StaticModel
 from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer
 
-from qwen25.hub import no_weights
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
 from qwen25.runtime.files import sha256, write_json, write_text
 from qwen25.runtime.folders import beside
 from qwen25.runtime.markdown import code, text
+from qwen25.store.model_files import no_weights
 
 SCHEMA_VERSION = 1
 
@@ -140,3 +141,24 @@ whitening power {recipe["whitening"]}, SIF coefficient {recipe["sif"]}.
 Every parameter, hash and version is in `metadata.json`. This card states no score: run the
 evaluation, which puts each score beside its control.
 """
+
+
+#: A batch's at most; with one token each, their vectors of 1024 dimensions take 4 GB.
+BATCH_CHARACTERS = 1 << 20
+
+
+def static_encode(model: StaticModel) -> Encode:
+    """Return the model's ``encode`` for evaluation: one thread of work, so that timings compare."""
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        # Texts of one length are looked up together, and a character may be a token: long ones go in small batches.
+        longest = max(map(len, texts), default=0)
+        batch_size = max(1, min(1024, BATCH_CHARACTERS // max(1, longest)))
+        with as_input_error("the model cannot encode the texts", "distil it again, or give another"):
+            return model.encode(list(texts), use_multiprocessing=False, batch_size=batch_size)
+
+    return encode
+
+
+#: Texts -> one vector a text; shape (texts, dims).
+Encode = Callable[[Sequence[str]], np.ndarray]

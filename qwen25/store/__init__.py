@@ -1,0 +1,1 @@
+"""Models on disk: static models, hub downloads, packaged models, what a model folder may hold."""
