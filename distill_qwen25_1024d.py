@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qwen25 import pooling, selection, sentences, states, teacher, vectors, vocabulary, writing
+from qwen25 import pooling, selection, sentences, states, vectors, vocabulary, writing
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, as_input_error
@@ -38,6 +38,7 @@ from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
 from qwen25.store.packaged import PACKAGED
 from qwen25.store.static_model import Encode, load_model, write_model
+from qwen25.teacher.teacher import DEFAULT_TEACHER, Teacher, find_teacher
 
 OUTPUT = Path("models/qwen25-deposium-1024d")
 LOG_FILE = Path("distill_qwen25_1024d.log")
@@ -118,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--preset", choices=list(PRESETS), action=Preset,
         help="distil a peer of the comparison from its own teacher by recipe pooled, with all of its tokens: "
         f"{presets}; a flag that is given, before or after, wins over the preset (default: none)")  # fmt: skip
-    add("--teacher", action=Given, default=teacher.DEFAULT_TEACHER, metavar="SPEC",
+    add("--teacher", action=Given, default=DEFAULT_TEACHER, metavar="SPEC",
         help="hub id, local folder, .gguf file or packaged name: "
         f"{', '.join(sorted(PACKAGED))} (default: %(default)s)")  # fmt: skip
     add("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
@@ -147,7 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the teacher's number format (default: float32 on CPU and for recipe pooled, else bfloat16)")  # fmt: skip
     add("--max-size-mb", action=Given, type=size_mb, metavar="MB",
         help="keep only as many tokens, the first merges, as fit into a model.safetensors of MB (10^6 bytes), or "
-        f"none: all of them (default: {MAX_SIZE_MB:.0f} for {teacher.DEFAULT_TEACHER}, none for others)")  # fmt: skip
+        f"none: all of them (default: {MAX_SIZE_MB:.0f} for {DEFAULT_TEACHER}, none for others)")  # fmt: skip
     add("--storage", action=Given, choices=["float32", "float16"],
         help="number format of the saved vectors (default: float16 where a size is set, else float32)")  # fmt: skip
     add("--vocabulary", type=Path, metavar="FILE",
@@ -179,7 +180,7 @@ def smoke_test(encode: Encode) -> dict[str, Any]:
     }
 
 
-def choose_vocabulary(args: argparse.Namespace, source: teacher.Teacher, width: int) -> vocabulary.Vocabulary:
+def choose_vocabulary(args: argparse.Namespace, source: Teacher, width: int) -> vocabulary.Vocabulary:
     """Return the rows of the model: the teacher's tokens, as many as the size allows, and the custom words.
 
     :param width: of all layers' states side by side: the model has no more dimensions.
@@ -209,7 +210,7 @@ def fill_defaults(args: argparse.Namespace) -> None:
         if value is not None and value > most:
             raise InputError(f"{flag} must be at most {most}, not {value}")
     if args.max_size_mb is None:
-        args.max_size_mb = MAX_SIZE_MB if args.teacher == teacher.DEFAULT_TEACHER else math.inf
+        args.max_size_mb = MAX_SIZE_MB if args.teacher == DEFAULT_TEACHER else math.inf
     if args.storage is None:
         args.storage = "float16" if math.isfinite(args.max_size_mb) else "float32"
 
@@ -251,7 +252,7 @@ def texts_to_write(args: argparse.Namespace) -> int:
     return max(args.texts, args.sentence_vectors)
 
 
-def frequency_source(args: argparse.Namespace, source: teacher.Teacher) -> vectors.Frequencies | None:
+def frequency_source(args: argparse.Namespace, source: Teacher) -> vectors.Frequencies | None:
     """Return where token frequencies are from; None: from where the recipe takes them."""
     if args.corpus:
         return "corpus"
@@ -272,7 +273,7 @@ class Language(NamedTuple):
 
 
 def learn_language(
-    args: argparse.Namespace, source: teacher.Teacher, vocab: vocabulary.Vocabulary, recipe: vectors.Recipe,
+    args: argparse.Namespace, source: Teacher, vocab: vocabulary.Vocabulary, recipe: vectors.Recipe,
     corpus: writing.Corpus, **how: Any,
 ) -> Language:  # fmt: skip
     """Find how often each token occurs: in a corpus, in what the teacher writes, or by Zipf's law."""
@@ -290,7 +291,7 @@ def learn_language(
 
 
 def compute_states(
-    args: argparse.Namespace, source: teacher.Teacher, recipe: vectors.Recipe, embedder: pooling.Embedder | None,
+    args: argparse.Namespace, source: Teacher, recipe: vectors.Recipe, embedder: pooling.Embedder | None,
     vocab: vocabulary.Vocabulary, layers: list[int], weights_hash: str, **how: Any,
 ) -> dict[int, np.ndarray] | None:  # fmt: skip
     """Return the states of all tokens, layer -> shape (tokens, width); None for a dry run, which says what it takes."""
@@ -333,7 +334,7 @@ def check_paths(args: argparse.Namespace) -> None:
             raise InputError(f"{flag} {path} lies in the --output folder, which is replaced: give another")
 
 
-def sentence_targets(source: teacher.Teacher, texts: list[str], **how: Any) -> np.ndarray:
+def sentence_targets(source: Teacher, texts: list[str], **how: Any) -> np.ndarray:
     """Return the teacher's own vectors of texts.
 
     :raises PipelineError: if they are not finite.
@@ -388,7 +389,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     dtype = states.choose_dtype("float32" if recipe.pooled and args.dtype == "auto" else args.dtype, device)
 
     logger.info("1/8 load: teacher %s", args.teacher)
-    source = teacher.find_teacher(args.teacher, args.revision, args.offline)
+    source = find_teacher(args.teacher, args.revision, args.offline)
     if args.sentence_vectors and not source.is_causal:
         raise InputError(f"teacher {source.name} is an encoder: --sentence-vectors needs a decoder")
     weights_hash = sha256(pooling.weight_files(source)) if recipe.pooled else source.weights_sha256()

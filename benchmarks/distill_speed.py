@@ -54,7 +54,7 @@ QWEN7_LAYERS = 2
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """Compute the states with this project, save them and return what the parent cannot see."""
     from qwen25.states import choose_dtype, frame_for, token_states
-    from qwen25.teacher import find_teacher
+    from qwen25.teacher.teacher import find_teacher
     from qwen25.vocabulary import static_vocabulary
 
     teacher = find_teacher(task["teacher"])
@@ -314,7 +314,7 @@ def measure_section(
 
 def vocabulary_rows(folder: Path) -> int:
     """Return the number of rows of the static model of a teacher."""
-    from qwen25.teacher import find_teacher
+    from qwen25.teacher.teacher import find_teacher
     from qwen25.vocabulary import static_vocabulary
 
     return len(static_vocabulary(find_teacher(str(folder)).tokenizer()))
@@ -335,7 +335,7 @@ def unpacked_smollm2(folder: Path) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from qwen25.teacher import find_teacher
+    from qwen25.teacher.teacher import find_teacher
 
     teacher = find_teacher("smollm2-135m")
     model = teacher.load(torch.float32)

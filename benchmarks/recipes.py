@@ -51,7 +51,7 @@ from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import difference_text, size_text, with_interval
 from qwen25.scores import interval
 from qwen25.selection import calibration_folder
-from qwen25.teacher import Teacher, find_teacher
+from qwen25.teacher.teacher import Teacher, find_teacher
 from qwen25.vectors import RECIPES, ZIPF_SIF, Recipe, distil_vectors
 from qwen25.vocabulary import Vocabulary, rows_within
 

@@ -9,7 +9,7 @@ import torch
 
 from qwen25.decoder import Unsupported
 from qwen25.runtime.errors import PipelineError, first_line
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 from qwen25.weights import Weights, shape_of
 
 #: transformers' name of a module -> GGUF's; a layer's stand behind ``layers.N.`` and ``blk.N.``.

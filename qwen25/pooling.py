@@ -28,7 +28,7 @@ from qwen25.runtime.log import logger
 from qwen25.states import WHOLE_MODEL_BATCH, Frame, TokenIds, in_batches
 from qwen25.store.model_files import no_weights, steps_of
 from qwen25.streaming import LIBRARY_BYTES, Plan
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 #: The steps that a pipeline may have behind its transformer, and those of them with weights of their own.
 STEPS = ("Pooling", "Dense", "LayerNorm", "Normalize")

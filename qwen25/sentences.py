@@ -14,7 +14,7 @@ import torch
 
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 from qwen25.vectors import principal_axes
 
 PROMPT = ('This sentence: "', '" means in one word: "')

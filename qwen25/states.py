@@ -20,7 +20,7 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.log import logger
 from qwen25.streaming import Plan
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 from qwen25.weights import Weights
 from qwen25.writing import STEPS
 

@@ -26,7 +26,7 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import require_regular, write_bytes
 from qwen25.runtime.log import logger
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 #: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
 STEPS = 32

@@ -21,7 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from qwen25.items import WEIGHTS  # noqa: E402
 from qwen25.runtime.log import logger  # noqa: E402
-from qwen25.teacher import QWEN2_PATTERN  # noqa: E402
+from qwen25.teacher.gguf_tokenizer import QWEN2_PATTERN  # noqa: E402
 
 EVAL_DATA = ROOT / "eval_data"
 REAL_TOKENIZER = ROOT.parent / "shared" / "qwen25_tokenizer" / "tokenizer.json"

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from qwen25.states import Frame, plan, token_states
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 LAYERS = 4
 VOCABULARY = 61

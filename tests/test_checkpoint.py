@@ -19,7 +19,7 @@ from teachers import teacher as teacher
 from qwen25 import checkpoint, jobs, streaming
 from qwen25.runtime.errors import PipelineError
 from qwen25.states import Frame, plan, token_states
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 IDS = np.arange(VOCABULARY)
 RUN = """

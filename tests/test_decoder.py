@@ -11,7 +11,7 @@ from teachers import CONFIGS, LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, check, 
 from teachers import teacher as teacher
 
 from qwen25.states import Frame, token_states
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -68,8 +68,8 @@ def renaming(what: str) -> str:
 SAVED = "pathlib:Path.replace"
 #: Moments of phase 1 in their order, and what lies in the output folder's place after a SIGKILL then.
 MOMENTS: dict[str, tuple[Moment, str]] = {
-    "teacher found": (Moment("qwen25.teacher:find_teacher", behind=True), "old"),
-    "weights hashed": (Moment("qwen25.teacher:Teacher.weights_sha256", behind=True), "old"),
+    "teacher found": (Moment("qwen25.teacher.teacher:find_teacher", behind=True), "old"),
+    "weights hashed": (Moment("qwen25.teacher.teacher:Teacher.weights_sha256", behind=True), "old"),
     "vocabulary": (Moment("qwen25.vocabulary:static_vocabulary", behind=True), "old"),
     "files for states": (Moment("qwen25.checkpoint:Results.create", behind=True), "old"),
     "embeddings": (Moment("qwen25.streaming:_Run._embed", behind=True), "old"),
@@ -648,7 +648,7 @@ class TestThreads:
 
     def test_a_key_names_the_threads(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whether a machine's libraries give the same bits with more threads or not."""
-        from qwen25.teacher import Teacher
+        from qwen25.teacher.teacher import Teacher
 
         teacher = Teacher("deep", "folder", bench.teacher)
         weights, job = states._streamable(teacher)[0], states._job(

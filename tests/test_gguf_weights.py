@@ -11,7 +11,7 @@ import torch
 from qwen25.gguf_weights import GgufWeights, _gguf_name, _unpaired
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import frame_for, token_states
-from qwen25.teacher import Teacher, find_teacher
+from qwen25.teacher.teacher import Teacher, find_teacher
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import distill_qwen25_1024d
 from qwen25.pooling import load_embedder, plan, pooled_states, weight_files
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import Frame
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 #: The tokens whose text alone is that token; the special ones before them are no text.
 TOKENS = np.arange(5, VOCABULARY)

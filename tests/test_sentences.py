@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from qwen25 import sentences
-from qwen25.teacher import find_teacher
+from qwen25.teacher.teacher import find_teacher
 
 TOKENS, DIMS, TEXTS = 400, 12, 600
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPTNeoXCon
 from qwen25 import checkpoint, states
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import Frame, choose_device, choose_dtype, frame_for, plan, token_states
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 VOCABULARY, HIDDEN, LAYERS = 40, 16, 3
 WORDS = [[11], [4, 12, 13], [14, 15], [16, 17]]

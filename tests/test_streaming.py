@@ -13,7 +13,7 @@ from teachers import teacher as teacher
 from qwen25 import jobs, streaming
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import Frame, token_states
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 
 def test_only_what_is_asked_for_is_returned_and_a_subset_equals_the_whole(teacher: Teacher) -> None:

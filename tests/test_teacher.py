@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 import distill_qwen25_1024d
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.store.packaged import packaged_path
-from qwen25.teacher import Teacher, find_teacher
+from qwen25.teacher.teacher import Teacher, find_teacher
 
 REPO = "tiny/qwen2"
 TOKEN = "hf_" + "SecretSecretSecretSecret"

@@ -13,7 +13,7 @@ from teachers import teacher as teacher
 
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states import Frame, token_states
-from qwen25.teacher import Teacher
+from qwen25.teacher.teacher import Teacher
 
 
 def test_bfloat16_weights_in_shards_with_an_index_are_computed_in_float32(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from qwen25 import writing
 from qwen25.runtime import provenance
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.teacher import Teacher, find_teacher
+from qwen25.teacher.teacher import Teacher, find_teacher
 from qwen25.vocabulary import first_rows, static_vocabulary, teacher_frequencies, text_frequencies, zipf_frequencies
 
 

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors import safe_open
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer
 
-from qwen25.gguf_header import check_header
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import read_json, require_regular, sha256
 from qwen25.store.download import snapshot
 from qwen25.store.hub import looks_like_an_id
 from qwen25.store.model_files import no_weights
 from qwen25.store.packaged import PACKAGED, packaged_path
+from qwen25.teacher.gguf_header import check_header
+from qwen25.teacher.gguf_tokenizer import gguf_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
 VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
-#: GGUF's name of a pre-tokenizer -> the pattern of its Split step (None: digits one by one).
-_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-QWEN2_PATTERN = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-GGUF_PRE_TOKENIZERS = {"smollm": None, "qwen2": QWEN2_PATTERN, "llama-bpe": _LLAMA3, "gpt-2": _GPT2, "default": _GPT2}
 
 
 @dataclass(frozen=True)
@@ -186,7 +179,7 @@ class Teacher:
         path = self.folder / "tokenizer.json"
         try:
             if self.gguf:
-                tokenizer = _gguf_tokenizer(self.folder / self.gguf)
+                tokenizer = gguf_tokenizer(self.folder / self.gguf)
             elif path.exists():
                 tokenizer = Tokenizer.from_file(str(path))
             elif not any(file for pattern in VOCABULARY_FILES for file in self.folder.glob(pattern)):
@@ -295,40 +288,3 @@ def _packaged_teacher(name: str) -> Teacher:
     if path.suffix == ".gguf":
         return Teacher(name, "packaged", path.parent, gguf=path.name)
     return Teacher(name, "packaged", path)
-
-
-def _gguf_tokenizer(path: Path) -> Tokenizer:
-    """Build the byte-level BPE tokenizer that a GGUF file describes.
-
-    transformers' own conversion of GGUF tokenizers does not survive a save and reload for every
-    model, so the tokens and merges are taken from the file as they stand.
-    """
-    from gguf import GGUFReader
-
-    fields = GGUFReader(path).fields
-
-    def value(key: str) -> Any:
-        return fields[key].contents() if key in fields else None
-
-    kind, pre = value("tokenizer.ggml.model"), value("tokenizer.ggml.pre") or "default"
-    if kind != "gpt2" or pre not in GGUF_PRE_TOKENIZERS:
-        known = ", ".join(GGUF_PRE_TOKENIZERS)
-        raise InputError(f"{path.name}: tokenizer {kind}/{pre} is not supported (byte-level BPE with {known} is)")
-    tokens, merges = value("tokenizer.ggml.tokens"), value("tokenizer.ggml.merges")
-    tokenizer = Tokenizer(
-        models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[tuple(m.split(" ")) for m in merges])
-    )
-    pattern = GGUF_PRE_TOKENIZERS[pre]
-    if pattern is None:
-        split: Any = pre_tokenizers.Digits(individual_digits=True)
-        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    else:
-        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
-        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    tokenizer.decoder = decoders.ByteLevel()
-    control = 3  # GGUF's token type of special tokens
-    types = value("tokenizer.ggml.token_type") or []
-    special = [t for t, kind in zip(tokens, types, strict=False) if kind == control]
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
-    return tokenizer

@@ -1,0 +1,1 @@
+"""A name, folder or file -> a teacher: its tokenizer, weights and configuration."""
