@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from qwen25 import report
-from qwen25.comparison import SCHEMA_VERSION, Measured, difference, quality_per_mb
-from qwen25.encoders import SPECS, load_encoder
-from qwen25.evaluation import check_outputs, default_items_folder, evaluate
-from qwen25.items import WEIGHTS, items_sha256, load_items
-from qwen25.peers import CONTROL, OURS, PEERS, PUBLISHED
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.comparison import SCHEMA_VERSION, Measured, difference, quality_per_mb
+from qwen25.evaluation.evaluate import evaluate
+from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
+from qwen25.evaluation.loading import SPECS, load_encoder
+from qwen25.evaluation.outputs import check_outputs
+from qwen25.evaluation.peers import CONTROL, OURS, PEERS, PUBLISHED
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.display import print_table

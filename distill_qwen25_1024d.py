@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qwen25 import pooling, selection, sentences, states, vectors, vocabulary, writing
+from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, as_input_error
@@ -429,7 +430,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
         logger.info("    selection: variants of the recipe on the calibration items")
         trials = selection.select(
             recipe, source.layers, by_layer, language.frequencies, vocab.tokenizer, args.dims,
-            selection.calibration_folder())  # fmt: skip
+            calibration_folder())  # fmt: skip
         recipe = trials[0].recipe
         layers = recipe.layer_numbers(source.layers)
         clock.lap("selection")

@@ -23,10 +23,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from qwen25 import mteb_tasks
-from qwen25.encoders import load_encoder
-from qwen25.evaluation import check_outputs
-from qwen25.mteb_tasks import BENCHMARKS, FORBIDDEN, QUICK, Row
+from qwen25.evaluation.loading import load_encoder
+from qwen25.evaluation.mteb_tasks import (
+    BENCHMARKS,
+    FORBIDDEN,
+    QUICK,
+    Row,
+    as_mteb_model,
+    go_offline,
+    measure,
+    quiet_mteb,
+    tasks_named,
+)
+from qwen25.evaluation.outputs import check_outputs
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.display import print_table
@@ -127,17 +136,17 @@ def run_mteb(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"cannot write into {args.cache}: {error.strerror}; give another --cache") from error
     check_outputs([args.output], [args.model])  # now that the cache's folder is there, and cannot be given twice
-    with mteb_tasks.quiet_mteb():
-        tasks = mteb_tasks.tasks_named(args.tasks)
+    with quiet_mteb():
+        tasks = tasks_named(args.tasks)
         encoder = load_encoder(args.model, offline=args.offline)
-        model = mteb_tasks.as_mteb_model(encoder, model_folder(args.model))
-        offline = mteb_tasks.go_offline(args.offline)
+        model = as_mteb_model(encoder, model_folder(args.model))
+        offline = go_offline(args.offline)
         clock.lap("load")
         rows = []
         for number, task in enumerate(tasks, 1):
             logger.info("%s (%d of %d)", task.metadata.name, number, len(tasks))
             options = {"overwrite": args.overwrite, "offline": offline, "debug": args.debug}
-            rows.append(mteb_tasks.measure(model, task, args.cache, **options))
+            rows.append(measure(model, task, args.cache, **options))
     clock.lap("score")
 
     failed = [row for row in rows if "failed" in row]

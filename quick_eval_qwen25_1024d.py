@@ -21,17 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25 import report
-from qwen25.encoders import SPECS, load_encoder
-from qwen25.evaluation import (
-    DECISION_TABLE,
-    POOR,
-    SCHEMA_VERSION,
-    as_json,
-    check_outputs,
-    default_items_folder,
-    evaluate,
-)
-from qwen25.items import WEIGHTS, items_sha256, load_items
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.evaluate import evaluate
+from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
+from qwen25.evaluation.loading import SPECS, load_encoder
+from qwen25.evaluation.outputs import check_outputs
+from qwen25.evaluation.results import SCHEMA_VERSION, as_json
+from qwen25.evaluation.verdict import DECISION_TABLE, POOR
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.display import print_table

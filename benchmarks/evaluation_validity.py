@@ -22,9 +22,12 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from qwen25 import report
-from qwen25.encoders import Encoder, load_encoder, random_control
-from qwen25.evaluation import as_json, default_items_folder, evaluate
-from qwen25.items import WEIGHTS, items_sha256, load_items
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.encoder import Encoder, random_control
+from qwen25.evaluation.evaluate import evaluate
+from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
+from qwen25.evaluation.loading import load_encoder
+from qwen25.evaluation.results import as_json
 from qwen25.runtime import console
 from qwen25.runtime.console import add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError

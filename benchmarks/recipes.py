@@ -39,9 +39,14 @@ from safetensors.numpy import load_file
 from benchmarks.evaluation_validity import public_scorer
 from distill_qwen25_1024d import DIMS, SEED, TEXTS, sums_of
 from qwen25 import report, sentences, states, vocabulary, writing
-from qwen25.encoders import Encoder, load_encoder, random_control, static_encoder
-from qwen25.evaluation import Evaluation, default_items_folder, evaluate
-from qwen25.items import LANGUAGES, WEIGHTS, Item, items_sha256, load_items
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
+from qwen25.evaluation.encoder import Encoder, random_control, static_encoder
+from qwen25.evaluation.evaluate import Evaluation, evaluate
+from qwen25.evaluation.fields import Item
+from qwen25.evaluation.items import calibration_folder, default_items_folder, items_sha256, load_items
+from qwen25.evaluation.loading import load_encoder
+from qwen25.evaluation.statistics import interval
 from qwen25.runtime import console
 from qwen25.runtime.console import add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
@@ -49,8 +54,6 @@ from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import difference_text, size_text, with_interval
-from qwen25.scores import interval
-from qwen25.selection import calibration_folder
 from qwen25.teacher.teacher import Teacher, find_teacher
 from qwen25.vectors import RECIPES, ZIPF_SIF, Recipe, distil_vectors
 from qwen25.vocabulary import Vocabulary, rows_within

@@ -6,11 +6,11 @@ import io
 import logging
 from typing import TYPE_CHECKING, Any
 
-from qwen25.comparison import frontier, ours_of, ranked
-from qwen25.items import WEIGHTS
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.comparison import frontier, ours_of, ranked
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # imported where it is used: it takes a while
+    from matplotlib.figure import Figure
 
 OURS, OTHERS, CONTROL = "#dd8452", "#4c72b0", "#777777"
 

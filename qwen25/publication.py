@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from qwen25 import plots, report
-from qwen25.comparison import WORSE, is_useful, ours_of
-from qwen25.items import LANGUAGES
+from qwen25.evaluation.categories.all import USES
+from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
+from qwen25.evaluation.comparison import WORSE, is_useful, ours_of
 from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256, write_bytes, write_text
 from qwen25.runtime.folders import beside, held, placed, recover
@@ -39,15 +40,6 @@ OTHER_VERSION = ("the result files are not those of this version", "run phases 1
 APACHE = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "smollm2-135m"}
 #: A language has no interval of its own: this much above the control counts as clear.
 LANGUAGE_MARGIN = 0.1
-#: What a category is good for.
-USES = {
-    "semantic_similarity": "finding paraphrases and duplicates among short texts",
-    "topic_clustering": "grouping texts by topic",
-    "multilingual_alignment": "matching translations",
-    "instruction_awareness": "routing requests to the document that answers them",
-    "conversational_understanding": "matching conversational turns to what they mean",
-    "code_understanding": "searching code by description",
-}
 
 
 class Publication:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from qwen25 import plots
-from qwen25.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
-from qwen25.comparison import SCHEMA_VERSION as COMPARISON_VERSION
-from qwen25.evaluation import SCHEMA_VERSION as EVALUATION_VERSION
-from qwen25.items import WEIGHTS
-from qwen25.peers import PLAIN
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
+from qwen25.evaluation.comparison import SCHEMA_VERSION as COMPARISON_VERSION
+from qwen25.evaluation.peers import PLAIN
+from qwen25.evaluation.results import SCHEMA_VERSION as EVALUATION_VERSION
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
 from qwen25.runtime.markdown import render_template, table, text

@@ -14,12 +14,13 @@ import numpy as np
 from model2vec import StaticModel
 from tokenizers import Tokenizer
 
-from qwen25.items import WEIGHTS, Item, load_items
-from qwen25.matching import Cosine
+from qwen25.evaluation.categories.all import CATEGORIES, WEIGHTS
+from qwen25.evaluation.fields import Item
+from qwen25.evaluation.items import load_items
+from qwen25.evaluation.matching import Cosine
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import PipelineError
 from qwen25.runtime.log import logger
-from qwen25.scores import CATEGORIES
 from qwen25.store.static_model import static_encode
 from qwen25.vectors import RECIPES, Recipe, distil_vectors
 
@@ -53,11 +54,6 @@ class Trial:
     recipe: Recipe
     score: float
     categories: dict[str, float]
-
-
-def calibration_folder() -> Path:
-    """Return the folder of the project's own calibration items, beside the helper package."""
-    return Path(__file__).resolve().parent.parent / "calibration_data"
 
 
 def candidate_layers(depth: int) -> list[int]:

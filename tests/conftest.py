@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from qwen25.items import WEIGHTS  # noqa: E402
+from qwen25.evaluation.categories.all import WEIGHTS  # noqa: E402
 from qwen25.runtime.log import logger  # noqa: E402
 from qwen25.teacher.gguf_tokenizer import QWEN2_PATTERN  # noqa: E402
 
@@ -133,7 +133,7 @@ def few_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_resamples() -> Iterator[None]:
     """Bootstrap little, for modules that judge no interval: it takes most of the time."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("qwen25.scores.BOOTSTRAP_RESAMPLES", 50)
+        monkeypatch.setattr("qwen25.evaluation.statistics.BOOTSTRAP_RESAMPLES", 50)
         yield
 
 

@@ -18,11 +18,12 @@ from model2vec import StaticModel
 
 import compare_qwen25_vs_all
 from qwen25 import report
-from qwen25.comparison import difference, frontier, recommendations
-from qwen25.encoders import load_encoder
-from qwen25.items import WEIGHTS, items_sha256
-from qwen25.matching import Bm25, LateInteraction
-from qwen25.peers import PEERS, PUBLISHED
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.comparison import difference, frontier, recommendations
+from qwen25.evaluation.items import items_sha256
+from qwen25.evaluation.loading import load_encoder
+from qwen25.evaluation.matching import Bm25, LateInteraction
+from qwen25.evaluation.peers import PEERS, PUBLISHED
 from qwen25.runtime.files import read_json
 
 
@@ -230,7 +231,7 @@ class TestWriting:
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("qwen25.scores.BOOTSTRAP_RESAMPLES", 50)
+        monkeypatch.setattr("qwen25.evaluation.statistics.BOOTSTRAP_RESAMPLES", 50)
 
     def contents(self, run: Runner) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in run.output.parent.iterdir()}
@@ -392,7 +393,7 @@ class TestHub:
 
 
 def test_a_difference_needs_the_same_categories() -> None:
-    from qwen25.comparison import Measured
+    from qwen25.evaluation.comparison import Measured
 
     def measured(score: float, names: list[str]) -> Measured:
         replicates = {name: score + np.linspace(-0.01, 0.01, 1000) for name in names}

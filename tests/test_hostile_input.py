@@ -25,10 +25,14 @@ from safetensors.numpy import save_file
 import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import demo, items, plots
-from qwen25.encoders import static_encoder
-from qwen25.evaluation import as_json, evaluate
-from qwen25.items import INTENTS, WEIGHTS, load_items
+from qwen25 import demo, plots
+from qwen25.evaluation import items
+from qwen25.evaluation.categories.all import TEXTS, WEIGHTS
+from qwen25.evaluation.categories.instruction_awareness import INTENTS
+from qwen25.evaluation.encoder import static_encoder
+from qwen25.evaluation.evaluate import evaluate
+from qwen25.evaluation.items import items_file, load_items
+from qwen25.evaluation.results import as_json
 from qwen25.publication import BENCHMARKS, Publication
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error
 from qwen25.runtime.files import read_json, write_json
@@ -294,7 +298,7 @@ class TestModels:
 
 
 def lines_of(category: str, folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in items.items_file(folder, category).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in items_file(folder, category).read_text(encoding="utf-8").splitlines()]
 
 
 def put(folder: Path, category: str, rows: list[dict[str, Any]], **how: Any) -> None:
@@ -347,7 +351,7 @@ class TestItems:
     @pytest.mark.parametrize("value", [None, 7, True, [], ["x"], {}, "", " \u2003\n", "y" * 1_000_000, "\ud800"])
     def test_every_text_of_every_category_is_checked(self, category: str, value: Any, folder: Path) -> None:
         rows = lines_of(category, folder)
-        for field in ("id", *items.TEXTS[category]):
+        for field in ("id", *TEXTS[category]):
             changed = copy.deepcopy(rows)
             changed[1][field] = value
             put(folder, category, changed)
@@ -386,7 +390,7 @@ class TestItems:
 
     def test_a_huge_file_is_refused_before_it_fills_the_memory(self, folder: Path, tiny_model: Path, run: Run) -> None:
         row = lines_of("semantic_similarity", folder)[0]
-        path = items.items_file(folder, "semantic_similarity")
+        path = items_file(folder, "semantic_similarity")
         with path.open("w", encoding="utf-8") as file:
             for i in range(100_000):
                 row["id"] = str(i)
@@ -415,7 +419,7 @@ class TestItems:
 
     @pytest.mark.parametrize(("before", "end"), [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n"), (b"", b"\n\n")])
     def test_what_editors_add_does_not_matter(self, folder: Path, before: bytes, end: bytes) -> None:
-        path = items.items_file(folder, "semantic_similarity")
+        path = items_file(folder, "semantic_similarity")
         wanted = load_items(folder, "semantic_similarity")
         path.write_bytes(before + path.read_bytes().replace(b"\n", end) + end)
         assert load_items(folder, "semantic_similarity") == wanted

@@ -12,7 +12,10 @@ from conftest import EVAL_DATA
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qwen25.items import LANGUAGES, NEGATIVE_KINDS, WEIGHTS, load_items
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
+from qwen25.evaluation.categories.semantic_similarity import NEGATIVE_KINDS
+from qwen25.evaluation.items import load_items
 from qwen25.runtime.errors import InputError
 
 GOOD = '{"id": "t-1", "topic": "a", "text": "one", "tier": "everyday"}'

@@ -29,9 +29,9 @@ from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
 import evaluate_qwen25_mteb
-from qwen25 import mteb_tasks
-from qwen25.encoders import load_encoder
-from qwen25.mteb_tasks import BENCHMARKS, QUICK, tasks_named
+from qwen25.evaluation import mteb_tasks
+from qwen25.evaluation.loading import load_encoder
+from qwen25.evaluation.mteb_tasks import BENCHMARKS, QUICK, as_mteb_model, fingerprint, tasks_named
 
 pytest.importorskip("mteb", reason="phase 5 is optional: pip install -r requirements_extras.txt")
 PAIRS = {
@@ -207,7 +207,7 @@ def test_vectors_have_length_one(tiny_model: Path, tmp_path: Path) -> None:
     config = json.loads((plain / "config.json").read_text())
     (plain / "config.json").write_text(json.dumps(config | {"normalize": False}))
     batches = [{"text": DOCUMENTS[:2]}, {"text": DOCUMENTS[2:]}]
-    vectors = mteb_tasks.as_mteb_model(load_encoder(str(plain))).encode(batches)
+    vectors = as_mteb_model(load_encoder(str(plain))).encode(batches)
     np.testing.assert_allclose(vectors, StaticModel.from_pretrained(tiny_model).encode(DOCUMENTS), atol=1e-6)
     assert vectors.dtype == np.float32 and DOCUMENTS[-1] == "" and not vectors[-1].any()
 
@@ -256,14 +256,14 @@ def test_another_configuration_of_the_same_weights_is_another_model(tiny_bert: P
     folder = tmp_path / "bert"
     shutil.copytree(tiny_bert, folder)
     encoder = load_encoder(f"st:{folder}")
-    known = {mteb_tasks.fingerprint(encoder, folder)}
+    known = {fingerprint(encoder, folder)}
     for name in ("1_Pooling/config.json", "tokenizer_config.json", "sentence_bert_config.json", "vocab.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f'{{"changed": "{name}"}}')
-        known.add(mteb_tasks.fingerprint(encoder, folder))
+        known.add(fingerprint(encoder, folder))
     assert len(known) == 5
     (folder / "result.json").write_text("{}")  # and what lies beside it does not make it another
-    assert mteb_tasks.fingerprint(encoder, folder) in known
+    assert fingerprint(encoder, folder) in known
 
 
 @pytest.mark.parametrize("place", ["folder", "cache", "model/config.json"])

@@ -20,8 +20,8 @@ import distill_qwen25_1024d
 import evaluate_qwen25_mteb
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25.items import WEIGHTS, items_sha256, load_items
-from qwen25.selection import calibration_folder
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.items import calibration_folder, items_sha256, load_items
 
 SCRIPTS = [quick_eval_qwen25_1024d, compare_qwen25_vs_all, publish_qwen25, evaluate_qwen25_mteb]
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]

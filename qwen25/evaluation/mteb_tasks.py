@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.encoders import Encoder
+from qwen25.evaluation.encoder import Encoder
 from qwen25.runtime.errors import InputError, PipelineError, first_line, redact
 from qwen25.runtime.files import sha256
 from qwen25.store.model_files import CONFIGURATION, files_in

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.evaluation import MAX_UNRELATED_COSINE, Evaluation, as_json
+from qwen25.evaluation.evaluate import Evaluation
+from qwen25.evaluation.results import as_json
+from qwen25.evaluation.statistics import interval
+from qwen25.evaluation.verdict import MAX_UNRELATED_COSINE
 from qwen25.runtime.wording import size_text, with_interval
-from qwen25.scores import interval
 
 Row = dict[str, Any]
 #: Of phase 3's result file.

@@ -1,0 +1,1 @@
+"""Models judged: items, categories, statistics, encoders, health, verdict, comparison."""

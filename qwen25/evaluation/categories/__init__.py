@@ -1,0 +1,1 @@
+"""The six categories, one file each."""

@@ -1,0 +1,84 @@
+"""What a category's score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qwen25.evaluation.fields import TIERS, Item
+from qwen25.evaluation.matching import Matcher
+from qwen25.evaluation.statistics import Interval, interval, mean_of, resample
+
+WORST_ITEMS = 6
+PASSED_ITEMS = 3
+
+
+@dataclass(frozen=True)
+class CategoryScore:
+    """One category's outcome for one model.
+
+    :ivar score: the headline, 0 chance, 1 perfect.
+    :ivar replicates: the headline on each bootstrap resample; shape (resamples,).
+    :ivar sub_scores: the parts and controls it rests on.
+    :ivar cosine_protocol: the old mean-cosine figure beside the cosine of unrelated pairs; never decides.
+    :ivar worst: the items that went worst, each with what was asked, right and chosen.
+    :ivar passed: some items that went right, spread evenly over all of them: no pick of the best.
+    """
+
+    score: float
+    replicates: np.ndarray
+    sub_scores: dict[str, Any]
+    cosine_protocol: dict[str, Any]
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    passed: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the headline."""
+        return interval(self.replicates)
+
+
+CategoryFunction = Callable[[Matcher, list[Item], int], CategoryScore]
+
+
+def passed_items(items: list[Item], right: np.ndarray, asked: list[str], answers: list[str]) -> list[dict[str, Any]]:
+    """Return a few of the items that went right, spread evenly over all of them."""
+    found = np.flatnonzero(right)
+    places = np.linspace(0, len(found) - 1, min(PASSED_ITEMS, len(found))).round().astype(int)
+    return [{"id": items[i]["id"], "asked": asked[i], "right": answers[i]} for i in found[places]]
+
+
+def rows_of_tier(items: list[Item], tier: str) -> np.ndarray:
+    """Return the places of the items of a tier."""
+    return np.flatnonzero([item["tier"] == tier for item in items])
+
+
+def scores_by_tier(units: np.ndarray, items: list[Item]) -> dict[str, float]:
+    """Return the mean of the units over the items of each tier that has any."""
+    return {tier: mean_of(units[rows]) for tier in TIERS if len(rows := rows_of_tier(items, tier))}
+
+
+def mean_score(
+    units: np.ndarray,
+    seed: int,
+    sub_scores: dict[str, Any],
+    protocol: dict[str, Any],
+    worst: list[dict[str, Any]],
+    passed: list[dict[str, Any]],
+) -> CategoryScore:
+    """Return the outcome of a category whose headline is the mean of its units."""
+    replicates = units[resample(len(units), seed)].mean(axis=1)
+    return CategoryScore(float(units.mean()), replicates, sub_scores, protocol, worst, passed)
+
+
+def cosine_protocol(formula: str, value: float, unrelated: float) -> dict[str, Any]:
+    """Return one entry of the cosine protocol: a formula, its value, and the same of unrelated pairs."""
+    return {"formula": formula, "value": value, "cosine_of_unrelated_pairs": unrelated}
+
+
+def shifted_by_one(cosines: np.ndarray) -> float:
+    """Return the mean cosine of each text with what belongs to the one before it; of a square matrix."""
+    return float(np.diag(np.roll(cosines, 1, axis=1)).mean())
