@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qwen25 import pooling, selection, sentences, states, vectors, vocabulary, writing
+from qwen25 import selection, sentences, vectors, vocabulary, writing
 from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
@@ -37,6 +37,11 @@ from qwen25.runtime.folders import beside, check_output, held, placed, recover, 
 from qwen25.runtime.log import logger, set_up_logging
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
+from qwen25.states import compute, pooling
+from qwen25.states.compute import plan, plan_texts, token_states
+from qwen25.states.device import DTYPES, choose_device, choose_dtype, threads
+from qwen25.states.jobs import frame_for
+from qwen25.states.pooling import Embedder, load_embedder, pooled_states, weight_files
 from qwen25.store.packaged import PACKAGED
 from qwen25.store.static_model import Encode, load_model, write_model
 from qwen25.teacher.teacher import DEFAULT_TEACHER, Teacher, find_teacher
@@ -145,7 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         "if it is clearly better (default: off; half the teacher's layers instead of a quarter, and a "
         "minute for a vocabulary of 49,000 on 2 cores)")  # fmt: skip
     add("--device", choices=["auto", "cuda", "cpu"], default="auto", help="where to compute (default: %(default)s)")
-    add("--dtype", choices=["auto", *states.DTYPES], default="auto",
+    add("--dtype", choices=["auto", *DTYPES], default="auto",
         help="the teacher's number format (default: float32 on CPU and for recipe pooled, else bfloat16)")  # fmt: skip
     add("--max-size-mb", action=Given, type=size_mb, metavar="MB",
         help="keep only as many tokens, the first merges, as fit into a model.safetensors of MB (10^6 bytes), or "
@@ -292,7 +297,7 @@ def learn_language(
 
 
 def compute_states(
-    args: argparse.Namespace, source: Teacher, recipe: vectors.Recipe, embedder: pooling.Embedder | None,
+    args: argparse.Namespace, source: Teacher, recipe: vectors.Recipe, embedder: Embedder | None,
     vocab: vocabulary.Vocabulary, layers: list[int], weights_hash: str, **how: Any,
 ) -> dict[int, np.ndarray] | None:  # fmt: skip
     """Return the states of all tokens, layer -> shape (tokens, width); None for a dry run, which says what it takes."""
@@ -300,18 +305,18 @@ def compute_states(
     if embedder:
         logger.info("3/8 token states: the teacher's own pooling, each token alone")
         if not args.dry_run:
-            return {source.layers: pooling.pooled_states(embedder, ids, args.batch_size)}
+            return {source.layers: pooled_states(embedder, ids, args.batch_size)}
         estimate = pooling.plan(embedder, ids)
     else:
         logger.info("3/8 token states: layers %s, each token after %r", layers, recipe.prefix)
-        frame, how = states.frame_for(source, recipe.prefix), {**how, "batch_size": args.batch_size}
+        frame, how = frame_for(source, recipe.prefix), {**how, "batch_size": args.batch_size}
         if not args.dry_run:
             how |= {"resume": not args.no_resume, "weights_hash": weights_hash}
-            return states.token_states(source, ids, frame, layers, **how)
-        estimate = states.plan(source, ids, frame, layers, **how)
+            return token_states(source, ids, frame, layers, **how)
+        estimate = plan(source, ids, frame, layers, **how)
     logger.info("%s", estimate)
     if recipe.frequencies == "teacher":
-        logger.info("%s", states.plan_texts(source, texts_to_write(args), estimate, how["dtype"]))
+        logger.info("%s", plan_texts(source, texts_to_write(args), estimate, how["dtype"]))
     if later := [flag for flag in ("sentence_vectors", "select") if getattr(args, flag)]:
         logger.info("not included: %s", ", ".join(f"--{flag.replace('_', '-')}" for flag in later))
     return None
@@ -385,18 +390,18 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
     check_output(args.output, args.overwrite)
     set_up_logging(args.log_file)
-    device = states.choose_device(args.device)
+    device = choose_device(args.device)
     # One short pass through the whole model costs little: it may as well be exact.
-    dtype = states.choose_dtype("float32" if recipe.pooled and args.dtype == "auto" else args.dtype, device)
+    dtype = choose_dtype("float32" if recipe.pooled and args.dtype == "auto" else args.dtype, device)
 
     logger.info("1/8 load: teacher %s", args.teacher)
     source = find_teacher(args.teacher, args.revision, args.offline)
     if args.sentence_vectors and not source.is_causal:
         raise InputError(f"teacher {source.name} is an encoder: --sentence-vectors needs a decoder")
-    weights_hash = sha256(pooling.weight_files(source)) if recipe.pooled else source.weights_sha256()
+    weights_hash = sha256(weight_files(source)) if recipe.pooled else source.weights_sha256()
     logger.info("    %d layers x %d, weights %s, on %s", source.layers, source.hidden_size, weights_hash[:12], device)
     recipe = vectors.recipe_named(args.recipe, args.sif, frequency_source(args, source))
-    embedder = pooling.load_embedder(source, device, dtype) if recipe.pooled else None
+    embedder = load_embedder(source, device, dtype) if recipe.pooled else None
     width = embedder.width if embedder else source.hidden_size
     clock.lap("load")
 
@@ -475,7 +480,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
         ],
         "dtype": str(dtype).removeprefix("torch."),
         "storage": args.storage,
-        "threads": states.threads(),
+        "threads": threads(),
     }  # fmt: skip
     table = stored(table, args.storage, recipe.sif)
     check_output(args.output, args.overwrite)  # once more: hours may have passed
@@ -491,7 +496,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
             smoke["matching_cosine"], smoke["unrelated_cosine"], smoke["pairs_told_apart"], smoke["pairs"])  # fmt: skip
         run = provenance(clock, args.seed, device)
         write_json(new / "metadata.json", {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run})
-    states.discard_checkpoint(checkpoint)
+    compute.discard_checkpoint(checkpoint)
     writing.discard_texts(written)
 
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])

@@ -53,7 +53,9 @@ QWEN7_LAYERS = 2
 
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """Compute the states with this project, save them and return what the parent cannot see."""
-    from qwen25.states import choose_dtype, frame_for, token_states
+    from qwen25.states.compute import token_states
+    from qwen25.states.device import choose_dtype
+    from qwen25.states.jobs import frame_for
     from qwen25.teacher.teacher import find_teacher
     from qwen25.vocabulary import static_vocabulary
 
@@ -122,7 +124,7 @@ def sgemm(task: dict[str, Any]) -> dict[str, Any]:
     """Measure the machine's rate of matrix products at the layer's shapes, in operations a second."""
     import torch
 
-    from qwen25.states import choose_dtype
+    from qwen25.states.device import choose_dtype
 
     device, dtype = task["device"], choose_dtype("auto", task["device"])
 

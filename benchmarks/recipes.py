@@ -38,7 +38,7 @@ from safetensors.numpy import load_file
 
 from benchmarks.evaluation_validity import public_scorer
 from distill_qwen25_1024d import DIMS, SEED, TEXTS, sums_of
-from qwen25 import report, sentences, states, vocabulary, writing
+from qwen25 import report, sentences, vocabulary, writing
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.encoder import Encoder, random_control, static_encoder
@@ -54,6 +54,8 @@ from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import difference_text, size_text, with_interval
+from qwen25.states.compute import token_states
+from qwen25.states.jobs import frame_for
 from qwen25.teacher.teacher import Teacher, find_teacher
 from qwen25.vectors import RECIPES, ZIPF_SIF, Recipe, distil_vectors
 from qwen25.vocabulary import Vocabulary, rows_within
@@ -139,7 +141,7 @@ class Source:
 
     teacher: Teacher
     vocab: Vocabulary
-    states: dict[int, np.ndarray]
+    compute: dict[int, np.ndarray]
     alone: np.ndarray
     texts: int
     counts: np.ndarray
@@ -164,8 +166,8 @@ def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, c
     prefix = RECIPES["default"].prefix
 
     def compute(text: str, layers: list[int], name: str) -> dict[int, np.ndarray]:
-        found = states.token_states(
-            teacher, vocab.sequences, states.frame_for(teacher, text), layers,
+        found = token_states(
+            teacher, vocab.sequences, frame_for(teacher, text), layers,
             checkpoint=args.work / name, weights_hash=weights_hash)  # fmt: skip
         clock.lap(f"states {name}")
         return found

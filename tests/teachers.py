@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from qwen25.states import Frame, plan, token_states
+from qwen25.states.compute import plan, token_states
+from qwen25.states.jobs import Frame
 from qwen25.teacher.teacher import Teacher
 
 LAYERS = 4

@@ -16,9 +16,12 @@ import torch
 from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS
 from teachers import teacher as teacher
 
-from qwen25 import checkpoint, jobs, streaming
 from qwen25.runtime.errors import PipelineError
-from qwen25.states import Frame, plan, token_states
+from qwen25.states import checkpoint, jobs
+from qwen25.states.checkpoint import discard_checkpoint
+from qwen25.states.compute import plan, token_states
+from qwen25.states.jobs import Frame
+from qwen25.states.prefetch import Prefetch
 from qwen25.teacher.teacher import Teacher
 
 IDS = np.arange(VOCABULARY)
@@ -80,19 +83,19 @@ def every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
 def layers_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the list that the layers' numbers go to as they are read for computing."""
     read: list[int] = []
-    real = streaming._Prefetch._load
+    real = Prefetch._load
 
     def load(self: Any, index: int) -> Any:
         read.append(index)
         return real(self, index)
 
-    monkeypatch.setattr(streaming._Prefetch, "_load", load)
+    monkeypatch.setattr(Prefetch, "_load", load)
     return read
 
 
 def cut_off(teacher: Teacher, folder: Path, monkeypatch: pytest.MonkeyPatch, layer: int = 2) -> None:
     """Leave the checkpoint of a run that failed in ``layer``."""
-    real = streaming._Prefetch._load
+    real = Prefetch._load
 
     def load(self: Any, index: int) -> Any:
         if index == layer:
@@ -100,7 +103,7 @@ def cut_off(teacher: Teacher, folder: Path, monkeypatch: pytest.MonkeyPatch, lay
         return real(self, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(streaming._Prefetch, "_load", load)
+        patch.setattr(Prefetch, "_load", load)
         with pytest.raises(PipelineError, match="cut off"):
             states_with(teacher, folder)
 
@@ -138,7 +141,7 @@ def test_a_run_in_waves_goes_on_within_its_wave(
     options: dict[str, Any] = {"at": "last", "dtype": dtype, "weights_hash": "w", "batch_size": 4}
     run = lambda folder: token_states(teacher, WORDS * 3, Frame(PREFIX, SUFFIX), [1, 4], checkpoint=folder, **options)  # noqa: E731
     undisturbed = run(None)
-    real, count = streaming._Prefetch.next, 0
+    real, count = Prefetch.next, 0
 
     def fail(self: Any) -> Any:
         nonlocal count
@@ -148,7 +151,7 @@ def test_a_run_in_waves_goes_on_within_its_wave(
         return real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(streaming._Prefetch, "next", fail)
+        patch.setattr(Prefetch, "next", fail)
         with pytest.raises(PipelineError, match="cut off"):
             run(tmp_path / "checkpoint")
     read = layers_read(monkeypatch)
@@ -177,7 +180,7 @@ def test_a_finished_checkpoint_is_read_back_until_it_is_discarded(
     (folder / "notes.txt").write_text("not ours")
     for name in ("states-0-2.tmp", ".manifest.json.1.tmp"):
         (folder / name).write_text("half")  # of a run that was killed
-    checkpoint.discard_checkpoint(folder)
+    discard_checkpoint(folder)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     np.testing.assert_array_equal(again[4], states_with(teacher, None)[4])  # the mapping outlives its file
 

@@ -10,7 +10,8 @@ import torch
 from teachers import CONFIGS, LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, check, make_teacher
 from teachers import teacher as teacher
 
-from qwen25.states import Frame, token_states
+from qwen25.states.compute import token_states
+from qwen25.states.jobs import Frame
 from qwen25.teacher.teacher import Teacher
 
 

@@ -33,11 +33,15 @@ from tokenizers import Tokenizer
 import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
-from qwen25 import checkpoint, states, writing
+from qwen25 import writing
 from qwen25.runtime import folders
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import check_file, read_json, write_json
 from qwen25.runtime.folders import beside, check_output, held, recover
+from qwen25.states import checkpoint
+from qwen25.states.checkpoint import run_key
+from qwen25.states.compute import _job, _streamable
+from qwen25.states.jobs import Frame
 from qwen25.store.static_model import load_model
 
 SCRIPTS = {"1": distill_qwen25_1024d, "2": quick_eval_qwen25_1024d, "3": compare_qwen25_vs_all}
@@ -71,13 +75,13 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "teacher found": (Moment("qwen25.teacher.teacher:find_teacher", behind=True), "old"),
     "weights hashed": (Moment("qwen25.teacher.teacher:Teacher.weights_sha256", behind=True), "old"),
     "vocabulary": (Moment("qwen25.vocabulary:static_vocabulary", behind=True), "old"),
-    "files for states": (Moment("qwen25.checkpoint:Results.create", behind=True), "old"),
-    "embeddings": (Moment("qwen25.streaming:_Run._embed", behind=True), "old"),
-    "layer 1": (Moment("qwen25.streaming:layer_forward", number=5), "old"),
+    "files for states": (Moment("qwen25.states.checkpoint:Results.create", behind=True), "old"),
+    "embeddings": (Moment("qwen25.states.streaming:_Run._embed", behind=True), "old"),
+    "layer 1": (Moment("qwen25.states.streaming:layer_forward", number=5), "old"),
     "layer 1 is saved": (Moment(SAVED, having="states-0-1.npy"), "old"),
     "manifest": (Moment(SAVED, having="manifest.json'", number=1), "old"),
-    "layer 2": (Moment("qwen25.streaming:_Run._layer", number=2), "old"),
-    "all layers": (Moment("qwen25.states:token_states", behind=True), "old"),
+    "layer 2": (Moment("qwen25.states.streaming:_Run._layer", number=2), "old"),
+    "all layers": (Moment("qwen25.states.compute:token_states", behind=True), "old"),
     "writer loaded": (Moment("qwen25.writing:_load", behind=True), "old"),
     "texts": (Moment("qwen25.writing:_write_batch", number=2), "old"),
     "texts are saved": (Moment(SAVED, having="batch-00002"), "old"),
@@ -651,14 +655,14 @@ class TestThreads:
         from qwen25.teacher.teacher import Teacher
 
         teacher = Teacher("deep", "folder", bench.teacher)
-        weights, job = states._streamable(teacher)[0], states._job(
-            teacher, np.arange(5), states.Frame(), [1], "cpu", torch.float32, None, "token")  # fmt: skip
+        weights, job = _streamable(teacher)[0], _job(
+            teacher, np.arange(5), Frame(), [1], "cpu", torch.float32, None, "token")  # fmt: skip
         assert weights is not None
         start = [np.zeros((1, 2), dtype=np.int64)]
         keys = set()
         for threads in (1, 2):
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-            keys.add(checkpoint.run_key(weights.shape, job, "w"))
+            keys.add(run_key(weights.shape, job, "w"))
             keys.add(writing._key(teacher, start, 9, 0, "float32", "cpu", "w"))
         assert len(keys) == 4
 

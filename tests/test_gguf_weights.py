@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from qwen25.gguf_weights import GgufWeights, _gguf_name, _unpaired
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.states import frame_for, token_states
+from qwen25.states.compute import token_states
+from qwen25.states.gguf_weights import GgufWeights, _gguf_name, _unpaired
+from qwen25.states.jobs import frame_for
 from qwen25.teacher.teacher import Teacher, find_teacher
 
 

@@ -17,9 +17,9 @@ from teachers import EMBEDDERS, VOCABULARY, make_embedder
 from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d
-from qwen25.pooling import load_embedder, plan, pooled_states, weight_files
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.states import Frame
+from qwen25.states.jobs import Frame
+from qwen25.states.pooling import load_embedder, plan, pooled_states, weight_files
 from qwen25.teacher.teacher import Teacher
 
 #: The tokens whose text alone is that token; the special ones before them are no text.

@@ -11,9 +11,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPTNeoXConfig, LlamaConfig
 
-from qwen25 import checkpoint, states
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.states import Frame, choose_device, choose_dtype, frame_for, plan, token_states
+from qwen25.states import compute
+from qwen25.states.checkpoint import discard_checkpoint
+from qwen25.states.compute import plan, token_states
+from qwen25.states.device import choose_device, choose_dtype
+from qwen25.states.jobs import Frame, frame_for
 from qwen25.teacher.teacher import Teacher
 
 VOCABULARY, HIDDEN, LAYERS = 40, 16, 3
@@ -209,5 +212,5 @@ def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyP
 
 
 def test_discarding_is_offered_where_states_are_made() -> None:
-    assert states.discard_checkpoint is checkpoint.discard_checkpoint
-    states.discard_checkpoint(Path("a-folder-that-does-not-exist"))
+    assert compute.discard_checkpoint is discard_checkpoint
+    compute.discard_checkpoint(Path("a-folder-that-does-not-exist"))

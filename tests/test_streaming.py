@@ -10,9 +10,10 @@ import torch
 from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, change, check
 from teachers import teacher as teacher
 
-from qwen25 import jobs, streaming
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.states import Frame, token_states
+from qwen25.states import estimate, jobs, streaming
+from qwen25.states.compute import token_states
+from qwen25.states.jobs import Frame
 from qwen25.teacher.teacher import Teacher
 
 
@@ -46,7 +47,7 @@ def out_of_memory_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> list[int
         return real(layer, shape, x, *args, **options)
 
     monkeypatch.setattr(streaming, "layer_forward", forward)
-    monkeypatch.setattr(streaming, "_probe", lambda *_: 1.0)
+    monkeypatch.setattr(estimate, "_probe", lambda *_: 1.0)
     return tried
 
 

@@ -12,7 +12,8 @@ from teachers import LAYERS, PREFIX, VOCABULARY, change, check, make_teacher
 from teachers import teacher as teacher
 
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.states import Frame, token_states
+from qwen25.states.compute import token_states
+from qwen25.states.jobs import Frame
 from qwen25.teacher.teacher import Teacher
 
 

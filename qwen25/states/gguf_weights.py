@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from qwen25.decoder import Unsupported
 from qwen25.runtime.errors import PipelineError, first_line
+from qwen25.states.decoder import Unsupported
+from qwen25.states.weights import Weights, shape_of
 from qwen25.teacher.teacher import Teacher
-from qwen25.weights import Weights, shape_of
 
 #: transformers' name of a module -> GGUF's; a layer's stand behind ``layers.N.`` and ``blk.N.``.
 _LAYER_NAMES = {

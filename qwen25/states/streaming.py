@@ -9,182 +9,24 @@ Top to bottom: the estimate; layers read ahead; the loop over waves, layers and 
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from qwen25.checkpoint import Checkpoint, Place, Results, read_states
-from qwen25.decoder import KeysValues, Layer, Scratch, layer_forward, rms_norm
-from qwen25.jobs import Group, Job, count_positions, count_rows
 from qwen25.runtime.display import progress
-from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.errors import InputError
 from qwen25.runtime.log import logger
-from qwen25.weights import Weights
+from qwen25.states.batches import free_cuda_memory, halve, not_finite, out_of_memory
+from qwen25.states.checkpoint import Checkpoint, Place, Results, read_states
+from qwen25.states.decoder import KeysValues, Layer, Scratch, layer_forward, rms_norm
+from qwen25.states.jobs import Group, Job, count_positions, count_rows, in_place
+from qwen25.states.prefetch import Prefetch, layers_ahead
+from qwen25.states.weights import Weights
 
-#: What Python and the libraries hold before anything is computed.
-LIBRARY_BYTES = 450 << 20
-#: How many rows the estimate of the time is made from.
-PROBE_ROWS = 1024
 #: How many sequences are embedded at a time.
 EMBEDDING_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will cost; its text is the line to print before the work starts.
-
-    :ivar seconds: estimated from a probe; None where nothing was timed.
-    :ivar memory_bytes: the estimated peak of this process's memory, or of the GPU's on CUDA.
-    :ivar disk_bytes: what checkpoints will take.
-    :ivar streams: whether the layers are streamed; if not, ``reason`` says why.
-    """
-
-    tokens: int
-    layers: tuple[int, ...]
-    device: str
-    seconds: float | None
-    memory_bytes: int
-    disk_bytes: int
-    streams: bool
-    reason: str = ""
-
-    def __str__(self) -> str:
-        """Return the one line."""
-        how = "layer by layer" if self.streams else f"the whole model ({self.reason})"
-        parts = [f"about {_duration(self.seconds)}"] if self.seconds is not None else []
-        parts.append(f"{self.memory_bytes / 1e9:.1f} GB of memory")
-        if self.disk_bytes:
-            parts.append(f"{self.disk_bytes / 1e9:.1f} GB of disk for checkpoints")
-        layers = ", ".join(map(str, self.layers))
-        return f"token states: {self.tokens:,} tokens, layers {layers}, {self.device}, {how}: {', '.join(parts)}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
-    """Estimate what ``job`` costs, timing one batch through the first layer.
-
-    :raises PipelineError: if the layer cannot be read.
-    """
-    shape, size = weights.shape, job.dtype.itemsize
-    waves = job.waves(shape)
-    state_bytes = max(map(count_positions, waves), default=0) * shape.hidden * size
-    kept = job.tokens * shape.hidden * 4
-    collected = kept * len(job.layers)
-    longest = max((group.ids.shape[1] for group in job.groups), default=1)
-    batch = min(job.batch(shape, longest), max(1, job.tokens)) * longest
-    scratch = batch * (2 * shape.intermediate + 6 * shape.hidden) * size
-    reused = kept if _in_place(job, waves, checkpoint) else 0
-    working = state_bytes + scratch + _layer_bytes(weights, job) * (_ahead(weights, job) + 1)
-    memory = working if job.on_cuda else LIBRARY_BYTES + working + (0 if checkpoint else collected - reused)
-    seconds = None
-    if job.depth and job.tokens:
-        seconds = _probe(weights, job) * job.positions * job.depth
-    disk = 2 * state_bytes + collected if checkpoint else 0
-    return Plan(job.tokens, job.layers, job.device, seconds, memory, disk, streams=True)
-
-
-def _probe(weights: Weights, job: Job) -> float:
-    """Return the seconds that a position takes in the first layer, the second time it is computed."""
-    shape = weights.shape
-    group = max(job.groups, key=lambda group: group.ids.size)
-    length = group.ids.shape[1]
-    count = min(len(group.rows), job.batch(shape, length), max(1, PROBE_ROWS // length))
-    with torch.inference_mode():
-        layer = weights.layer(0, job.dtype).moved(lambda t: t.to(job.device))
-        x = torch.randn(count, length, shape.hidden).to(job.device, job.dtype)
-        shared = None
-        scratch = Scratch()
-        if job.prefix:
-            ones = x.new_ones(1, len(job.prefix), shape.hidden)
-            _, shared = layer_forward(layer, shape, ones, scratch=scratch, keep=True)
-        for _ in range(2):
-            _synchronise(job)
-            started = time.perf_counter()
-            layer_forward(layer, shape, x, shared, scratch=scratch)
-            _synchronise(job)
-            seconds = time.perf_counter() - started
-    return seconds / (count * length)
-
-
-def _synchronise(job: Job) -> None:
-    if job.on_cuda:
-        torch.cuda.synchronize(job.device)
-
-
-def _layer_bytes(weights: Weights, job: Job) -> int:
-    return weights.shape.layer_parameters * job.dtype.itemsize
-
-
-def _ahead(weights: Weights, job: Job) -> int:
-    """Return how many layers to read ahead: on CUDA several, as far as they take a quarter of what is free."""
-    if not job.on_cuda:
-        return 1
-    free, _ = torch.cuda.mem_get_info(job.device)
-    return max(1, min(4, free // 4 // max(1, _layer_bytes(weights, job))))
-
-
-def _in_place(job: Job, waves: list[list[Group]], checkpoint: bool) -> bool:
-    """Whether the states can live in the array that the deepest layer's are returned in."""
-    plain = job.dtype == torch.float32 and not job.on_cuda and not checkpoint
-    return plain and len(waves) == 1 and len(job.groups) == 1 and job.groups[0].ids.shape[1] == 1
-
-
-class _Prefetch:
-    """Hands out layers in the order given; the next ones are read while the last one computes.
-
-    On CUDA they are copied from pinned memory on a stream of their own, so that neither the disk
-    nor the bus holds up the computation.
-    """
-
-    def __init__(self, weights: Weights, job: Job, order: Iterable[int], ahead: int) -> None:
-        self._weights, self._job = weights, job
-        self._order = iter(order)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="layers")
-        self._queue: deque[Future[tuple[Layer, Any]]] = deque()
-        self._stream = torch.cuda.Stream(job.device) if job.on_cuda else None
-        for _ in range(ahead):
-            self._submit()
-
-    def _submit(self) -> None:
-        index = next(self._order, None)
-        if index is not None:
-            self._queue.append(self._pool.submit(self._load, index))
-
-    def _load(self, index: int) -> tuple[Layer, Any]:
-        layer = self._weights.layer(index, self._job.dtype)
-        if self._stream is None:
-            return layer, None
-        with torch.cuda.stream(self._stream):
-            layer = layer.moved(lambda t: t.pin_memory().to(self._job.device, non_blocking=True))
-            return layer, self._stream.record_event()
-
-    def next(self) -> Layer:
-        """Return the next layer, ready to be used on the current stream."""
-        layer, copied = self._queue.popleft().result()
-        if copied is not None:
-            stream = torch.cuda.current_stream(self._job.device)
-            stream.wait_event(copied)
-            for _, tensor in layer.tensors():  # its memory must outlive this stream's use of it
-                tensor.record_stream(stream)
-        self._submit()
-        return layer
-
-    def __enter__(self) -> _Prefetch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -231,7 +73,7 @@ class _Run:
 
     def all(self) -> None:
         """Compute everything that is not there yet."""
-        ahead = _ahead(self.weights, self.job)
+        ahead = layers_ahead(self.weights, self.job)
         with torch.inference_mode(), progress("token states", self.job.tokens * self.job.depth) as self.advance:
             self.advance(count_rows(group for wave in self.waves[: self.start.wave] for group in wave) * self.job.depth)
             for number in range(self.start.wave, len(self.waves)):
@@ -244,7 +86,7 @@ class _Run:
         """Take a wave from ``place`` through all layers, reading ``ahead`` of them ahead."""
         groups, order = self.waves[place.wave], range(place.layer, self.job.depth)
         self.advance(count_rows(groups) * place.layer)
-        with _Prefetch(self.weights, self.job, order, ahead) as layers:
+        with Prefetch(self.weights, self.job, order, ahead) as layers:
             wave = self._empty_wave(groups)
             if place.states is None:
                 self._embed(wave)
@@ -258,7 +100,7 @@ class _Run:
     def _empty_wave(self, groups: list[Group]) -> _Wave:
         hidden, dtype, device = self.weights.shape.hidden, self.job.dtype, self._state_device(groups)
         prefix = torch.empty(1, len(self.job.prefix), hidden, dtype=dtype, device=self.job.device)
-        if _in_place(self.job, self.waves, self.checkpoint is not None):
+        if in_place(self.job, self.waves, self.checkpoint is not None):
             return _Wave(groups, [torch.from_numpy(self.results.arrays()[self.job.depth])[:, None]], prefix)
         states = [torch.empty(*group.ids.shape, hidden, dtype=dtype, device=device) for group in groups]
         return _Wave(groups, states, prefix)
@@ -302,7 +144,7 @@ class _Run:
                 self._collect(0, group.rows[part], values[:, -1:])
         self._require_finite(0, broken)
 
-    def _layer(self, layers: _Prefetch, index: int, wave: _Wave) -> None:
+    def _layer(self, layers: Prefetch, index: int, wave: _Wave) -> None:
         """Take the prefix and all of the wave's groups through a layer."""
         shape, shared, norm = self.weights.shape, None, None
         try:
@@ -359,38 +201,6 @@ class _Run:
 def _broken(states: torch.Tensor) -> torch.Tensor:
     """Return the number of sequences with a state that is not finite, without waiting for it."""
     return (~torch.isfinite(states)).flatten(1).any(dim=1).sum()
-
-
-def not_finite(name: str, layer: int, count: int) -> PipelineError:
-    """Return the error for states that are NaN or infinite."""
-    return PipelineError(
-        f"teacher {name}: layer {layer} gives NaN or infinity for {count} tokens; try --dtype float32, "
-        "and if it was that already, its weights are damaged"
-    )
-
-
-def out_of_memory() -> PipelineError:
-    """Return the error for a GPU on which not even one token fits."""
-    return PipelineError(
-        "out of memory on CUDA even with one token a batch; go on with --device cpu, or a smaller teacher"
-    )
-
-
-def halve(batch_size: int, error: Exception) -> int:
-    """Return half the batch size, after running out of memory on CUDA.
-
-    :raises PipelineError: if there is nothing to halve.
-    """
-    if batch_size == 1:
-        raise out_of_memory() from error
-    logger.info("out of memory on CUDA with a batch of %d: going on with %d", batch_size, batch_size // 2)
-    return batch_size // 2
-
-
-def free_cuda_memory() -> None:
-    """Give back what PyTorch keeps of the GPU's memory for later."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def stream(

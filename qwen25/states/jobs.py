@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from qwen25.decoder import Architecture
 from qwen25.runtime.errors import InputError
+from qwen25.states.decoder import Architecture
+from qwen25.teacher.teacher import Teacher
 
 #: The most bytes of states that are taken through the layers at once; more tokens go in waves.
 WAVE_BYTES = 3 << 30
@@ -134,3 +135,30 @@ class Job:
                 left -= take * length
                 start += take
         return waves
+
+
+TokenIds = np.ndarray | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The token ids around each token while its state is computed."""
+
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+
+
+def frame_for(teacher: Teacher, prefix: str, suffix: str = "") -> Frame:
+    """Return what stands around each token: the texts for a decoder, [CLS] and [SEP] for an encoder."""
+    tokenizer = teacher.tokenizer()
+    if teacher.is_causal:
+        before, behind = (tuple(tokenizer.encode(text, add_special_tokens=False).ids) for text in (prefix, suffix))
+        return Frame(before, behind)
+    around = tokenizer.encode("", add_special_tokens=True).ids
+    return Frame(prefix=tuple(around[:1]), suffix=tuple(around[1:]))
+
+
+def in_place(job: Job, waves: list[list[Group]], checkpoint: bool) -> bool:
+    """Whether the states can live in the array that the deepest layer's are returned in."""
+    plain = job.dtype == torch.float32 and not job.on_cuda and not checkpoint
+    return plain and len(waves) == 1 and len(job.groups) == 1 and job.groups[0].ids.shape[1] == 1

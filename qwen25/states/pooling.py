@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from qwen25.jobs import Group, count_positions, count_rows, group_by_length
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import read_json
 from qwen25.runtime.log import logger
-from qwen25.states import WHOLE_MODEL_BATCH, Frame, TokenIds, in_batches
+from qwen25.states.batches import in_batches
+from qwen25.states.costs import LIBRARY_BYTES, Plan
+from qwen25.states.jobs import Frame, Group, TokenIds, count_positions, count_rows, group_by_length
+from qwen25.states.whole_model import WHOLE_MODEL_BATCH
 from qwen25.store.model_files import no_weights, steps_of
-from qwen25.streaming import LIBRARY_BYTES, Plan
 from qwen25.teacher.teacher import Teacher
 
 #: The steps that a pipeline may have behind its transformer, and those of them with weights of their own.

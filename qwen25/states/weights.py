@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from qwen25.decoder import Architecture, Layer, Unsupported, architecture, inverse_frequencies
 from qwen25.runtime.errors import InputError, PipelineError, first_line
+from qwen25.states.decoder import Architecture, Layer, Unsupported, architecture, inverse_frequencies
 from qwen25.teacher.teacher import Teacher, no_floats
 
 #: Where a checkpoint keeps the decoder's tensors, before ``layers.0.``.

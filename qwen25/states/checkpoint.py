@@ -16,11 +16,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import torch
 
-from qwen25.decoder import Architecture
-from qwen25.jobs import WAVE_BYTES, Job
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.log import logger
+from qwen25.states.decoder import Architecture
+from qwen25.states.jobs import WAVE_BYTES, Job
 
 #: Part of a checkpoint's key: raise it with any change that can change a bit of the states.
 CODE_VERSION = 1

@@ -1,0 +1,1 @@
+"""Teacher -> one hidden state a token and layer: streamed, whole, or pooled."""

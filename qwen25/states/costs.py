@@ -1,0 +1,54 @@
+"""What a run will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qwen25.teacher.teacher import Teacher
+
+
+def weight_counts(teacher: Teacher) -> tuple[int, int]:
+    """Return the number of weights of a layer and of the embedding table, nearly, from the configuration."""
+    config = teacher.config
+    layer = 4 * teacher.hidden_size**2 + 3 * teacher.hidden_size * int(getattr(config, "intermediate_size", 0))
+    return layer, int(config.vocab_size) * teacher.hidden_size
+
+
+#: What Python and the libraries hold before anything is computed.
+LIBRARY_BYTES = 450 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will cost; its text is the line to print before the work starts.
+
+    :ivar seconds: estimated from a probe; None where nothing was timed.
+    :ivar memory_bytes: the estimated peak of this process's memory, or of the GPU's on CUDA.
+    :ivar disk_bytes: what checkpoints will take.
+    :ivar streams: whether the layers are streamed; if not, ``reason`` says why.
+    """
+
+    tokens: int
+    layers: tuple[int, ...]
+    device: str
+    seconds: float | None
+    memory_bytes: int
+    disk_bytes: int
+    streams: bool
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        how = "layer by layer" if self.streams else f"the whole model ({self.reason})"
+        parts = [f"about {_duration(self.seconds)}"] if self.seconds is not None else []
+        parts.append(f"{self.memory_bytes / 1e9:.1f} GB of memory")
+        if self.disk_bytes:
+            parts.append(f"{self.disk_bytes / 1e9:.1f} GB of disk for checkpoints")
+        layers = ", ".join(map(str, self.layers))
+        return f"token states: {self.tokens:,} tokens, layers {layers}, {self.device}, {how}: {', '.join(parts)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,40 @@
+"""Where to compute, in which number format, with how many threads."""
+
+from __future__ import annotations
+
+import torch
+from threadpoolctl import threadpool_info
+
+from qwen25.runtime.errors import InputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str) -> str:
+    """Turn ``auto`` into ``cuda`` or ``cpu``.
+
+    :raises InputError: if CUDA is asked for and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    return name
+
+
+def choose_dtype(name: str, device: str) -> torch.dtype:
+    """Turn ``auto`` into bfloat16 on CUDA and float32 on the CPU, where it is as fast and exact.
+
+    :raises InputError: if the name is not known.
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if name not in DTYPES:
+        raise InputError(f"unknown dtype {name!r}: use auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def threads() -> dict[str, int]:
+    """Return how many threads compute here, in PyTorch and in numpy's BLAS: their number can change the last bits."""
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return {"torch": torch.get_num_threads(), "blas": max(blas, default=1)}
