@@ -27,7 +27,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qwen25 import selection, sentences, vectors, vocabulary, writing
+from qwen25.distillation.frequencies import rank_frequencies, teacher_frequencies, text_frequencies
+from qwen25.distillation.language import Corpus, read_corpus
+from qwen25.distillation.recipe import RECIPES, Frequencies, Recipe, recipe_named
+from qwen25.distillation.selection import Trial, candidate_layers, select
+from qwen25.distillation.sentences import bend, sentence_vectors
+from qwen25.distillation.vectors import distil_vectors
+from qwen25.distillation.vocabulary import (
+    Vocabulary,
+    first_rows,
+    read_words,
+    rows_within,
+    static_vocabulary,
+    with_words,
+)
+from qwen25.distillation.writing import discard_texts, plan_texts, write_texts
 from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
@@ -38,7 +52,7 @@ from qwen25.runtime.log import logger, set_up_logging
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
 from qwen25.states import compute, pooling
-from qwen25.states.compute import plan, plan_texts, token_states
+from qwen25.states.compute import plan, token_states
 from qwen25.states.device import DTYPES, choose_device, choose_dtype, threads
 from qwen25.states.jobs import frame_for
 from qwen25.states.pooling import Embedder, load_embedder, pooled_states, weight_files
@@ -131,7 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
     add("--dims", action=Given, type=int, default=DIMS, help="dimensions of the vectors (default: %(default)s)")
-    add("--recipe", action=Given, choices=sorted(vectors.RECIPES), default="default",
+    add("--recipe", action=Given, choices=sorted(RECIPES), default="default",
         help="default: early layers, whitened; plain: the last layer; pooled: an embedding model's own pooling "
         "(default: %(default)s)")  # fmt: skip
     add("--sif", type=float,
@@ -186,21 +200,21 @@ def smoke_test(encode: Encode) -> dict[str, Any]:
     }
 
 
-def choose_vocabulary(args: argparse.Namespace, source: Teacher, width: int) -> vocabulary.Vocabulary:
+def choose_vocabulary(args: argparse.Namespace, source: Teacher, width: int) -> Vocabulary:
     """Return the rows of the model: the teacher's tokens, as many as the size allows, and the custom words.
 
     :param width: of all layers' states side by side: the model has no more dimensions.
     """
     with as_input_error(f"teacher {source.name}: its tokenizer is damaged", "download it again"):
-        vocab = vocabulary.static_vocabulary(source.tokenizer())
-    words = vocabulary.read_words(args.vocabulary) if args.vocabulary else []
+        vocab = static_vocabulary(source.tokenizer())
+    words = read_words(args.vocabulary) if args.vocabulary else []
     if math.isfinite(args.max_size_mb):
-        rows = vocabulary.rows_within(args.max_size_mb, min(args.dims, width), np.dtype(args.storage).itemsize)
-        vocab = vocabulary.first_rows(vocab, rows - len(words))
-    return vocabulary.with_words(vocab, words) if words else vocab
+        rows = rows_within(args.max_size_mb, min(args.dims, width), np.dtype(args.storage).itemsize)
+        vocab = first_rows(vocab, rows - len(words))
+    return with_words(vocab, words) if words else vocab
 
 
-def sums_of(table: np.ndarray, vocab: vocabulary.Vocabulary, texts: list[str]) -> np.ndarray:
+def sums_of(table: np.ndarray, vocab: Vocabulary, texts: list[str]) -> np.ndarray:
     """Return the sum of the token vectors of each text; shape (texts, dims)."""
     return np.stack([table[e.ids].sum(axis=0) for e in vocab.tokenizer.encode_batch(texts, add_special_tokens=False)])
 
@@ -221,7 +235,7 @@ def fill_defaults(args: argparse.Namespace) -> None:
         args.storage = "float16" if math.isfinite(args.max_size_mb) else "float32"
 
 
-def check_combinations(args: argparse.Namespace, recipe: vectors.Recipe) -> None:
+def check_combinations(args: argparse.Namespace, recipe: Recipe) -> None:
     """Refuse flags that would have no effect beside the others.
 
     :raises InputError: if there is one.
@@ -258,7 +272,7 @@ def texts_to_write(args: argparse.Namespace) -> int:
     return max(args.texts, args.sentence_vectors)
 
 
-def frequency_source(args: argparse.Namespace, source: Teacher) -> vectors.Frequencies | None:
+def frequency_source(args: argparse.Namespace, source: Teacher) -> Frequencies | None:
     """Return where token frequencies are from; None: from where the recipe takes them."""
     if args.corpus:
         return "corpus"
@@ -279,26 +293,26 @@ class Language(NamedTuple):
 
 
 def learn_language(
-    args: argparse.Namespace, source: Teacher, vocab: vocabulary.Vocabulary, recipe: vectors.Recipe,
-    corpus: writing.Corpus, **how: Any,
+    args: argparse.Namespace, source: Teacher, vocab: Vocabulary, recipe: Recipe,
+    corpus: Corpus, **how: Any,
 ) -> Language:  # fmt: skip
     """Find how often each token occurs: in a corpus, in what the teacher writes, or by Zipf's law."""
     if recipe.frequencies == "corpus":
-        frequencies = vocabulary.text_frequencies(vocab, corpus.texts)
+        frequencies = text_frequencies(vocab, corpus.texts)
         facts = {"from": "corpus", "texts": len(corpus.texts), "sha256": corpus.sha256}
         return Language(frequencies, choose_sentences(args, corpus.texts), facts)
     if recipe.frequencies == "zipf":
-        return Language(vocabulary.rank_frequencies(vocab), [], {"from": "zipf"})
+        return Language(rank_frequencies(vocab), [], {"from": "zipf"})
     count = texts_to_write(args)
-    written = writing.write_texts(source, count, prefix=recipe.prefix, seed=args.seed, **how)
-    frequencies = vocabulary.teacher_frequencies(vocab, source.tokenizer(), written.counts)
+    written = write_texts(source, count, prefix=recipe.prefix, seed=args.seed, **how)
+    frequencies = teacher_frequencies(vocab, source.tokenizer(), written.counts)
     lines = written.lines(source, args.sentence_vectors)
     return Language(frequencies, lines, {"from": "teacher", "texts": count, "tokens": int(written.texts.size)})
 
 
 def compute_states(
-    args: argparse.Namespace, source: Teacher, recipe: vectors.Recipe, embedder: Embedder | None,
-    vocab: vocabulary.Vocabulary, layers: list[int], weights_hash: str, **how: Any,
+    args: argparse.Namespace, source: Teacher, recipe: Recipe, embedder: Embedder | None,
+    vocab: Vocabulary, layers: list[int], weights_hash: str, **how: Any,
 ) -> dict[int, np.ndarray] | None:  # fmt: skip
     """Return the states of all tokens, layer -> shape (tokens, width); None for a dry run, which says what it takes."""
     ids = vocab.sequences
@@ -345,7 +359,7 @@ def sentence_targets(source: Teacher, texts: list[str], **how: Any) -> np.ndarra
 
     :raises PipelineError: if they are not finite.
     """
-    found = sentences.sentence_vectors(source, texts, **how)
+    found = sentence_vectors(source, texts, **how)
     if not np.isfinite(found).all():
         raise PipelineError(
             f"teacher {source.name} gives NaN or infinity for whole texts; try --dtype float32, "
@@ -373,10 +387,10 @@ def distil(args: argparse.Namespace) -> int:
     clock = Clock()
     fill_defaults(args)
     # Before anything is loaded: a wrong flag is said at once.
-    recipe = vectors.recipe_named(args.recipe, args.sif)
+    recipe = recipe_named(args.recipe, args.sif)
     check_combinations(args, recipe)
     check_paths(args)
-    corpus = writing.read_corpus(args.corpus) if args.corpus else writing.Corpus([], "")
+    corpus = read_corpus(args.corpus) if args.corpus else Corpus([], "")
     choose_sentences(args, corpus.texts)
     check_output(args.output, args.overwrite)
     if args.dry_run:
@@ -386,7 +400,7 @@ def distil(args: argparse.Namespace) -> int:
         return distil_alone(args, clock, recipe, corpus)
 
 
-def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe, corpus: writing.Corpus) -> int:
+def distil_alone(args: argparse.Namespace, clock: Clock, recipe: Recipe, corpus: Corpus) -> int:
     """Run phase 1: load, vocabulary, token states, vectors, save, smoke test."""
     check_output(args.output, args.overwrite)
     set_up_logging(args.log_file)
@@ -400,7 +414,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
         raise InputError(f"teacher {source.name} is an encoder: --sentence-vectors needs a decoder")
     weights_hash = sha256(weight_files(source)) if recipe.pooled else source.weights_sha256()
     logger.info("    %d layers x %d, weights %s, on %s", source.layers, source.hidden_size, weights_hash[:12], device)
-    recipe = vectors.recipe_named(args.recipe, args.sif, frequency_source(args, source))
+    recipe = recipe_named(args.recipe, args.sif, frequency_source(args, source))
     embedder = load_embedder(source, device, dtype) if recipe.pooled else None
     width = embedder.width if embedder else source.hidden_size
     clock.lap("load")
@@ -408,7 +422,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     logger.info("2/8 vocabulary")
     layers = recipe.layer_numbers(source.layers)
     if args.select:
-        layers = sorted({*layers, *selection.candidate_layers(source.layers)})
+        layers = sorted({*layers, *candidate_layers(source.layers)})
     vocab = choose_vocabulary(args, source, len(layers) * width)
     logger.info("    %d tokens", len(vocab))
     clock.lap("vocabulary")
@@ -430,10 +444,10 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     logger.info("    %s", ", ".join(f"{key}: {value}" for key, value in language.source.items()))
     clock.lap("language")
 
-    trials: list[selection.Trial] = []
+    trials: list[Trial] = []
     if args.select:
         logger.info("    selection: variants of the recipe on the calibration items")
-        trials = selection.select(
+        trials = select(
             recipe, source.layers, by_layer, language.frequencies, vocab.tokenizer, args.dims,
             calibration_folder())  # fmt: skip
         recipe = trials[0].recipe
@@ -441,7 +455,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
         clock.lap("selection")
 
     logger.info("5/8 PCA and SIF: recipe %s, layers %s, SIF %g", recipe.name, layers, recipe.sif)
-    table = vectors.distil_vectors([by_layer[layer] for layer in layers], language.frequencies, recipe, args.dims)
+    table = distil_vectors([by_layer[layer] for layer in layers], language.frequencies, recipe, args.dims)
     dims = table.shape[1]
     if dims < args.dims:
         logger.info(
@@ -452,7 +466,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
     if language.sentences:
         logger.info("6/8 sentence vectors: the teacher's own of %d texts", len(language.sentences))
         targets = sentence_targets(source, language.sentences, device=device, dtype=dtype)
-        table = sentences.bend(table, language.frequencies, sums_of(table, vocab, language.sentences), targets)
+        table = bend(table, language.frequencies, sums_of(table, vocab, language.sentences), targets)
     else:
         logger.info("6/8 sentence vectors: none asked for (--sentence-vectors)")
     clock.lap("sentence_vectors")
@@ -497,7 +511,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: vectors.Recipe,
         run = provenance(clock, args.seed, device)
         write_json(new / "metadata.json", {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run})
     compute.discard_checkpoint(checkpoint)
-    writing.discard_texts(written)
+    discard_texts(written)
 
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])
     logger.info("done in %.0f s: %s (%d tokens x %d, %s)", clock.wall_seconds, args.output, len(vocab), dims, size)

@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.make_random_teacher import SHAPES, make_random_teacher
+from qwen25.distillation.recipe import RECIPES
 from qwen25.runtime.console import run
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, command_line, provenance
-from qwen25.vectors import RECIPES
 
 JSON = Path("docs/performance.json")
 REPORT = Path("docs/PERFORMANCE.md")
@@ -53,11 +53,11 @@ QWEN7_LAYERS = 2
 
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """Compute the states with this project, save them and return what the parent cannot see."""
+    from qwen25.distillation.vocabulary import static_vocabulary
     from qwen25.states.compute import token_states
     from qwen25.states.device import choose_dtype
     from qwen25.states.jobs import frame_for
     from qwen25.teacher.teacher import find_teacher
-    from qwen25.vocabulary import static_vocabulary
 
     teacher = find_teacher(task["teacher"])
     vocabulary = static_vocabulary(teacher.tokenizer())
@@ -316,8 +316,8 @@ def measure_section(
 
 def vocabulary_rows(folder: Path) -> int:
     """Return the number of rows of the static model of a teacher."""
+    from qwen25.distillation.vocabulary import static_vocabulary
     from qwen25.teacher.teacher import find_teacher
-    from qwen25.vocabulary import static_vocabulary
 
     return len(static_vocabulary(find_teacher(str(folder)).tokenizer()))
 

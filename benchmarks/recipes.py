@@ -38,7 +38,13 @@ from safetensors.numpy import load_file
 
 from benchmarks.evaluation_validity import public_scorer
 from distill_qwen25_1024d import DIMS, SEED, TEXTS, sums_of
-from qwen25 import report, sentences, vocabulary, writing
+from qwen25 import report
+from qwen25.distillation.frequencies import ZIPF_SHARE, rank_frequencies, teacher_frequencies
+from qwen25.distillation.recipe import RECIPES, ZIPF_SIF, Recipe
+from qwen25.distillation.sentences import PROMPT, bend, sentence_vectors
+from qwen25.distillation.vectors import distil_vectors
+from qwen25.distillation.vocabulary import Vocabulary, first_rows, rows_within, static_vocabulary
+from qwen25.distillation.writing import BATCH, write_texts
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.encoder import Encoder, random_control, static_encoder
@@ -57,8 +63,6 @@ from qwen25.runtime.wording import difference_text, size_text, with_interval
 from qwen25.states.compute import token_states
 from qwen25.states.jobs import frame_for
 from qwen25.teacher.teacher import Teacher, find_teacher
-from qwen25.vectors import RECIPES, ZIPF_SIF, Recipe, distil_vectors
-from qwen25.vocabulary import Vocabulary, rows_within
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "recipes.json"
@@ -151,7 +155,7 @@ class Source:
 
     def frequencies(self, vocab: Vocabulary, counts: np.ndarray) -> np.ndarray:
         """Return the tokens' probabilities as phase 1 takes them."""
-        return vocabulary.teacher_frequencies(vocab, self.teacher.tokenizer(), counts)
+        return teacher_frequencies(vocab, self.teacher.tokenizer(), counts)
 
     def rows_of(self, cut: Vocabulary) -> np.ndarray:
         """Return where the tokens of a cut vocabulary are in the uncut one."""
@@ -160,9 +164,9 @@ class Source:
 
 def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, clock: Clock) -> Source:
     """Compute the states, let the teacher write and read; what is done is kept in ``--work``."""
-    vocab = vocabulary.static_vocabulary(teacher.tokenizer())
+    vocab = static_vocabulary(teacher.tokenizer())
     if args.quick:
-        vocab = vocabulary.first_rows(vocab, QUICK_ROWS)
+        vocab = first_rows(vocab, QUICK_ROWS)
     prefix = RECIPES["default"].prefix
 
     def compute(text: str, layers: list[int], name: str) -> dict[int, np.ndarray]:
@@ -176,9 +180,7 @@ def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, c
     by_layer = compute(prefix, numbers, "prefixed")
     alone = compute(RECIPES["plain"].prefix, [teacher.layers], "alone")[teacher.layers]
     count, folder = max(args.texts, args.sentence_vectors), args.work / "texts"
-    written = writing.write_texts(
-        teacher, count, prefix=prefix, seed=args.seed, folder=folder, weights_hash=weights_hash
-    )
+    written = write_texts(teacher, count, prefix=prefix, seed=args.seed, folder=folder, weights_hash=weights_hash)
     clock.lap("texts")
     texts, counts = first_counts(folder, args.texts, count)
     lines = written.lines(teacher, args.sentence_vectors)
@@ -189,18 +191,18 @@ def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, c
 
 def first_counts(folder: Path, wanted: int, written: int) -> tuple[int, np.ndarray]:
     """Return the token counts of the first texts, whole batches of them, and how many texts that is."""
-    batches = math.ceil(wanted / writing.BATCH)
+    batches = math.ceil(wanted / BATCH)
     files = [folder / f"batch-{i:05d}.safetensors" for i in range(batches)]
     counts: np.ndarray = np.sum([load_file(file)["counts"] for file in files], axis=0)
-    return min(batches * writing.BATCH, written), counts
+    return min(batches * BATCH, written), counts
 
 
 def read_sentences(work: Path, teacher: Teacher, weights_hash: str, lines: list[str]) -> np.ndarray:
     """Return the teacher's vectors of the texts, kept in a file for the next run."""
-    key = hashlib.sha256("\0".join([weights_hash, *sentences.PROMPT, *lines]).encode()).hexdigest()
+    key = hashlib.sha256("\0".join([weights_hash, *PROMPT, *lines]).encode()).hexdigest()
     path = work / f"sentences-{key[:16]}.npy"
     if not path.exists():
-        np.save(path, sentences.sentence_vectors(teacher, lines))
+        np.save(path, sentence_vectors(teacher, lines))
     found: np.ndarray = np.load(path)
     return found
 
@@ -258,7 +260,7 @@ def recipe_rows(source: Source, scorer: Scorer, full: np.ndarray, args: argparse
     control = random_control(static("default", full, source.vocab), args.seed)
     if control is None:
         raise PipelineError("the default table has no control")
-    zipf = vocabulary.rank_frequencies(source.vocab)
+    zipf = rank_frequencies(source.vocab)
     table = distil_vectors([source.alone], zipf, plain, DIMS)
     return [
         {**described("plain", plain, "zipf", 0, dims=table.shape[1]), **scorer.table("plain", table, source.vocab)},
@@ -272,7 +274,7 @@ def recipe_rows(source: Source, scorer: Scorer, full: np.ndarray, args: argparse
 def variant_row(source: Source, scorer: Scorer, name: str, recipe: Recipe, share: bool) -> Row:
     """Score one variant of the default recipe."""
     if recipe.frequencies == "zipf":
-        frequencies, origin = vocabulary.rank_frequencies(source.vocab), "zipf"
+        frequencies, origin = rank_frequencies(source.vocab), "zipf"
     elif share:
         frequencies, origin = source.frequencies(source.vocab, source.counts), "teacher"
     else:
@@ -290,7 +292,7 @@ def sentence_row(source: Source, scorer: Scorer) -> Row:
     """Score the default recipe bent to sentence vectors; its frequencies are from all that was written."""
     frequencies = source.frequencies(source.vocab, source.all_counts)
     table = distil(source, RECIPES["default"], frequencies)
-    table = sentences.bend(table, frequencies, sums_of(table, source.vocab, source.sentences), source.targets)
+    table = bend(table, frequencies, sums_of(table, source.vocab, source.sentences), source.targets)
     count = len(source.sentences)
     texts = max(count, source.texts)
     name = f"sentence vectors of {count:,} texts"
@@ -333,7 +335,7 @@ class Tables:
         if rows >= len(self.source.vocab):
             return self.source.vocab, self.full
         if rows not in self._made:
-            cut = vocabulary.first_rows(self.source.vocab, rows)
+            cut = first_rows(self.source.vocab, rows)
             frequencies = self.source.frequencies(cut, self.source.counts)
             table = distil(self.source, RECIPES["default"], frequencies, self.source.rows_of(cut))
             self._made[rows] = cut, table
@@ -619,7 +621,7 @@ def _recipe_lines(result: Row) -> list[str]:
     return [
         "Layers are shares of the teacher's depth. *plain* takes each token alone, all others take it after a newline.",
         "*random directions* has the default's tokenizer and row norms and random vectors: it can only match words.",
-        f"*teacher* is what the teacher uses in texts that it writes, mixed with {vocabulary.ZIPF_SHARE:.0%} of Zipf's "
+        f"*teacher* is what the teacher uses in texts that it writes, mixed with {ZIPF_SHARE:.0%} of Zipf's "
         "law; *teacher alone* is not mixed.",
         f"{_category_note(result)}",
         "",
@@ -772,7 +774,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SPEC",
         help="a decoder, as phase 1 takes it (default: %(default)s)",
     )
-    counted = f"texts that frequencies are counted in, in whole batches of {writing.BATCH} (default: %(default)s)"
+    counted = f"texts that frequencies are counted in, in whole batches of {BATCH} (default: %(default)s)"
     add("--texts", type=int, default=TEXTS, help=counted)
     vectors = "texts of the recipe with sentence vectors; its frequencies are from all texts (default: %(default)s)"
     add("--sentence-vectors", type=int, default=SENTENCES, metavar="N", help=vectors)

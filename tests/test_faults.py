@@ -33,7 +33,8 @@ from tokenizers import Tokenizer
 import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
-from qwen25 import writing
+from qwen25.distillation import writing
+from qwen25.distillation.writing import _key
 from qwen25.runtime import folders
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import check_file, read_json, write_json
@@ -74,7 +75,7 @@ SAVED = "pathlib:Path.replace"
 MOMENTS: dict[str, tuple[Moment, str]] = {
     "teacher found": (Moment("qwen25.teacher.teacher:find_teacher", behind=True), "old"),
     "weights hashed": (Moment("qwen25.teacher.teacher:Teacher.weights_sha256", behind=True), "old"),
-    "vocabulary": (Moment("qwen25.vocabulary:static_vocabulary", behind=True), "old"),
+    "vocabulary": (Moment("qwen25.distillation.vocabulary:static_vocabulary", behind=True), "old"),
     "files for states": (Moment("qwen25.states.checkpoint:Results.create", behind=True), "old"),
     "embeddings": (Moment("qwen25.states.streaming:_Run._embed", behind=True), "old"),
     "layer 1": (Moment("qwen25.states.streaming:layer_forward", number=5), "old"),
@@ -82,13 +83,13 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "manifest": (Moment(SAVED, having="manifest.json'", number=1), "old"),
     "layer 2": (Moment("qwen25.states.streaming:_Run._layer", number=2), "old"),
     "all layers": (Moment("qwen25.states.compute:token_states", behind=True), "old"),
-    "writer loaded": (Moment("qwen25.writing:_load", behind=True), "old"),
-    "texts": (Moment("qwen25.writing:_write_batch", number=2), "old"),
+    "writer loaded": (Moment("qwen25.distillation.writing:_load", behind=True), "old"),
+    "texts": (Moment("qwen25.distillation.writing:_write_batch", number=2), "old"),
     "texts are saved": (Moment(SAVED, having="batch-00002"), "old"),
-    "all texts": (Moment("qwen25.writing:write_texts", behind=True), "old"),
-    "PCA": (Moment("qwen25.vectors:principal_axes", number=3), "old"),
-    "sentence vectors": (Moment("qwen25.sentences:sentence_vectors", behind=True), "old"),
-    "vectors": (Moment("qwen25.sentences:bend", behind=True), "old"),
+    "all texts": (Moment("qwen25.distillation.writing:write_texts", behind=True), "old"),
+    "PCA": (Moment("qwen25.distillation.vectors:principal_axes", number=3), "old"),
+    "sentence vectors": (Moment("qwen25.distillation.sentences:sentence_vectors", behind=True), "old"),
+    "vectors": (Moment("qwen25.distillation.sentences:bend", behind=True), "old"),
     "save": (Moment("qwen25.store.static_model:save_pretrained"), "old"),
     "config.json": (Moment("json:dump"), "old"),
     "modules.json": (Moment("json:dump", number=2), "old"),
@@ -663,7 +664,7 @@ class TestThreads:
         for threads in (1, 2):
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
             keys.add(run_key(weights.shape, job, "w"))
-            keys.add(writing._key(teacher, start, 9, 0, "float32", "cpu", "w"))
+            keys.add(_key(teacher, start, 9, 0, "float32", "cpu", "w"))
         assert len(keys) == 4
 
 

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from qwen25 import selection
+from qwen25.distillation import selection
+from qwen25.distillation.recipe import RECIPES, Recipe
+from qwen25.distillation.selection import (
+    CANDIDATE_LAYERS,
+    CANDIDATE_SIF,
+    MARGIN,
+    SELECTED,
+    Trial,
+    candidate_layers,
+    select,
+)
 from qwen25.evaluation import statistics
 from qwen25.evaluation.categories import topic_clustering
 from qwen25.evaluation.categories.all import WEIGHTS
@@ -18,8 +28,6 @@ from qwen25.evaluation.categories.instruction_awareness import INTENTS
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.fields import Item
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.selection import CANDIDATE_LAYERS, CANDIDATE_SIF, MARGIN, SELECTED, Trial, candidate_layers, select
-from qwen25.vectors import RECIPES, Recipe
 
 CONCEPTS, FORMS, WIDTH, DEPTH = 60, len(LANGUAGES), 32, 8
 RECIPE = RECIPES["default"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qwen25.distillation.frequencies import zipf_frequencies
+from qwen25.distillation.recipe import RECIPES, Recipe, recipe_named
+from qwen25.distillation.vectors import distil_vectors, sif_weights
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.vectors import RECIPES, Recipe, distil_vectors, recipe_named, sif_weights
-from qwen25.vocabulary import zipf_frequencies
 
 TOKENS = 3000
 NO_SIF = 1e12  # a / (a + p) is then 1 for every token

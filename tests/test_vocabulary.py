@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from qwen25.runtime.errors import InputError
-from qwen25.vocabulary import (
+from qwen25.distillation.frequencies import rank_frequencies, zipf_frequencies
+from qwen25.distillation.vocabulary import (
     Vocabulary,
     first_rows,
-    rank_frequencies,
     read_words,
     rows_within,
     static_vocabulary,
     with_words,
-    zipf_frequencies,
 )
+from qwen25.runtime.errors import InputError
 
 SENTENCE = "It's 2024, hello world (yes)"
 

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from qwen25 import writing
+from qwen25.distillation import writing
+from qwen25.distillation.frequencies import teacher_frequencies, text_frequencies, zipf_frequencies
+from qwen25.distillation.language import read_corpus
+from qwen25.distillation.vocabulary import first_rows, static_vocabulary
+from qwen25.distillation.writing import STEPS, Written, _starts, _write_batch, discard_texts, write_texts
 from qwen25.runtime import provenance
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.teacher.teacher import Teacher, find_teacher
-from qwen25.vocabulary import first_rows, static_vocabulary, teacher_frequencies, text_frequencies, zipf_frequencies
 
 
 @pytest.fixture
@@ -24,8 +27,8 @@ def teacher(tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch) -> Teacher:
 
 
 def test_counts_are_what_sampling_draws_in_the_long_run(teacher: Teacher) -> None:
-    written = writing.write_texts(teacher, 200, seed=1)
-    assert written.texts.shape == (200, writing.STEPS)
+    written = write_texts(teacher, 200, seed=1)
+    assert written.texts.shape == (200, STEPS)
     assert written.counts.sum() == pytest.approx(written.texts.size)
     drawn = np.bincount(written.texts.ravel(), minlength=len(written.counts))
     # A token expected n times is drawn n times, give or take a few roots of n.
@@ -34,33 +37,33 @@ def test_counts_are_what_sampling_draws_in_the_long_run(teacher: Teacher) -> Non
 
 def test_the_first_step_is_the_models_own_distribution(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "STEPS", 1)
-    starts = list(writing._starts(teacher, 8, "\n", 3))
+    starts = list(_starts(teacher, 8, "\n", 3))
     model = teacher.load(torch.float32, with_head=True)
     size = teacher.tokenizer().get_vocab_size()
     with torch.inference_mode():
         logits = model(torch.from_numpy(starts[0])).logits[:, -1, :size]
     expected = logits.softmax(-1).sum(0).numpy()
-    np.testing.assert_allclose(writing.write_texts(teacher, 8, seed=3).counts, expected, rtol=1e-4)
+    np.testing.assert_allclose(write_texts(teacher, 8, seed=3).counts, expected, rtol=1e-4)
 
 
 def test_every_other_batch_is_a_users_turn(teacher: Teacher) -> None:
-    prose, turn = list(writing._starts(teacher, 16, "\n", 0))
+    prose, turn = list(_starts(teacher, 16, "\n", 0))
     assert teacher.tokenizer().decode(turn[0].tolist(), skip_special_tokens=False) == "<|im_start|>user\n"
     assert len({tuple(row) for row in prose.tolist()}) > 1
     assert not set(prose[:, -1]) & set(teacher.tokenizer().get_added_tokens_decoder())
 
 
 def test_same_seed_same_texts(teacher: Teacher) -> None:
-    first, again, other = (writing.write_texts(teacher, 16, seed=seed).texts for seed in (1, 1, 2))
+    first, again, other = (write_texts(teacher, 16, seed=seed).texts for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
 def test_a_cut_off_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = writing.write_texts(teacher, 24, seed=1)
-    real, calls = writing._write_batch, []
+    whole = write_texts(teacher, 24, seed=1)
+    real, calls = _write_batch, []
 
-    def cut_off(*args: object) -> writing.Written:
+    def cut_off(*args: object) -> Written:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -68,24 +71,24 @@ def test_a_cut_off_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path, mo
 
     monkeypatch.setattr(writing, "_write_batch", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        writing.write_texts(teacher, 24, seed=1, folder=tmp_path / "texts")
-    resumed = writing.write_texts(teacher, 24, seed=1, folder=tmp_path / "texts")
+        write_texts(teacher, 24, seed=1, folder=tmp_path / "texts")
+    resumed = write_texts(teacher, 24, seed=1, folder=tmp_path / "texts")
     assert len(calls) == 4
     np.testing.assert_array_equal(resumed.texts, whole.texts)
     np.testing.assert_array_equal(resumed.counts, whole.counts)
     (tmp_path / "texts" / ".batch-00003.safetensors.1.tmp").write_text("half")  # of a run that was killed
-    writing.discard_texts(tmp_path / "texts")
+    discard_texts(tmp_path / "texts")
     assert not (tmp_path / "texts").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other seed"])
 def test_a_batch_that_is_not_this_runs_is_written_anew(teacher: Teacher, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "texts"
-    writing.write_texts(teacher, 8, seed=7 if damage == "other seed" else 1, folder=folder)
+    write_texts(teacher, 8, seed=7 if damage == "other seed" else 1, folder=folder)
     if damage == "truncated":
         (folder / "batch-00000.safetensors").write_bytes(b"half")
-    again = writing.write_texts(teacher, 8, seed=1, folder=folder)
-    np.testing.assert_array_equal(again.texts, writing.write_texts(teacher, 8, seed=1).texts)
+    again = write_texts(teacher, 8, seed=1, folder=folder)
+    np.testing.assert_array_equal(again.texts, write_texts(teacher, 8, seed=1).texts)
 
 
 def test_a_full_disk_is_one_line(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,13 +97,13 @@ def test_a_full_disk_is_one_line(teacher: Teacher, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(provenance.os, "fsync", no_space)
     with pytest.raises(PipelineError, match="free some space"):
-        writing.write_texts(teacher, 8, folder=tmp_path)
+        write_texts(teacher, 8, folder=tmp_path)
 
 
 def test_an_encoder_writes_nothing(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Teacher, "is_causal", False)
     with pytest.raises(InputError, match="--corpus"):
-        writing.write_texts(teacher, 8)
+        write_texts(teacher, 8)
 
 
 def test_frequencies_follow_the_counts(teacher: Teacher) -> None:
@@ -143,7 +146,7 @@ def test_a_corpus_is_read_once(tmp_path: Path) -> None:
     reading, end = os.pipe()
     os.write(end, b"one text\n\n  another\n")
     os.close(end)
-    found = writing.read_corpus(Path(f"/dev/fd/{reading}"))
+    found = read_corpus(Path(f"/dev/fd/{reading}"))
     os.close(reading)
     assert found.texts == ["one text", "another"]
     assert found.sha256 == hashlib.sha256(b"one text\n\n  another\n").hexdigest()
@@ -155,4 +158,4 @@ def test_a_corpus_without_text_is_refused(tmp_path: Path, content: bytes | None)
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match="corpus"):
-        writing.read_corpus(path)
+        read_corpus(path)

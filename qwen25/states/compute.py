@@ -12,7 +12,7 @@ import torch
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.log import logger
 from qwen25.states.checkpoint import Checkpoint, require_space, run_key
-from qwen25.states.costs import LIBRARY_BYTES, Plan, weight_counts
+from qwen25.states.costs import Plan
 from qwen25.states.decoder import Unsupported
 from qwen25.states.estimate import make_plan
 from qwen25.states.gguf_weights import GgufWeights
@@ -21,7 +21,6 @@ from qwen25.states.streaming import stream
 from qwen25.states.weights import Weights
 from qwen25.states.whole_model import whole_model_plan, whole_model_states
 from qwen25.teacher.teacher import Teacher
-from qwen25.writing import STEPS
 
 
 def token_states(
@@ -94,27 +93,6 @@ def plan(
     if weights is None:
         return whole_model_plan(teacher, job, reason)
     return make_plan(weights, job, checkpoint is not None)
-
-
-def plan_texts(teacher: Teacher, texts: int, estimate: Plan, dtype: torch.dtype) -> str:
-    """Say in one line what it takes the teacher to write texts, as :mod:`qwen25.writing` does.
-
-    A written token costs the whole teacher's multiply-adds, output matrix included. Their pace is the one
-    timed for the token states, which the small steps of writing do not quite reach: hence "at least".
-
-    :param estimate: the plan of the token states.
-    """
-    layer, table = weight_counts(teacher)
-    weights = teacher.layers * layer + table
-    memory = weights * dtype.itemsize + (0 if estimate.device.startswith("cuda") else LIBRARY_BYTES)
-    time = "time not estimated"
-    if estimate.seconds:
-        pace = estimate.seconds / (estimate.tokens * estimate.layers[-1] * layer)
-        time = f"at least {max(1, round(pace * weights * texts * STEPS)):,} s more"
-    return (
-        f"written texts: {texts:,} of {STEPS} tokens, {estimate.device}, the whole model: "
-        f"{time}, {memory / 1e9:.1f} GB of memory"
-    )
 
 
 def _job(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,32 @@ from safetensors.numpy import save
 
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.runtime.files import require_regular, write_bytes
+from qwen25.runtime.files import write_bytes
 from qwen25.runtime.log import logger
+from qwen25.states.costs import LIBRARY_BYTES, Plan, weight_counts
 from qwen25.teacher.teacher import Teacher
+
+
+def plan_texts(teacher: Teacher, texts: int, estimate: Plan, dtype: torch.dtype) -> str:
+    """Say in one line what it takes the teacher to write texts, as :mod:`qwen25.writing` does.
+
+    A written token costs the whole teacher's multiply-adds, output matrix included. Their pace is the one
+    timed for the token states, which the small steps of writing do not quite reach: hence "at least".
+
+    :param estimate: the plan of the token states.
+    """
+    layer, table = weight_counts(teacher)
+    weights = teacher.layers * layer + table
+    memory = weights * dtype.itemsize + (0 if estimate.device.startswith("cuda") else LIBRARY_BYTES)
+    time = "time not estimated"
+    if estimate.seconds:
+        pace = estimate.seconds / (estimate.tokens * estimate.layers[-1] * layer)
+        time = f"at least {max(1, round(pace * weights * texts * STEPS)):,} s more"
+    return (
+        f"written texts: {texts:,} of {STEPS} tokens, {estimate.device}, the whole model: "
+        f"{time}, {memory / 1e9:.1f} GB of memory"
+    )
+
 
 #: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
 STEPS = 32
@@ -35,16 +58,6 @@ BATCH = 256
 CODE_VERSION = 1
 #: How a chat template opens a user's turn: what stands behind it is what users say.
 USER_TURNS = ("<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n", "<start_of_turn>user\n")
-
-
-class Corpus(NamedTuple):
-    """A user's own texts.
-
-    :ivar sha256: of the bytes that they were read from.
-    """
-
-    texts: list[str]
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -120,23 +133,6 @@ def discard_texts(folder: Path) -> None:
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-def read_corpus(path: Path) -> Corpus:
-    """Read a user's own texts, one a line.
-
-    :raises InputError: if the file cannot be read or holds no text.
-    """
-    require_regular(path, or_pipe=True)
-    try:
-        content = path.read_bytes()  # once: a pipe is empty then
-        lines = [line.strip() for line in content.decode("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the corpus {path}: {error}") from error
-    texts = [line for line in lines if line]
-    if not texts:
-        raise InputError(f"the corpus {path} holds no text: it needs one a line")
-    return Corpus(texts, hashlib.sha256(content).hexdigest())
 
 
 def _starts(teacher: Teacher, count: int, prefix: str, seed: int) -> Iterator[np.ndarray]:

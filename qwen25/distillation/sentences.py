@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from qwen25.distillation.vectors import principal_axes
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
 from qwen25.teacher.teacher import Teacher
-from qwen25.vectors import principal_axes
 
 PROMPT = ('This sentence: "', '" means in one word: "')
 #: Longer sentences are cut to this many tokens.

@@ -14,6 +14,8 @@ import numpy as np
 from model2vec import StaticModel
 from tokenizers import Tokenizer
 
+from qwen25.distillation.recipe import RECIPES, Recipe
+from qwen25.distillation.vectors import distil_vectors
 from qwen25.evaluation.categories.all import CATEGORIES, WEIGHTS
 from qwen25.evaluation.fields import Item
 from qwen25.evaluation.items import load_items
@@ -22,7 +24,6 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import PipelineError
 from qwen25.runtime.log import logger
 from qwen25.store.static_model import static_encode
-from qwen25.vectors import RECIPES, Recipe, distil_vectors
 
 #: The layers tried, as shares of the teacher's depth.
 CANDIDATE_LAYERS: tuple[tuple[float, ...], ...] = (
