@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwen25 import report
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.comparison import SCHEMA_VERSION, Measured, difference, quality_per_mb
 from qwen25.evaluation.evaluate import evaluate
@@ -30,6 +29,17 @@ from qwen25.evaluation.items import default_items_folder, items_sha256, load_ite
 from qwen25.evaluation.loading import SPECS, load_encoder
 from qwen25.evaluation.outputs import check_outputs
 from qwen25.evaluation.peers import CONTROL, OURS, PEERS, PUBLISHED
+from qwen25.reports.comparison_report import (
+    COST_HEADER,
+    QUALITY_HEADER,
+    comparison_html,
+    comparison_markdown,
+    comparison_png,
+    comparison_remarks,
+    cost_rows,
+    quality_rows,
+    recommendation_lines,
+)
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.display import print_table
@@ -158,15 +168,15 @@ def compare(args: argparse.Namespace) -> int:
         **provenance(clock, args.seed),
     }
     contents: dict[Path, bytes | str] = {
-        reports[0]: report.comparison_png(comparison),
-        reports[1]: report.comparison_markdown(comparison),
-        reports[2]: report.comparison_html(comparison),
+        reports[0]: comparison_png(comparison),
+        reports[1]: comparison_markdown(comparison),
+        reports[2]: comparison_html(comparison),
         args.output: json_text(comparison),
     }
     write_files(contents)
-    print_table("Quality", report.QUALITY_HEADER, report.quality_rows(comparison))
-    print_table("Cost", report.COST_HEADER, report.cost_rows(comparison))
-    for line in [*report.comparison_remarks(comparison), *report.recommendation_lines(comparison)]:
+    print_table("Quality", QUALITY_HEADER, quality_rows(comparison))
+    print_table("Cost", COST_HEADER, cost_rows(comparison))
+    for line in [*comparison_remarks(comparison), *recommendation_lines(comparison)]:
         print(line)
     for path in (args.output, *reports):
         print(path)

@@ -20,7 +20,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen25 import report
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
@@ -28,6 +27,13 @@ from qwen25.evaluation.loading import SPECS, load_encoder
 from qwen25.evaluation.outputs import check_outputs
 from qwen25.evaluation.results import SCHEMA_VERSION, as_json
 from qwen25.evaluation.verdict import DECISION_TABLE, POOR
+from qwen25.reports.evaluation_report import (
+    EVALUATION_HEADER,
+    Result,
+    evaluation_html,
+    evaluation_remarks,
+    evaluation_rows,
+)
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.display import print_table
@@ -77,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def is_below(result: report.Result, limit: str | float) -> bool:
+def is_below(result: Result, limit: str | float) -> bool:
     """Whether the result is below --fail-under; a run without a verdict is below every verdict."""
     if isinstance(limit, float):
         return bool(result["overall"]["score"] < limit)
@@ -106,11 +112,11 @@ def run_evaluation(args: argparse.Namespace) -> int:
         "step_seconds": clock.steps,
         **provenance(clock, args.seed),
     }
-    reports = {args.report: report.evaluation_html(result)} if args.report else {}
+    reports = {args.report: evaluation_html(result)} if args.report else {}
     write_files({**reports, args.output: json_text(result)})
     if not args.json_only:
-        print_table(encoder.name, report.EVALUATION_HEADER, report.evaluation_rows(result))
-        for remark in report.evaluation_remarks(result):
+        print_table(encoder.name, EVALUATION_HEADER, evaluation_rows(result))
+        for remark in evaluation_remarks(result):
             print(remark)
     print(args.output)
     if args.fail_under is not None and is_below(result, args.fail_under):

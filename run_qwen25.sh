@@ -50,7 +50,7 @@ case "$phase" in
             --report demo/eval_report.html --json-only >/dev/null
         python compare_qwen25_vs_all.py --ours "SmolLM2-135M static=demo/model" --model "plain recipe=demo/plain" \
             --output demo/comparison_results.json >/dev/null
-        python -m qwen25.demo demo
+        python -m qwen25.reports.demo demo
         ;;
     all)
         set_up

@@ -21,13 +21,13 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from qwen25 import report
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.encoder import Encoder, random_control
 from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.results import as_json
+from qwen25.reports.comparison_report import markdown_table
 from qwen25.runtime import console
 from qwen25.runtime.console import add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError
@@ -109,14 +109,14 @@ def document(result: dict[str, Any]) -> str:
             "`docs/results/evaluation_validity.json`. Each model was scored on the project's own items and on public",
             "data that nobody on this project wrote.",
             "",
-            *report.markdown_table(header, rows),
+            *markdown_table(header, rows),
             "",
             "\\* the five categories that have tiers, unweighted.",
             "",
             f"Spearman rank correlation of our overall score with the public one: **{result['spearman']:.2f}**",
             f"over {len(result['models'])} models.",
             "",
-            *report.markdown_table(["model", *categories], by_category),
+            *markdown_table(["model", *categories], by_category),
             "",
         ]
     )

@@ -38,7 +38,6 @@ from safetensors.numpy import load_file
 
 from benchmarks.evaluation_validity import public_scorer
 from distill_qwen25_1024d import DIMS, SEED, TEXTS, sums_of
-from qwen25 import report
 from qwen25.distillation.frequencies import ZIPF_SHARE, rank_frequencies, teacher_frequencies
 from qwen25.distillation.recipe import RECIPES, ZIPF_SIF, Recipe
 from qwen25.distillation.sentences import PROMPT, bend, sentence_vectors
@@ -53,6 +52,7 @@ from qwen25.evaluation.fields import Item
 from qwen25.evaluation.items import calibration_folder, default_items_folder, items_sha256, load_items
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.statistics import interval
+from qwen25.reports.comparison_report import markdown_table
 from qwen25.runtime import console
 from qwen25.runtime.console import add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
@@ -625,7 +625,7 @@ def _recipe_lines(result: Row) -> list[str]:
         "law; *teacher alone* is not mixed.",
         f"{_category_note(result)}",
         "",
-        *report.markdown_table(header, rows),
+        *markdown_table(header, rows),
         "",
         *_best_lines(result, result["recipes"], lambda row: f"*{row['name']}*", "Of these recipes"),
     ]
@@ -648,7 +648,7 @@ def _best_lines(result: Row, rows: list[Row], name: Callable[[Row], str], where:
 def _dims_lines(result: Row) -> list[str]:
     rows = [[str(r["dims"]), size_text(r["bytes"]), *_score_cells(r, True)] for r in result["dims"]]
     header = ["dims", "size, float32", *_score_header(result, True)]
-    return report.markdown_table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _size_lines(result: Row) -> list[str]:
@@ -674,7 +674,7 @@ def _size_lines(result: Row) -> list[str]:
         "",
         f"![Score against size, one line a form]({PLOT})",
         "",
-        *report.markdown_table(header, rows),
+        *markdown_table(header, rows),
         "",
         *_loss_lines(result),
         *best,
@@ -710,7 +710,7 @@ def _speed_lines(result: Row) -> list[str]:
         f"`encode` of the same {measured[0]['sentences']:,} sentences, the texts of `eval_data/` repeated, in one "
         f"process, the models in turn, {len(measured[0]['rates'])} times; the median.",
         "",
-        *report.markdown_table(["model", "dims", "sentences/s", "least to most", "of the first"], rows),
+        *markdown_table(["model", "dims", "sentences/s", "least to most", "of the first"], rows),
         *[f"\n{row['name']}: not measured ({row['unavailable']})." for row in result["speed"] if row["unavailable"]],
     ]
 

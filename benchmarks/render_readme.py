@@ -17,7 +17,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from qwen25 import report  # noqa: E402
 from qwen25.runtime.files import read_json, write_text  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results" / "demo"

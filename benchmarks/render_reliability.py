@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-from qwen25 import report
+from qwen25.reports.comparison_report import markdown_table
 from qwen25.runtime.errors import EXIT_OK, PipelineError
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -125,7 +125,7 @@ def document(result: dict[str, Any]) -> str:
             details.append(f"- {test[1].removeprefix('test_').replace('_', ' ')}: {passed}")
         details.append("")
     header = ["promise", "cases", "survived", "failed", "skipped"]
-    lines += [*report.markdown_table(header, summary), ""]
+    lines += [*markdown_table(header, summary), ""]
     if result["suites"]:
         lines += [
             "The whole suite, in the oldest versions that are supported (`bash run_qwen25.sh test --oldest`) and in",
@@ -137,7 +137,7 @@ def document(result: dict[str, Any]) -> str:
             + [str(run[kind]) for kind in ("passed", "failed", "skipped")]
             for run in result["suites"]
         ]
-        lines += [*report.markdown_table(["Python", *LIBRARIES, "passed", "failed", "skipped"], rows), ""]
+        lines += [*markdown_table(["Python", *LIBRARIES, "passed", "failed", "skipped"], rows), ""]
     lines += [
         "Not tested: a machine that loses power (files are flushed to the disk before they are moved into place, which",
         "is all that a program can do), and network file systems. What is promised about security, and what is not:",

@@ -14,10 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qwen25 import plots, report
 from qwen25.evaluation.categories.all import USES
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.comparison import WORSE, is_useful, ours_of
+from qwen25.reports import comparison_report, plots
+from qwen25.reports.comparison_report import comparison_remarks, recommendation_lines
+from qwen25.reports.evaluation_report import evaluation_remarks
+from qwen25.reports.plots import category_bars
+from qwen25.reports.results import read_results
 from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256, write_bytes, write_text
 from qwen25.runtime.folders import beside, held, placed, recover
@@ -57,7 +61,7 @@ class Publication:
         :raises InputError: if a file is missing or they speak of different models.
         """
         self.model = model
-        self.metadata, self.evaluation, self.comparison = report.read_results(model, evaluation, comparison)
+        self.metadata, self.evaluation, self.comparison = read_results(model, evaluation, comparison)
         missing = [name for name in (*MODEL_FILES, NORMALIZE) if not (model / name).is_file()]
         if missing:
             raise InputError(f"{model} lacks {', '.join(missing)}: run phase 1 again")
@@ -156,12 +160,12 @@ class Publication:
             "uses": [USES[name] for name in sorted(USES, key=lambda c: -margins[c]) if self.beats_control(name)],
             "not_beyond_words": [name for name in USES if not self.beats_control(name)],
             "weakest": sorted(categories, key=lambda c: categories[c]["score"])[:2],
-            "remarks": report.comparison_remarks(self.comparison),
-            "recommendations": report.recommendation_lines(self.comparison),
-            "evaluation_remarks": report.evaluation_remarks(self.evaluation),
+            "remarks": comparison_remarks(self.comparison),
+            "recommendations": recommendation_lines(self.comparison),
+            "evaluation_remarks": evaluation_remarks(self.evaluation),
             "is_qwen": "qwen2.5" in self.metadata["teacher"]["name"].lower(),
             "peers": [row for row in self.comparison["models"] if "difference_to_ours" in row],
-            "report": report,
+            "report": comparison_report,
         }
 
     def render(self, folder: Path, examples: Path) -> None:
@@ -177,7 +181,7 @@ class Publication:
             card = self.header() + render_template("card.md", **facts)
             benchmarks = render_template("benchmarks.md", **facts)
             figures = {
-                "evaluation.png": plots.png(plots.category_bars(self.evaluation)),
+                "evaluation.png": plots.png(category_bars(self.evaluation)),
                 "comparison.png": plots.png(plots.comparison(self.comparison)),
             }
         with held(beside(folder, "lock"), str(folder)):

@@ -17,13 +17,20 @@ from fake_hub import FakeHub, Fault, run_as_user
 from model2vec import StaticModel
 
 import compare_qwen25_vs_all
-from qwen25 import report
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.comparison import difference, frontier, recommendations
 from qwen25.evaluation.items import items_sha256
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.matching import Bm25, LateInteraction
 from qwen25.evaluation.peers import PEERS, PUBLISHED
+from qwen25.reports import comparison_report
+from qwen25.reports.comparison_report import (
+    comparison_markdown,
+    comparison_png,
+    comparison_remarks,
+    published_rows,
+    quality_rows,
+)
 from qwen25.runtime.files import read_json
 
 
@@ -142,9 +149,9 @@ class TestRows:
             }
         )
         check(comparison)
-        assert [row[2:] for row in report.quality_rows(comparison) if row[0] == "Gemma-768D"] == [["-"] * 9]
-        assert ["Gemma-768D", "0.659"] in [row[:2] for row in report.published_rows(comparison)]
-        assert "not measured here" in report.comparison_markdown(comparison)
+        assert [row[2:] for row in quality_rows(comparison) if row[0] == "Gemma-768D"] == [["-"] * 9]
+        assert ["Gemma-768D", "0.659"] in [row[:2] for row in published_rows(comparison)]
+        assert "not measured here" in comparison_markdown(comparison)
 
     @pytest.mark.parametrize("names", [["OURS=bm25"], ["A=bm25", "A=bm25"], ["random directions=bm25"]])
     def test_names_must_differ(self, run: Runner, names: list[str]) -> None:
@@ -183,10 +190,10 @@ class TestReports:
         comparison = run("--model", f"GOOD={tiny_model}")
         word = rows_of(comparison)["GOOD"]["difference_to_ours"]["overall"]["word"]
         assert word == "better"
-        assert "GOOD is better than OURS" in report.comparison_remarks(comparison)[0] or (
-            "random directions is better than OURS" in report.comparison_remarks(comparison)[0]
+        assert "GOOD is better than OURS" in comparison_remarks(comparison)[0] or (
+            "random directions is better than OURS" in comparison_remarks(comparison)[0]
         )
-        assert any("a baseline, is better than OURS" in line for line in report.comparison_remarks(comparison))
+        assert any("a baseline, is better than OURS" in line for line in comparison_remarks(comparison))
 
     def test_recommendations_follow_the_numbers(self, run: Runner, tiny_model: Path) -> None:
         comparison = run("--model", f"TWIN={tiny_model}")
@@ -221,9 +228,9 @@ class TestReports:
     def test_the_plot_is_a_png_and_the_same_for_the_same_result(self, run: Runner) -> None:
         comparison = run("--model", "WORDS=bm25")
         drawn = run.output.with_name("comparison.png").read_bytes()
-        assert drawn.startswith(b"\x89PNG") and drawn == report.comparison_png(comparison)
+        assert drawn.startswith(b"\x89PNG") and drawn == comparison_png(comparison)
         comparison["models"][0]["result"]["overall"]["score"] += 0.1
-        assert report.comparison_png(comparison) != drawn
+        assert comparison_png(comparison) != drawn
 
 
 class TestWriting:
@@ -246,7 +253,7 @@ class TestWriting:
         def interrupted(_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(report, what, interrupted)
+        monkeypatch.setattr(comparison_report, what, interrupted)
         assert run.code("--seed", "7") == 130
         assert self.contents(run) == before
 

@@ -25,7 +25,6 @@ from safetensors.numpy import save_file
 import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import demo, plots
 from qwen25.evaluation import items
 from qwen25.evaluation.categories.all import TEXTS, WEIGHTS
 from qwen25.evaluation.categories.instruction_awareness import INTENTS
@@ -34,6 +33,8 @@ from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import items_file, load_items
 from qwen25.evaluation.results import as_json
 from qwen25.publication import BENCHMARKS, Publication
+from qwen25.reports import plots
+from qwen25.reports.demo import main
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error
 from qwen25.runtime.files import read_json, write_json
 from qwen25.store import static_model
@@ -605,7 +606,7 @@ class TestResults:
     def test_the_demos_report_is_written_or_refused(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         originals = {name: read_json(self.path(folder, name)) for name in ("metadata", "evaluation", "comparison")}
         ways = [(n, path) for n, original in originals.items() for path in paths_in(original) if len(path) <= 4]
-        assert demo.main([str(folder)]) == 0
+        assert main([str(folder)]) == 0
         codes = set()
 
         @fuzzed(60)
@@ -615,7 +616,7 @@ class TestResults:
             self.path(folder, name).write_text(json.dumps(mutated(originals[name], path, new)), encoding="utf-8")
             before = (folder / "report.md").read_text(encoding="utf-8")
             capsys.readouterr()
-            codes.add(code := demo.main([str(folder)]))
+            codes.add(code := main([str(folder)]))
             error = capsys.readouterr().err
             write_json(self.path(folder, name), originals[name])
             assert code in (0, 2)

@@ -18,8 +18,8 @@ from huggingface_hub import ModelCard
 import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25 import demo
 from qwen25.publication import EXAMPLES, Publication, check
+from qwen25.reports.demo import main
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
 
@@ -214,7 +214,7 @@ class TestFolder:
 
     def test_a_mount_point_is_refused(self, rendered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "publication")
-        monkeypatch.setattr("qwen25.plots.png", None)  # before the work
+        monkeypatch.setattr("qwen25.reports.plots.png", None)  # before the work
         with pytest.raises(InputError, match="mount point"):
             rendered()
 
@@ -262,7 +262,7 @@ class TestFolder:
         shutil.copy(results["comparison"], tmp_path / "comparison_results.json")
         evaluation = read_json(results["evaluation"]) | {"schema_version": 0}
         (tmp_path / "eval_results.json").write_text(json.dumps(evaluation))
-        assert demo.main([str(tmp_path)]) == 2
+        assert main([str(tmp_path)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and "eval_results.json is not of this version" in line
 

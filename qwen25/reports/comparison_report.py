@@ -1,96 +1,14 @@
-"""Results -> what a person reads: terminal rows, Markdown, and a self-contained HTML page with plots.
-
-Everything is drawn from the result as its JSON file holds it, so a report can be made again from the file.
-"""
+"""A comparison as tables, Markdown and HTML."""
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
-from typing import Any
-
-from qwen25 import plots
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
-from qwen25.evaluation.comparison import SCHEMA_VERSION as COMPARISON_VERSION
 from qwen25.evaluation.peers import PLAIN
-from qwen25.evaluation.results import SCHEMA_VERSION as EVALUATION_VERSION
-from qwen25.runtime.errors import InputError
-from qwen25.runtime.files import read_json
+from qwen25.reports import plots
+from qwen25.reports.evaluation_report import Result, inline, score_or_dash
 from qwen25.runtime.markdown import render_template, table, text
 from qwen25.runtime.wording import difference_text, size_text, with_interval
-from qwen25.store.static_model import SCHEMA_VERSION as METADATA_VERSION
-
-Result = dict[str, Any]
-
-
-def read_results(model: Path, evaluation: Path, comparison: Path) -> tuple[Result, Result, Result]:
-    """Read what phases 1 to 3 say: a model folder's metadata, its evaluation and its comparison.
-
-    :raises InputError: if one is missing, broken or of another version.
-    """
-    metadata = model / "metadata.json"
-    versions = {metadata: METADATA_VERSION, evaluation: EVALUATION_VERSION, comparison: COMPARISON_VERSION}
-    results = {path: read_json(path) for path in versions}
-    for path, version in versions.items():
-        found = results[path].get("schema_version") if isinstance(results[path], dict) else None
-        if type(found) is not int or found != version:  # True == 1
-            raise InputError(f"{path} is not of this version: run phases 1 to 3 again")
-    return results[metadata], results[evaluation], results[comparison]
-
-
-def evaluation_rows(result: Result) -> list[list[str]]:
-    """Return one row a category and one for the overall score: name, weight, score, control."""
-    rows = []
-    for name, category in result["categories"].items():
-        control = category["control"]
-        rows.append([name, f"{category['weight']:.0%}", with_interval(category), _score_or_dash(control)])
-    rows.append(["overall", "", with_interval(result["overall"]), _score_or_dash(result["overall"]["control"])])
-    return rows
-
-
-EVALUATION_HEADER = ["category", "weight", "score [95 % interval]", "random directions"]
-
-
-def evaluation_remarks(result: Result) -> list[str]:
-    """Return what has to be said beside the scores, in plain sentences."""
-    health, instruction = result["health"], result["categories"].get("instruction_awareness")
-    remarks = []
-    if instruction:
-        gain = instruction["sub_scores"]["non_lexical_gain_over_shuffled"]
-        numbers = f"gain over shuffled instructions {difference_text(gain)}"
-        if instruction["sub_scores"]["follows_instructions"]:
-            remarks.append(
-                f"Instruction-awareness confirmed on requests that share no word with their answer: {numbers}."
-            )
-        else:
-            remarks.append(f"The model matches words, not instructions: {numbers} on requests without shared words.")
-    facts = f"{health['sentences_per_second']:,.0f} sentences/s, {health['latency_p50_ms']:.2f} ms a query"
-    # BM25 has no cosines, and takes nothing on disk.
-    if health["unrelated_cosine"] is not None:
-        facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
-    if health["size_bytes"] is not None:
-        facts += f", {size_text(health['size_bytes'])} on disk"
-    remarks.append(f"{facts}.")
-    verdict = result["verdict"]
-    if verdict["verdict"] is None:
-        remarks.append(f"Verdict: none ({'; '.join(verdict['reasons'])}).")
-    else:
-        remarks.append(f"Verdict: {verdict['verdict']} ({'; '.join(verdict['reasons'])}).")
-    return remarks
-
-
-def evaluation_html(result: Result) -> str:
-    """Render one model's result as one self-contained page; every text in it is escaped."""
-    return render_template(
-        "evaluation.html",
-        result=result,
-        header=EVALUATION_HEADER,
-        rows=evaluation_rows(result),
-        remarks=evaluation_remarks(result),
-        plot=_inline(plots.category_bars(result)),
-    )
-
 
 SHORT = {name: name.split("_")[0] for name in WEIGHTS}
 QUALITY_HEADER = ["model", "obtained", "overall [95 % interval]", "against ours", "control", *SHORT.values()]
@@ -111,7 +29,7 @@ def quality_rows(comparison: Result) -> list[list[str]]:
                 row["obtained"],
                 with_interval(result["overall"]) if complete else "-",
                 _against(row),
-                _score_or_dash(result["overall"]["control"]) if complete else "-",
+                score_or_dash(result["overall"]["control"]) if complete else "-",
                 *(f"{result['categories'][c]['score']:.3f}" if c in result["categories"] else "-" for c in WEIGHTS),
             ]
         )
@@ -298,7 +216,7 @@ def comparison_html(comparison: Result) -> str:
         "comparison.html",
         title=f"{comparison['ours']} beside others",
         sections=comparison_sections(comparison),
-        plot=_inline(plots.comparison(comparison)),
+        plot=inline(plots.comparison(comparison)),
         footer=_footer(comparison),
     )
 
@@ -316,38 +234,6 @@ def _footer(comparison: Result) -> str:
     )
 
 
-def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, heading: int = 2) -> str:
-    """Render what the demo made, what it scores and what it is set beside.
-
-    :param heading: the level of its headings.
-    """
-    teacher, sizes = metadata["teacher"], metadata["sizes_bytes"]
-    marks = "#" * heading
-    facts = [
-        ["teacher", f"{teacher['name']}: {teacher['layers']} layers x {teacher['hidden_size']}"],
-        ["model", f"{metadata['vocabulary']['tokens']:,} tokens x {metadata['dims']} dimensions"],
-        [
-            "size",
-            f"{size_text(sizes['model.safetensors'])} of vectors, {size_text(sizes['tokenizer.json'])} of tokenizer",
-        ],
-        ["distilled in", f"{metadata['wall_seconds']:.0f} s on {metadata['hardware']['device']}"],
-        ["computed on", f"{metadata['hardware']['processor']}, {metadata['hardware']['cores']} cores"],
-        ["created", metadata["created"]],
-    ]
-    lines = [f"{marks} The demo's model", "", *table(["what", "measured"], facts), ""]
-    lines += [f"{marks} Its scores", "", *table(EVALUATION_HEADER, evaluation_rows(evaluation)), ""]
-    lines += [f"- {text(remark)}" for remark in evaluation_remarks(evaluation)]
-    lines += ["", f"{marks} Beside others", "", *_comparison_lines(comparison), ""]
-    return "\n".join(lines)
-
-
-def _comparison_lines(comparison: Result) -> list[str]:
-    lines = [*table(QUALITY_HEADER, quality_rows(comparison)), ""]
-    lines += [*table(COST_HEADER, cost_rows(comparison)), ""]
-    remarks = [*comparison_remarks(comparison), *recommendation_lines(comparison)]
-    return lines + [f"- {text(remark)}" for remark in remarks]
-
-
 def _in_order(comparison: Result) -> list[Result]:
     """Return all rows: ranked, then measured in part, then not measured."""
     first = ranked(comparison)
@@ -363,12 +249,4 @@ def _against(row: Result) -> str:
     return "-" if against is None else f"{against['value']:+.3f} {against['word']}"
 
 
-def _score_or_dash(score: dict[str, Any] | None) -> str:
-    return "-" if score is None else f"{score['score']:.3f}"
-
-
 markdown_table = table
-
-
-def _inline(figure: Any) -> str:
-    return base64.b64encode(plots.png(figure)).decode()
