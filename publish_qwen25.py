@@ -19,13 +19,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen25.publication import OWNER, Publication, check
+from qwen25.publication.check import check
+from qwen25.publication.publication import OWNER, Publication
+from qwen25.publication.upload import listing, upload
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, InputError
 from qwen25.runtime.log import logger
 from qwen25.runtime.wording import size_text
-from qwen25.upload import listing, upload
 
 MODEL = Path("models/qwen25-deposium-1024d")
 EVALUATION = Path("qwen25_1024d_eval_results.json")

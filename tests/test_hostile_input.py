@@ -32,7 +32,8 @@ from qwen25.evaluation.encoder import static_encoder
 from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import items_file, load_items
 from qwen25.evaluation.results import as_json
-from qwen25.publication import BENCHMARKS, Publication
+from qwen25.publication.contents import BENCHMARKS
+from qwen25.publication.publication import Publication
 from qwen25.reports import plots
 from qwen25.reports.demo import main
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error

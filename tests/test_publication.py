@@ -18,7 +18,9 @@ from huggingface_hub import ModelCard
 import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25.publication import EXAMPLES, Publication, check
+from qwen25.publication.check import check
+from qwen25.publication.contents import EXAMPLES
+from qwen25.publication.publication import Publication
 from qwen25.reports.demo import main
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json

@@ -27,7 +27,8 @@ import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import publish_qwen25
 import quick_eval_qwen25_1024d
-from qwen25.publication import Publication, _link_faults, _size_faults, quick_start
+from qwen25.publication.check import _link_faults, _size_faults, quick_start
+from qwen25.publication.publication import Publication
 from qwen25.runtime import console, markdown
 from qwen25.runtime.console import add_common_flags
 from qwen25.runtime.display import print_table

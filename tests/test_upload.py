@@ -12,8 +12,8 @@ import pytest
 from fake_hub import REFUSALS, FakeHub, Fault, run_as_user, weights_upload
 from model2vec import StaticModel
 
+from qwen25.publication.upload import listing
 from qwen25.runtime.errors import InputError
-from qwen25.upload import listing
 
 REPO = "tiny/static"
 # Of the form that a login in the browser gives, which no rule knows as a secret.

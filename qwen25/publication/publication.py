@@ -9,21 +9,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from qwen25.evaluation.categories.all import USES
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.comparison import WORSE, is_useful, ours_of
+from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODEL_FILES, NORMALIZE, OTHER_VERSION, PARTS
 from qwen25.reports import comparison_report, plots
 from qwen25.reports.comparison_report import comparison_remarks, recommendation_lines
 from qwen25.reports.evaluation_report import evaluation_remarks
 from qwen25.reports.plots import category_bars
 from qwen25.reports.results import read_results
-from qwen25.runtime.errors import InputError, as_input_error, first_line
-from qwen25.runtime.files import read_json, sha256, write_bytes, write_text
+from qwen25.runtime.errors import InputError, as_input_error
+from qwen25.runtime.files import sha256, write_bytes, write_text
 from qwen25.runtime.folders import beside, held, placed, recover
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import size_text
@@ -31,15 +30,6 @@ from qwen25.store.hub import check_id, looks_like_an_id
 
 Result = dict[str, Any]
 OWNER = "tss-deposium"
-MODEL_FILES = ("model.safetensors", "tokenizer.json", "config.json", "modules.json", "metadata.json")
-NORMALIZE = "1_Normalize/config.json"
-CARD, BENCHMARKS = "README.md", "BENCHMARKS.md"
-EXAMPLES = ("instruction_awareness_demo.py", "real_world_use_cases.py")
-#: What a rendered folder holds, and nothing else.
-PARTS = {*MODEL_FILES, "1_Normalize", NORMALIZE, CARD, BENCHMARKS, "evaluation.png", "comparison.png"}
-PARTS |= {"examples", *(f"examples/{name}" for name in EXAMPLES)}
-#: What is wrong, and what to do, where a result file lacks something or holds it in another form.
-OTHER_VERSION = ("the result files are not those of this version", "run phases 1 to 3 again")
 #: Teachers whose licence is known to be this one; of others it is not said.
 APACHE = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "smollm2-135m"}
 #: A language has no interval of its own: this much above the control counts as clear.
@@ -223,95 +213,3 @@ def _check_replaceable(folder: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def check(folder: Path, repo: str) -> list[str]:
-    """Use a rendered folder as its users will; return one line for each thing that fails.
-
-    :param repo: the repository that the card names; the folder stands in for it.
-    """
-    card = (folder / CARD).read_text(encoding="utf-8")
-    commands = {
-        "quick start": ["-c", quick_start(card).replace(f'"{repo}"', repr(str(folder.resolve())))],
-        "sentence-transformers": ["-c", _SAME_VECTORS, str(folder.resolve())],
-        **{name: [f"examples/{name}", "--model", "."] for name in EXAMPLES},
-    }
-    faults = [f"{name}: {fault}" for name, command in commands.items() if (fault := _failure_of(folder, command))]
-    return faults + _header_faults(card) + _link_faults(folder) + _size_faults(folder)
-
-
-#: Both libraries load the folder and give the same vectors.
-_SAME_VECTORS = """
-import sys
-import numpy as np
-from model2vec import StaticModel
-from sentence_transformers import SentenceTransformer
-texts = ["How do I reset my password?", "Forgotten login", "", "x" * 5000]
-ours = StaticModel.from_pretrained(sys.argv[1]).encode(texts)
-theirs = SentenceTransformer(sys.argv[1], device="cpu").encode(texts)
-assert np.allclose(ours, theirs, atol=1e-3), "the vectors differ from model2vec's"
-"""
-
-
-def _failure_of(folder: Path, command: list[str]) -> str | None:
-    """Run Python in ``folder``, without the network; return the last line of what went wrong."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(  # noqa: S603 - our own interpreter on the files that were just rendered
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0:
-        return None
-    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-
-
-def _header_faults(card: str) -> list[str]:
-    """Read the header as the hub does."""
-    from huggingface_hub import ModelCard
-
-    try:
-        data = ModelCard(card).data.to_dict()
-    except Exception as error:  # YAML's errors and the hub client's have no common base
-        return [f"{CARD}: its header cannot be read: {first_line(error)}"]
-    return [
-        f"{CARD}: its header lacks {name}"
-        for name in ("license", "library_name", "tags", "model-index")
-        if not data.get(name)
-    ]
-
-
-def _link_faults(folder: Path) -> list[str]:
-    """Return the links between files that lead nowhere."""
-    faults = []
-    for name in (CARD, BENCHMARKS):
-        for target in re.findall(r"(?<!\\)\]\(([^)#:\s]+)\)", (folder / name).read_text(encoding="utf-8")):
-            if not (folder / target).is_file():
-                faults.append(f"{name}: its link to {target} leads nowhere")
-    return faults
-
-
-def _size_faults(folder: Path) -> list[str]:
-    """Compare sizes and hash in the metadata with the files."""
-    metadata = read_json(folder / "metadata.json")
-    with as_input_error(*OTHER_VERSION):
-        sizes = {name: size for name, size in metadata["sizes_bytes"].items() if name in MODEL_FILES}
-        faults = [
-            f"{name} has {(folder / name).stat().st_size:,} bytes, metadata.json says {size:,}"
-            for name, size in sizes.items()
-            if (folder / name).stat().st_size != size
-        ]
-        digest = metadata["model_sha256"]
-    if sha256([folder / "model.safetensors"]) != digest:
-        faults.append("model.safetensors is not the file whose hash metadata.json holds")
-    return faults
-
-
-def quick_start(card: str) -> str:
-    """Return the code of the card's first Python block.
-
-    :raises InputError: if it has none.
-    """
-    found = re.search(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
-    if found is None:
-        raise InputError("the card has no quick start")
-    return found.group(1)

@@ -1,0 +1,1 @@
+"""Results -> the folder that is published; its checks; its upload."""
