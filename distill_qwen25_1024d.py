@@ -51,7 +51,8 @@ from qwen25.runtime.folders import beside, check_output, held, placed, recover, 
 from qwen25.runtime.log import logger, set_up_logging
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
-from qwen25.states import compute, pooling
+from qwen25.states import pooling
+from qwen25.states.checkpoint import discard_checkpoint
 from qwen25.states.compute import plan, token_states
 from qwen25.states.device import DTYPES, choose_device, choose_dtype, threads
 from qwen25.states.jobs import frame_for
@@ -510,7 +511,7 @@ def distil_alone(args: argparse.Namespace, clock: Clock, recipe: Recipe, corpus:
             smoke["matching_cosine"], smoke["unrelated_cosine"], smoke["pairs_told_apart"], smoke["pairs"])  # fmt: skip
         run = provenance(clock, args.seed, device)
         write_json(new / "metadata.json", {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run})
-    compute.discard_checkpoint(checkpoint)
+    discard_checkpoint(checkpoint)
     discard_texts(written)
 
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])

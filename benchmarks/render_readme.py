@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from qwen25.reports.demo import demo_markdown  # noqa: E402
 from qwen25.runtime.files import read_json, write_text  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results" / "demo"
@@ -32,7 +33,7 @@ def rendered(readme: str) -> str:
     """Return the README with the block between its markers drawn from the results kept."""
     metadata, evaluation, comparison = (read_json(RESULTS / name) for name in FILES.values())
     start = readme.index("\n", readme.index(BEGIN)) + 1
-    block = report.demo_markdown(metadata, evaluation, comparison, heading=3)
+    block = demo_markdown(metadata, evaluation, comparison, heading=3)
     return readme[:start] + "\n" + block + "\n" + readme[readme.index(END) :]
 
 

@@ -67,8 +67,10 @@ def evaluation_html(result: Result) -> str:
 
 
 def score_or_dash(score: dict[str, Any] | None) -> str:
+    """Return a score with three digits, or a dash where there is none."""
     return "-" if score is None else f"{score['score']:.3f}"
 
 
 def inline(figure: Any) -> str:
+    """Return a figure as base64, to be put into a page."""
     return base64.b64encode(plots.png(figure)).decode()

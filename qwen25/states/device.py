@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # scikit-learn needs it
 
 from qwen25.runtime.errors import InputError
 
