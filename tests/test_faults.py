@@ -879,7 +879,7 @@ class TestTeachers:
 
     @pytest.mark.parametrize("damage", ["empty", "garbage", "header", "half"])
     def test_gguf_that_is_none(self, damage: str, tmp_path: Path, distil: Callable[..., tuple[int, str]]) -> None:
-        from test_teacher import write_gguf
+        from teacher.test_teacher import write_gguf
 
         path = write_gguf(tmp_path / "tiny.gguf")
         whole = path.read_bytes()

@@ -703,7 +703,7 @@ class TestResults:
 
 def test_figures_without_a_place_for_their_cache() -> None:
     """Matplotlib says so in two lines, which is noise."""
-    code = "from qwen25 import plots; print(plots._figure())"
+    code = "from qwen25.reports import plots; print(plots._figure())"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT,
         env={**os.environ, "MPLCONFIGDIR": "/proc/self/none"})  # fmt: skip

@@ -174,7 +174,7 @@ class TestDistil:
         assert np.isfinite(StaticModel.from_pretrained(tmp_path / "bent").encode(TEXTS)).all()
 
     def test_an_encoder_takes_zipfs_law(self, tmp_path: Path) -> None:
-        from test_states import save, word_tokenizer
+        from states.test_states import save, word_tokenizer
         from transformers import BertConfig, BertModel
 
         tokenizer = word_tokenizer()

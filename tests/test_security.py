@@ -380,7 +380,7 @@ class TestPaths:
         shutil.copytree(tiny_model, served)
         for name in ("tokenizer_extra.py", "vocab.py", "tokenizer.pkl", "vocab.bin"):
             (served / name).write_text("raise SystemExit('it was run')")
-        script = "import sys; from qwen25.hub import snapshot; print(snapshot(sys.argv[1]))"
+        script = "import sys; from qwen25.store.download import snapshot; print(snapshot(sys.argv[1]))"
         with FakeHub() as there:
             there.add("tiny/static", served)
             done = run_as_user(there.url, tmp_path / "home", ["-c", script, "tiny/static"])

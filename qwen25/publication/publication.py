@@ -16,7 +16,7 @@ from qwen25.evaluation.categories.all import USES
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.comparison import WORSE, is_useful, ours_of
 from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODEL_FILES, NORMALIZE, OTHER_VERSION, PARTS
-from qwen25.reports import comparison_report, plots
+from qwen25.reports import comparison_report, evaluation_report, plots
 from qwen25.reports.comparison_report import comparison_remarks, recommendation_lines
 from qwen25.reports.evaluation_report import evaluation_remarks
 from qwen25.reports.plots import category_bars
@@ -156,6 +156,7 @@ class Publication:
             "is_qwen": "qwen2.5" in self.metadata["teacher"]["name"].lower(),
             "peers": [row for row in self.comparison["models"] if "difference_to_ours" in row],
             "report": comparison_report,
+            "evaluation_report": evaluation_report,
         }
 
     def render(self, folder: Path, examples: Path) -> None:

@@ -23,7 +23,6 @@ from qwen25.evaluation.items import items_sha256
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.matching import Bm25, LateInteraction
 from qwen25.evaluation.peers import PEERS, PUBLISHED
-from qwen25.reports import comparison_report
 from qwen25.reports.comparison_report import (
     comparison_markdown,
     comparison_png,
@@ -253,7 +252,7 @@ class TestWriting:
         def interrupted(_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(comparison_report, what, interrupted)
+        monkeypatch.setattr(compare_qwen25_vs_all, what, interrupted)
         assert run.code("--seed", "7") == 130
         assert self.contents(run) == before
 
@@ -356,7 +355,7 @@ class TestMatchers:
 SCRIPT = """
 import sys
 import compare_qwen25_vs_all
-from qwen25 import hub
+from qwen25.store import hub
 hub.WAIT_SECONDS = 0
 sys.exit(compare_qwen25_vs_all.main(sys.argv[1:]))
 """

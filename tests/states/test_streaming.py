@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, change, check
+from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
 from qwen25.runtime.errors import InputError, PipelineError

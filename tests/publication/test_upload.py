@@ -23,7 +23,8 @@ PUBLISH = """
 import argparse, sys, time
 time.sleep = lambda seconds: None  # the hub client's waits, too
 from pathlib import Path
-from qwen25 import console, upload
+from qwen25.publication import upload
+from qwen25.runtime import console, log
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=Path)
 parser.add_argument("repo")
@@ -33,13 +34,13 @@ parser.add_argument("--answer-seconds", type=float, default=upload.ANSWER_SECOND
 parser.add_argument("--log-file", type=Path)
 console.add_common_flags(parser)
 def publish(args):
-    console.set_up_logging(args.log_file)
+    log.set_up_logging(args.log_file)
     upload.ANSWER_SECONDS = args.answer_seconds
     print(upload.upload(args.folder, args.repo, private=args.private, revision=args.revision, message="a model"))
     return 0
 sys.exit(console.run(parser, publish, None))
 """
-FETCH = "import sys; from qwen25.hub import snapshot; print(snapshot(sys.argv[1]))"
+FETCH = "import sys; from qwen25.store.download import snapshot; print(snapshot(sys.argv[1]))"
 
 
 @dataclass

@@ -139,9 +139,10 @@ def test_a_folder_that_is_gone(
 #: Prints a table, a name that is not ASCII and much more than a pipe holds.
 PRINTS = """
 import sys
-from qwen25 import console
+from qwen25.runtime import console
+from qwen25.runtime.display import print_table
 def body(args):
-    console.print_table("title", ["name"], [["r\u00e9\u65e5"]])
+    print_table("title", ["name"], [["r\u00e9\u65e5"]])
     print("r\u00e9\u65e5\\n" + "line\\n" * int(sys.argv[1]))
     return int(input() or 0) if sys.argv[2:] else 0
 parser = console.Parser()

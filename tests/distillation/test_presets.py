@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT
 from model2vec import StaticModel
 from teachers import EMBEDDERS, VOCABULARY, make_embedder
+from teachers import one_thread as one_thread  # a fixture
 from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from teachers import CONFIGS, LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, check, make_teacher
+from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
 from qwen25.states.compute import token_states

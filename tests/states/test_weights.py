@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from teachers import LAYERS, PREFIX, VOCABULARY, change, check, make_teacher
+from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
 from qwen25.runtime.errors import InputError, PipelineError

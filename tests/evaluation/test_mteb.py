@@ -29,7 +29,6 @@ from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
 import evaluate_qwen25_mteb
-from qwen25.evaluation import mteb_tasks
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.mteb_tasks import BENCHMARKS, QUICK, as_mteb_model, fingerprint, tasks_named
 
@@ -146,7 +145,7 @@ def run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     def go(*tasks: Any, flags: tuple[str, ...] = (), model: Path = tiny_model) -> tuple[int, dict[str, Any]]:
         output = tmp_path / "result.json"
         output.unlink(missing_ok=True)
-        monkeypatch.setattr(mteb_tasks, "tasks_named", lambda _: list(tasks))
+        monkeypatch.setattr(evaluate_qwen25_mteb, "tasks_named", lambda _: list(tasks))
         arguments = ["--model", str(model), "--cache", str(tmp_path / "cache"), "--output", str(output), *flags]
         code = evaluate_qwen25_mteb.main(arguments)
         result = json.loads(output.read_text(encoding="utf-8"))
@@ -270,7 +269,7 @@ def test_another_configuration_of_the_same_weights_is_another_model(tiny_bert: P
 def test_a_result_without_a_place_is_refused_before_the_work(
     place: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(mteb_tasks, "tasks_named", None)
+    monkeypatch.setattr(evaluate_qwen25_mteb, "tasks_named", None)
     shutil.copytree(tiny_model, tmp_path / "model")
     (tmp_path / "folder").mkdir()
     arguments = ["--model", str(tmp_path / "model"), "--cache", str(tmp_path / "cache")]

@@ -12,8 +12,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPTNeoXConfig, LlamaConfig
 
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.states import compute
-from qwen25.states.checkpoint import discard_checkpoint
 from qwen25.states.compute import plan, token_states
 from qwen25.states.device import choose_device, choose_dtype
 from qwen25.states.jobs import Frame, frame_for
@@ -209,8 +207,3 @@ def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyP
     assert choose_dtype("float16", "cpu") == torch.float16
     with pytest.raises(InputError, match="unknown dtype"):
         choose_dtype("int8", "cpu")
-
-
-def test_discarding_is_offered_where_states_are_made() -> None:
-    assert compute.discard_checkpoint is discard_checkpoint
-    compute.discard_checkpoint(Path("a-folder-that-does-not-exist"))

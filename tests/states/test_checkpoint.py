@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS
+from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
 from qwen25.runtime.errors import PipelineError
@@ -29,9 +30,10 @@ RUN = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np, torch
-from qwen25 import checkpoint, streaming
-from qwen25.states import Frame, token_states
-from qwen25.teacher import Teacher
+from qwen25.states import checkpoint, streaming
+from qwen25.states.compute import token_states
+from qwen25.states.jobs import Frame
+from qwen25.teacher.teacher import Teacher
 
 torch.set_num_threads(1)
 teacher, folder, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -120,7 +122,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
 ) -> None:
     undisturbed = states_with(teacher, None)
     folder = tmp_path / "checkpoint"
-    path = os.pathsep.join([str(Path(checkpoint.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(Path(checkpoint.__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-c", RUN, str(teacher.folder), str(folder), moment]
     killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

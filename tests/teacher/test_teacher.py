@@ -34,7 +34,8 @@ time.sleep = lambda seconds: None  # the hub client's waits, too
 import huggingface_hub.constants
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1 << 16  # a tiny model in more than one chunk
 from pathlib import Path
-from qwen25 import console, teacher
+from qwen25.runtime import console, log
+from qwen25.teacher import teacher
 parser = argparse.ArgumentParser()
 parser.add_argument("teacher")
 parser.add_argument("--revision")
@@ -42,7 +43,7 @@ parser.add_argument("--offline", action="store_true")
 parser.add_argument("--log-file", type=Path)
 console.add_common_flags(parser)
 def find(args):
-    console.set_up_logging(args.log_file)
+    log.set_up_logging(args.log_file)
     found = teacher.find_teacher(args.teacher, args.revision, args.offline)
     files = sorted(path.name for path in found.folder.iterdir())
     print(json.dumps({"origin": found.origin, "revision": found.revision, "folder": str(found.folder), "files": files}))
