@@ -40,7 +40,7 @@ def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_evaluation_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.provenance import read_json
+    from qwen25.runtime.files import read_json
 
     from benchmarks.evaluation_validity import DOCUMENT, RESULT, document
 
@@ -49,7 +49,7 @@ def test_the_evaluation_document_is_rendered() -> None:
 
 def test_the_performance_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.provenance import read_json
+    from qwen25.runtime.files import read_json
 
     from benchmarks.distill_speed import JSON, REPORT, render
 
@@ -58,7 +58,7 @@ def test_the_performance_document_is_rendered() -> None:
 
 def test_the_recipes_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.provenance import read_json
+    from qwen25.runtime.files import read_json
 
     from benchmarks.recipes import DOCUMENT, RESULT, document
 
@@ -67,7 +67,7 @@ def test_the_recipes_document_is_rendered() -> None:
 
 def test_the_reliability_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.provenance import read_json
+    from qwen25.runtime.files import read_json
 
     from benchmarks.render_reliability import DOCUMENT, RESULT, document
 
