@@ -40,36 +40,32 @@ def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_evaluation_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.runtime.files import read_json
-
     from benchmarks.evaluation_validity import DOCUMENT, RESULT, document
+    from qwen25.runtime.files import read_json
 
     assert DOCUMENT.read_text(encoding="utf-8") == document(read_json(RESULT))
 
 
 def test_the_performance_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.runtime.files import read_json
-
     from benchmarks.distill_speed import JSON, REPORT, render
+    from qwen25.runtime.files import read_json
 
     assert (ROOT / REPORT).read_text(encoding="utf-8") == render(read_json(ROOT / JSON))
 
 
 def test_the_recipes_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.runtime.files import read_json
-
     from benchmarks.recipes import DOCUMENT, RESULT, document
+    from qwen25.runtime.files import read_json
 
     assert RESULT.with_name(DOCUMENT).read_text(encoding="utf-8") == document(read_json(RESULT))
 
 
 def test_the_reliability_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from qwen25.runtime.files import read_json
-
     from benchmarks.render_reliability import DOCUMENT, RESULT, document
+    from qwen25.runtime.files import read_json
 
     assert DOCUMENT.read_text(encoding="utf-8") == document(read_json(RESULT))
 
