@@ -200,9 +200,8 @@ class TestDistil:
             (["--teacher", "smollm2-135m"], math.inf, "float32"),
             (["--teacher", "smollm2-135m", "--max-size-mb", "20"], 20, "float16"),
         ):
-            args = parser.parse_args(flags)
-            distill_qwen25_1024d.fill_defaults(args)
-            assert (args.max_size_mb, args.storage) == (size, storage)
+            settings = distill_qwen25_1024d.settings_of(parser.parse_args(flags)).completed()
+            assert (settings.max_size_mb, settings.storage) == (size, storage)
 
     def test_a_dry_run_says_what_it_takes_and_writes_nothing(
         self, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,13 +1,21 @@
-"""A user's own texts."""
+"""The language that a model will meet: how often each of its tokens occurs, and texts to fit sentence vectors to."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from qwen25.distillation.frequencies import rank_frequencies, teacher_frequencies, text_frequencies
+from qwen25.distillation.recipe import Frequencies, Recipe
+from qwen25.distillation.settings import Settings
+from qwen25.distillation.vocabulary import Vocabulary
+from qwen25.distillation.writing import write_texts
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular
+from qwen25.teacher.teacher import Teacher
 
 
 class Corpus(NamedTuple):
@@ -18,6 +26,9 @@ class Corpus(NamedTuple):
 
     texts: list[str]
     sha256: str
+
+
+NO_CORPUS = Corpus([], "")
 
 
 def read_corpus(path: Path) -> Corpus:
@@ -35,3 +46,55 @@ def read_corpus(path: Path) -> Corpus:
     if not texts:
         raise InputError(f"the corpus {path} holds no text: it needs one a line")
     return Corpus(texts, hashlib.sha256(content).hexdigest())
+
+
+def spread_over(corpus: Corpus, count: int) -> list[str]:
+    """Return ``count`` texts of a corpus, or all if it has fewer, spread evenly over it.
+
+    :raises InputError: if fewer than two of them differ.
+    """
+    places = np.linspace(0, len(corpus.texts) - 1, min(count, len(corpus.texts))).astype(int)
+    chosen = [corpus.texts[i] for i in places]
+    if corpus.texts and count and len(set(chosen)) < 2:
+        raise InputError("--sentence-vectors needs at least 2 different texts; --corpus has 1")
+    return chosen
+
+
+class Language(NamedTuple):
+    """What is known of the language that the model will meet.
+
+    :ivar frequencies: the probability of each of the model's tokens; shape (tokens,).
+    :ivar sentences: texts to fit sentence vectors to.
+    :ivar source: for the metadata.
+    """
+
+    frequencies: np.ndarray
+    sentences: list[str]
+    source: dict[str, Any]
+
+
+def frequency_source(settings: Settings, teacher: Teacher) -> Frequencies | None:
+    """Return where token frequencies are from; None: from where the recipe takes them."""
+    if settings.corpus:
+        return "corpus"
+    return "zipf" if not teacher.is_causal or settings.texts_to_write == 0 else None
+
+
+def learn_language(
+    settings: Settings, teacher: Teacher, vocabulary: Vocabulary, recipe: Recipe, corpus: Corpus, **writing: Any
+) -> Language:
+    """Find how often each token occurs: in a corpus, in what the teacher writes, or by Zipf's law.
+
+    :param writing: how the teacher writes texts; see :func:`qwen25.distillation.writing.write_texts`.
+    """
+    if recipe.frequencies == "corpus":
+        frequencies = text_frequencies(vocabulary, corpus.texts)
+        facts = {"from": "corpus", "texts": len(corpus.texts), "sha256": corpus.sha256}
+        return Language(frequencies, spread_over(corpus, settings.sentence_vectors), facts)
+    if recipe.frequencies == "zipf":
+        return Language(rank_frequencies(vocabulary), [], {"from": "zipf"})
+    count = settings.texts_to_write
+    written = write_texts(teacher, count, prefix=recipe.prefix, seed=settings.seed, **writing)
+    frequencies = teacher_frequencies(vocabulary, teacher.tokenizer(), written.counts)
+    lines = written.lines(teacher, settings.sentence_vectors)
+    return Language(frequencies, lines, {"from": "teacher", "texts": count, "tokens": int(written.texts.size)})

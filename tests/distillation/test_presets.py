@@ -18,6 +18,7 @@ from teachers import one_thread as one_thread  # a fixture
 from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d
+from qwen25.distillation import PRESETS, Settings
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states.jobs import Frame
 from qwen25.states.pooling import load_embedder, plan, pooled_states, weight_files
@@ -179,10 +180,10 @@ class TestWhatIsRefused:
 
 
 class TestPresets:
-    @pytest.mark.parametrize("name", list(distill_qwen25_1024d.PRESETS))
+    @pytest.mark.parametrize("name", list(PRESETS))
     def test_a_preset_sets_its_flags(self, name: str) -> None:
         args = self.parsed("--preset", name)
-        for flag, value in distill_qwen25_1024d.PRESETS[name].items():
+        for flag, value in PRESETS[name].items():
             assert getattr(args, flag) == value
         assert (args.recipe, args.max_size_mb) == ("pooled", math.inf)
         assert args.output.name == name.replace("-", "-deposium-")
@@ -199,7 +200,7 @@ class TestPresets:
         ],
     )
     def test_a_flag_wins_over_the_preset_on_either_side(self, flag: str, text: str, value: object) -> None:
-        preset = distill_qwen25_1024d.PRESETS["gemma-768d"]
+        preset = PRESETS["gemma-768d"]
         for line in ((flag, text, "--preset", "gemma-768d"), ("--preset", "gemma-768d", flag, text)):
             args = vars(self.parsed(*line))
             name = flag.removeprefix("--").replace("-", "_")
@@ -212,10 +213,9 @@ class TestPresets:
         assert (args.preset, args.recipe, args.dims, args.storage) == (None, "default", 1024, "float16")
 
     @staticmethod
-    def parsed(*flags: str) -> Any:
-        args = distill_qwen25_1024d.build_parser().parse_args(flags)
-        distill_qwen25_1024d.fill_defaults(args)
-        return args
+    def parsed(*flags: str) -> Settings:
+        parser = distill_qwen25_1024d.build_parser(distill_qwen25_1024d.preset_named(flags))
+        return distill_qwen25_1024d.settings_of(parser.parse_args(flags)).completed()
 
 
 def distil(output: Path, *flags: str) -> int:

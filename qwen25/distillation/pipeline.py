@@ -1,0 +1,364 @@
+"""Phase 1, teacher -> static model, in eight steps: :func:`distil` runs them, :func:`plan` says what they take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qwen25.distillation.language import (
+    NO_CORPUS,
+    Corpus,
+    Language,
+    frequency_source,
+    learn_language,
+    read_corpus,
+    spread_over,
+)
+from qwen25.distillation.recipe import Recipe, recipe_named
+from qwen25.distillation.selection import Trial, candidate_layers, select
+from qwen25.distillation.sentences import bend, sentence_vectors
+from qwen25.distillation.settings import Settings
+from qwen25.distillation.smoke_test import smoke_test
+from qwen25.distillation.vectors import distil_vectors
+from qwen25.distillation.vocabulary import (
+    Vocabulary,
+    first_rows,
+    read_words,
+    rows_within,
+    static_vocabulary,
+    with_words,
+)
+from qwen25.distillation.writing import discard_texts, plan_texts
+from qwen25.evaluation.items import calibration_folder
+from qwen25.runtime.errors import InputError, PipelineError, as_input_error
+from qwen25.runtime.files import sha256, write_json
+from qwen25.runtime.folders import beside, check_output, held, placed, recover
+from qwen25.runtime.log import logger
+from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.wording import size_text
+from qwen25.states import compute, pooling
+from qwen25.states.checkpoint import discard_checkpoint
+from qwen25.states.device import choose_device, choose_dtype, threads
+from qwen25.states.jobs import frame_for
+from qwen25.store.static_model import load_model, write_model
+from qwen25.teacher.teacher import Teacher, find_teacher
+
+
+def distil(settings: Settings) -> dict[str, Any]:
+    """Distil a teacher into a static model: a folder that model2vec and sentence-transformers load.
+
+    A run that was cut off is gone on with by the next one of the same settings.
+
+    :return: what the model's ``metadata.json`` holds.
+    :raises InputError: if the settings, or something that they name, cannot be used.
+    :raises PipelineError: if the run fails: memory, disk, network, damaged weights, another run on the same folder.
+    """
+    clock = Clock()
+    settings = settings.completed()
+    settings.check()
+    corpus = _corpus(settings)
+    with held(beside(settings.output, "lock"), str(settings.output)):
+        recover(settings.output)
+        check_output(settings.output, settings.overwrite)
+        return _distil(settings, corpus, clock)
+
+
+def plan(settings: Settings) -> list[str]:
+    """Return what :func:`distil` would take with these settings, in lines; a batch is timed for it.
+
+    :raises InputError: if the settings, or something that they name, cannot be used.
+    :raises PipelineError: if the teacher cannot be had.
+    """
+    settings = settings.completed()
+    settings.check()
+    corpus = _corpus(settings)
+    source = _load(settings)
+    vocabulary = choose_vocabulary(settings, source, corpus)
+    if source.embedder:
+        estimate = pooling.plan(source.embedder, vocabulary.sequences)
+    else:
+        estimate = compute.plan(
+            source.teacher,
+            vocabulary.sequences,
+            frame_for(source.teacher, source.recipe.prefix),
+            source.layers,
+            device=source.device,
+            dtype=source.dtype,
+            batch_size=settings.batch_size,
+            checkpoint=beside(settings.output, "states"),
+        )
+    lines = [str(estimate)]
+    if source.recipe.frequencies == "teacher":
+        lines.append(plan_texts(source.teacher, settings.texts_to_write, estimate, source.dtype))
+    if later := [flag for flag in ("sentence_vectors", "select") if getattr(settings, flag)]:
+        lines.append("not included: " + ", ".join(f"--{flag.replace('_', '-')}" for flag in later))
+    return lines
+
+
+@dataclass(frozen=True)
+class Source:
+    """A teacher, and how it is read.
+
+    :ivar weights_sha256: of all weights that are read.
+    :ivar layers: the numbers of the layers whose states are needed, ascending.
+    :ivar embedder: the teacher's own pipeline, where the recipe reads that.
+    """
+
+    teacher: Teacher
+    weights_sha256: str
+    recipe: Recipe
+    layers: list[int]
+    embedder: pooling.Embedder | None
+    device: str
+    dtype: torch.dtype
+
+    @property
+    def width(self) -> int:
+        """The width of a layer's states."""
+        return self.embedder.width if self.embedder else self.teacher.hidden_size
+
+
+def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
+    logger.info("1/8 load: teacher %s", settings.teacher)
+    source = _load(settings)
+    teacher, recipe = source.teacher, source.recipe
+    logger.info(
+        "    %d layers x %d, weights %s, on %s",
+        teacher.layers,
+        teacher.hidden_size,
+        source.weights_sha256[:12],
+        source.device,
+    )
+    clock.lap("load")
+
+    logger.info("2/8 vocabulary")
+    vocabulary = choose_vocabulary(settings, source, corpus)
+    logger.info("    %d tokens", len(vocabulary))
+    clock.lap("vocabulary")
+
+    checkpoint = beside(settings.output, "states")
+    states = _states(settings, source, vocabulary, checkpoint)
+    clock.lap("token_states")
+
+    logger.info("4/8 language: how often does each token occur?")
+    written = beside(settings.output, "texts")
+    language = learn_language(
+        settings,
+        teacher,
+        vocabulary,
+        recipe,
+        corpus,
+        device=source.device,
+        dtype=source.dtype,
+        folder=written,
+        resume=settings.resume,
+        weights_hash=source.weights_sha256,
+    )
+    logger.info("    %s", ", ".join(f"{key}: {value}" for key, value in language.source.items()))
+    clock.lap("language")
+
+    trials = _select(settings, source, states, language, vocabulary)
+    if trials:
+        recipe = trials[0].recipe
+        clock.lap("selection")
+    layers = recipe.layer_numbers(teacher.layers)
+
+    logger.info("5/8 PCA and SIF: recipe %s, layers %s, SIF %g", recipe.name, layers, recipe.sif)
+    table = distil_vectors([states[layer] for layer in layers], language.frequencies, recipe, settings.dims)
+    dims = table.shape[1]
+    if dims < settings.dims:
+        logger.info(
+            "    the states of %d layer(s) x %d span only %d directions: the model has %d dimensions, not %d",
+            len(layers),
+            source.width,
+            dims,
+            dims,
+            settings.dims,
+        )
+    clock.lap("vectors")
+
+    table = _fit_to_sentences(source, table, vocabulary, language)
+    clock.lap("sentence_vectors")
+
+    logger.info("7/8 save: %s", settings.output)
+    metadata = {
+        "name": settings.output.resolve().name,
+        "preset": settings.preset,
+        "teacher": {
+            "name": teacher.name,
+            "origin": teacher.origin,
+            "revision": teacher.revision,
+            "layers": teacher.layers,
+            "hidden_size": teacher.hidden_size,
+            "weights_sha256": source.weights_sha256,
+        },
+        "recipe": recipe.as_dict(),
+        "layers": layers,
+        "dims": dims,
+        "dims_requested": settings.dims,
+        "vocabulary": {
+            "tokens": len(vocabulary),
+            "custom_words": len(vocabulary.words),
+            "max_size_mb": _size(settings) if math.isfinite(_size(settings)) else None,
+        },
+        "frequencies": language.source,
+        "sentence_vectors": len(language.sentences),
+        "selection": [
+            {"layers": list(t.recipe.layers), "sif": t.recipe.sif, "score": round(t.score, 4)} for t in trials
+        ],
+        "dtype": str(source.dtype).removeprefix("torch."),
+        "storage": settings.storage,
+        "threads": threads(),
+    }
+    table = stored(table, str(settings.storage), recipe.sif)
+    check_output(settings.output, settings.overwrite)  # once more: hours may have passed
+    with placed(settings.output) as new:
+        metadata = write_model(new, table, vocabulary.tokenizer, metadata)
+        clock.lap("save")
+
+        logger.info("8/8 smoke test: does a request come nearer to its answer than to another's?")
+        smoke = smoke_test(load_model(new).encode)
+        clock.lap("smoke_test")
+        logger.info(
+            "    cosine %.3f with its own answer, %.3f with another's; %d of %d told apart",
+            smoke["matching_cosine"],
+            smoke["unrelated_cosine"],
+            smoke["pairs_told_apart"],
+            smoke["pairs"],
+        )
+        run = provenance(clock, settings.seed, source.device)
+        metadata = {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run}
+        write_json(new / "metadata.json", metadata)
+    discard_checkpoint(checkpoint)
+    discard_texts(written)
+
+    size = size_text(metadata["sizes_bytes"]["model.safetensors"])
+    logger.info(
+        "done in %.0f s: %s (%d tokens x %d, %s)", clock.wall_seconds, settings.output, len(vocabulary), dims, size
+    )
+    return metadata
+
+
+def _corpus(settings: Settings) -> Corpus:
+    corpus = read_corpus(settings.corpus) if settings.corpus else NO_CORPUS
+    spread_over(corpus, settings.sentence_vectors)  # refuses now what would fail hours later
+    return corpus
+
+
+def _size(settings: Settings) -> float:
+    """Return the size limit in 10^6 bytes, of settings that are completed."""
+    return math.inf if settings.max_size_mb is None else settings.max_size_mb
+
+
+def _load(settings: Settings) -> Source:
+    """Find the teacher and decide how it is read."""
+    recipe = recipe_named(settings.recipe, settings.sif)
+    device = choose_device(settings.device)
+    # One short pass through the whole model costs little: it may as well be exact.
+    exact = recipe.pooled and settings.dtype == "auto"
+    dtype = choose_dtype("float32" if exact else settings.dtype, device)
+    teacher = find_teacher(settings.teacher, settings.revision, settings.offline)
+    if settings.sentence_vectors and not teacher.is_causal:
+        raise InputError(f"teacher {teacher.name} is an encoder: --sentence-vectors needs a decoder")
+    weights = sha256(pooling.weight_files(teacher)) if recipe.pooled else teacher.weights_sha256()
+    recipe = recipe_named(settings.recipe, settings.sif, frequency_source(settings, teacher))
+    layers = set(recipe.layer_numbers(teacher.layers))
+    if settings.select:
+        layers.update(candidate_layers(teacher.layers))
+    embedder = pooling.load_embedder(teacher, device, dtype) if recipe.pooled else None
+    return Source(teacher, weights, recipe, sorted(layers), embedder, device, dtype)
+
+
+def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> Vocabulary:
+    """Return the rows of the model: the teacher's tokens, as many as the size allows, and the custom words.
+
+    :raises InputError: if the teacher's tokenizer is damaged, or the size leaves no room.
+    """
+    teacher = source.teacher
+    with as_input_error(f"teacher {teacher.name}: its tokenizer is damaged", "download it again"):
+        vocabulary = static_vocabulary(teacher.tokenizer())
+    words = read_words(settings.vocabulary) if settings.vocabulary else []
+    if math.isfinite(_size(settings)):
+        dims = min(settings.dims, len(source.layers) * source.width)  # the states span no more directions
+        rows = rows_within(_size(settings), dims, np.dtype(settings.storage).itemsize)
+        vocabulary = first_rows(vocabulary, rows - len(words))
+    return with_words(vocabulary, words) if words else vocabulary
+
+
+def _states(settings: Settings, source: Source, vocabulary: Vocabulary, checkpoint: Path) -> dict[int, np.ndarray]:
+    """Return the states of all tokens: layer -> shape (tokens, width)."""
+    if source.embedder:
+        logger.info("3/8 token states: the teacher's own pooling, each token alone")
+        pooled = pooling.pooled_states(source.embedder, vocabulary.sequences, settings.batch_size)
+        return {source.teacher.layers: pooled}
+    logger.info("3/8 token states: layers %s, each token after %r", source.layers, source.recipe.prefix)
+    return compute.token_states(
+        source.teacher,
+        vocabulary.sequences,
+        frame_for(source.teacher, source.recipe.prefix),
+        source.layers,
+        device=source.device,
+        dtype=source.dtype,
+        batch_size=settings.batch_size,
+        checkpoint=checkpoint,
+        resume=settings.resume,
+        weights_hash=source.weights_sha256,
+    )
+
+
+def _select(
+    settings: Settings, source: Source, states: dict[int, np.ndarray], language: Language, vocabulary: Vocabulary
+) -> list[Trial]:
+    """Return the variants of the recipe that were tried, the chosen one first; none if none were asked for."""
+    if not settings.select:
+        return []
+    logger.info("    selection: variants of the recipe on the calibration items")
+    return select(
+        source.recipe,
+        source.teacher.layers,
+        states,
+        language.frequencies,
+        vocabulary.tokenizer,
+        settings.dims,
+        calibration_folder(),
+    )
+
+
+def _fit_to_sentences(source: Source, table: np.ndarray, vocabulary: Vocabulary, language: Language) -> np.ndarray:
+    """Return the table bent towards the teacher's own vectors of the language's sentences, if there are any.
+
+    :raises PipelineError: if the teacher's vectors are not finite.
+    """
+    texts = language.sentences
+    if not texts:
+        logger.info("6/8 sentence vectors: none asked for (--sentence-vectors)")
+        return table
+    logger.info("6/8 sentence vectors: the teacher's own of %d texts", len(texts))
+    targets = sentence_vectors(source.teacher, texts, device=source.device, dtype=source.dtype)
+    if not np.isfinite(targets).all():
+        raise PipelineError(
+            f"teacher {source.teacher.name} gives NaN or infinity for whole texts; try --dtype float32, "
+            "and if it was that already, its weights are damaged"
+        )
+    encoded = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+    sums = np.stack([table[encoding.ids].sum(axis=0) for encoding in encoded])
+    return bend(table, language.frequencies, sums, targets)
+
+
+def stored(table: np.ndarray, storage: str, sif: float) -> np.ndarray:
+    """Return the vectors in the number format of the file.
+
+    :raises InputError: if they are too large or too small for it.
+    """
+    with np.errstate(over="ignore"):
+        kept = table.astype(storage)
+    if not np.isfinite(kept).all():
+        raise InputError(f"the vectors are too large for {storage}: use --storage float32")
+    if not kept.any():
+        raise InputError(f"--sif {sif:g} makes all vectors zero in {storage}: give a larger one")
+    return kept

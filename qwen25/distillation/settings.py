@@ -1,0 +1,165 @@
+"""The settings of phase 1: every parameter with its default, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qwen25.distillation.recipe import Recipe, recipe_named
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import require_regular
+from qwen25.runtime.folders import check_output, require_text
+from qwen25.teacher.teacher import DEFAULT_TEACHER
+
+#: What the default teacher's model is cut to unless a size is given; in 10^6 bytes.
+MAX_SIZE_MB = 65.0
+#: More texts would take a small teacher a day to write.
+MAX_TEXTS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that phase 1 can be told.
+
+    :ivar teacher: a hub id, a local folder, a .gguf file or a packaged name.
+    :ivar output: the folder of the model.
+    :ivar revision: branch, tag or commit of a hub id; None: its main branch.
+    :ivar offline: use only what the hub's cache holds.
+    :ivar dims: the dimensions of the vectors.
+    :ivar recipe: ``default``, ``plain`` or ``pooled``; see :data:`qwen25.distillation.recipe.RECIPES`.
+    :ivar sif: the SIF coefficient; None: the recipe's.
+    :ivar texts: how many texts the teacher writes to show how often it uses each token; 0: Zipf's law.
+    :ivar corpus: a file of texts, one a line, whose token frequencies are taken instead.
+    :ivar sentence_vectors: how many of the texts the space is also fitted to, by the teacher's own vectors of them.
+    :ivar select: try variants of the recipe on the calibration items and keep the best.
+    :ivar device: ``auto``, ``cuda`` or ``cpu``.
+    :ivar dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``: the number format that the teacher computes in.
+    :ivar max_size_mb: the most that ``model.safetensors`` may take, in 10^6 bytes; infinity: all tokens are kept;
+        None: 65 for the default teacher, infinity for others.
+    :ivar storage: the number format of the saved vectors; None: float16 where a size is set, else float32.
+    :ivar vocabulary: a file of words or phrases, one a line, that get a vector of their own.
+    :ivar batch_size: tokens a forward pass; None: what suits the device.
+    :ivar seed: of everything that is drawn at random.
+    :ivar preset: the name of the preset that these settings come from, for the metadata.
+    :ivar overwrite: replace the model that ``output`` holds.
+    :ivar resume: go on where a run that was cut off has stopped.
+    """
+
+    teacher: str = DEFAULT_TEACHER
+    output: Path = Path("models/qwen25-deposium-1024d")
+    revision: str | None = None
+    offline: bool = False
+    dims: int = 1024
+    recipe: str = "default"
+    sif: float | None = None
+    texts: int = 1024
+    corpus: Path | None = None
+    sentence_vectors: int = 0
+    select: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    max_size_mb: float | None = None
+    storage: str | None = None
+    vocabulary: Path | None = None
+    batch_size: int | None = None
+    seed: int = 42
+    preset: str | None = None
+    overwrite: bool = False
+    resume: bool = True
+
+    def completed(self) -> Settings:
+        """Return the settings with the parameters set whose default depends on others."""
+        size = self.max_size_mb
+        if size is None:
+            size = MAX_SIZE_MB if self.teacher == DEFAULT_TEACHER else math.inf
+        storage = self.storage or ("float16" if math.isfinite(size) else "float32")
+        return replace(self, max_size_mb=size, storage=storage)
+
+    def check(self) -> None:
+        """Refuse what cannot be run, before anything is loaded.
+
+        :raises InputError: if a number is out of its range, a parameter would have no effect beside the others,
+            or a path cannot be used.
+        """
+        self._check_numbers()
+        self._check_combinations(recipe_named(self.recipe, self.sif))
+        self._check_paths()
+        check_output(self.output, self.overwrite)
+
+    @property
+    def texts_to_write(self) -> int:
+        """How many texts the teacher writes, if it is asked to."""
+        return max(self.texts, self.sentence_vectors)
+
+    def _check_numbers(self) -> None:
+        ranges: list[tuple[str, int | None, float, float]] = [
+            ("--dims", self.dims, 1, math.inf),
+            ("--batch-size", self.batch_size, 1, math.inf),
+            ("--texts", self.texts, 0, MAX_TEXTS),
+            ("--sentence-vectors", self.sentence_vectors, 0, MAX_TEXTS),
+        ]
+        for flag, value, least, most in ranges:
+            if value is not None and value < least:
+                raise InputError(f"{flag} must be at least {least}, not {value}")
+            if value is not None and value > most:
+                raise InputError(f"{flag} must be at most {most}, not {value}")
+
+    def _check_combinations(self, recipe: Recipe) -> None:
+        if recipe.pooled and self.select:
+            raise InputError("--select varies the layers of a recipe, and recipe pooled has only the pooled states")
+        if not self.sentence_vectors:
+            return
+        if self.sentence_vectors == 1:
+            raise InputError("--sentence-vectors must be 0 or at least 2: one text shows no direction")
+        if recipe.pooled:
+            raise InputError("--sentence-vectors asks a decoder for them: recipe pooled is for embedding models")
+        if recipe.frequencies == "zipf" and not self.corpus:
+            raise InputError(
+                f"--sentence-vectors needs texts, and recipe {recipe.name} has none written: "
+                "add --corpus FILE, or use the default recipe"
+            )
+
+    def _check_paths(self) -> None:
+        """Refuse an output folder with something in it that the run reads: the folder is replaced as a whole."""
+        require_text(self.teacher)
+        if self.vocabulary:
+            require_regular(self.vocabulary, or_pipe=True)
+        # A hub id is no path, whatever it looks like.
+        read = {
+            "--teacher": Path(self.teacher).expanduser(),
+            "--corpus": self.corpus,
+            "--vocabulary": self.vocabulary,
+        }
+        for flag, path in read.items():
+            if path and path.exists():
+                require_outside(flag, path, self.output)
+
+
+def require_outside(flag: str, path: Path, output: Path) -> None:
+    """Refuse a path inside the output folder.
+
+    :raises InputError: if it lies there.
+    """
+    if path.resolve().is_relative_to(output.resolve()):
+        raise InputError(f"{flag} {path} lies in the --output folder, which is replaced: give another")
+
+
+def _peer(teacher: str, dims: int, storage: str, folder: str) -> dict[str, Any]:
+    return {
+        "teacher": teacher,
+        "dims": dims,
+        "storage": storage,
+        "output": Path("models", folder),
+        "recipe": "pooled",
+        "max_size_mb": math.inf,
+    }
+
+
+#: The static peers of the comparison, each from its own teacher, an embedding model: name -> settings.
+PRESETS: dict[str, dict[str, Any]] = {
+    "gemma-768d": _peer("google/embeddinggemma-300m", 768, "float16", "gemma-deposium-768d"),
+    "qwen3-256d": _peer("Qwen/Qwen3-Embedding-0.6B", 256, "float32", "qwen3-deposium-256d"),
+    "qwen3-1024d": _peer("Qwen/Qwen3-Embedding-0.6B", 1024, "float32", "qwen3-deposium-1024d"),
+}
