@@ -42,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--evaluation", type=Path, default=EVALUATION, help="result of phase 2 (default: %(default)s)")
     add("--comparison", type=Path, default=COMPARISON, help="result of phase 3 (default: %(default)s)")
     add("--output", type=Path, default=OUTPUT, help="folder that is rendered, anew (default: %(default)s)")
+    add("--onnx", action="store_true",
+        help="add onnx/model.onnx and the tokenizer files that transformers.js reads (default: without)")  # fmt: skip
     add("--check", action="store_true",
         help="load the folder as users do, run its quick start and examples, validate its header, links and sizes "
         "(default: only render)")  # fmt: skip
@@ -77,7 +79,7 @@ def confirm(args: argparse.Namespace) -> None:
 def publish(args: argparse.Namespace) -> int:
     """Run phase 4: render, check, upload."""
     publication = Publication(args.model, args.evaluation, args.comparison, args.upload)
-    publication.render(args.output, Path(__file__).resolve().parent / "examples")
+    publication.render(args.output, Path(__file__).resolve().parent / "examples", onnx=args.onnx)
     logger.info("rendered %s", args.output)
     if args.check:
         faults = check(args.output, publication.repo)

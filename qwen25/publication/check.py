@@ -11,6 +11,7 @@ from pathlib import Path
 from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODEL_FILES, OTHER_VERSION
 from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256
+from qwen25.store.onnx_export import ONNX_FILE
 
 
 def check(folder: Path, repo: str) -> list[str]:
@@ -24,6 +25,8 @@ def check(folder: Path, repo: str) -> list[str]:
         "sentence-transformers": ["-c", _SAME_VECTORS, str(folder.resolve())],
         **{name: [f"examples/{name}", "--model", "."] for name in EXAMPLES},
     }
+    if (folder / ONNX_FILE).is_file():
+        commands["onnx"] = ["-c", _SAME_IN_ONNX, str(folder.resolve())]
     faults = [f"{name}: {fault}" for name, command in commands.items() if (fault := _failure_of(folder, command))]
     return faults + _header_faults(card) + _link_faults(folder) + _size_faults(folder)
 
@@ -38,6 +41,24 @@ texts = ["How do I reset my password?", "Forgotten login", "", "x" * 5000]
 ours = StaticModel.from_pretrained(sys.argv[1]).encode(texts)
 theirs = SentenceTransformer(sys.argv[1], device="cpu").encode(texts)
 assert np.allclose(ours, theirs, atol=1e-3), "the vectors differ from model2vec's"
+"""
+
+#: The ONNX file gives the vectors of model2vec.
+_SAME_IN_ONNX = """
+import sys
+try:
+    import onnxruntime
+except ImportError:
+    sys.exit("onnxruntime is not installed: bash setup_qwen25.sh --with-extras")
+import numpy as np
+from model2vec import StaticModel
+texts = ["How do I reset my password?", "", "Forgotten login", "x " * 5000, ""]
+model = StaticModel.from_pretrained(sys.argv[1])
+ids = model.tokenize(texts)
+starts = np.cumsum([0] + [len(one) for one in ids])[:-1]
+session = onnxruntime.InferenceSession(sys.argv[1] + "/onnx/model.onnx")
+found = session.run(["embeddings"], {"input_ids": np.concatenate(ids).astype(np.int64), "offsets": starts})[0]
+assert np.allclose(model.encode(texts), found, atol=1e-3), "the vectors differ from model2vec's"
 """
 
 

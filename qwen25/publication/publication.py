@@ -27,6 +27,7 @@ from qwen25.runtime.folders import beside, held, placed, recover
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import size_text
 from qwen25.store.hub import check_id, looks_like_an_id
+from qwen25.store.onnx_export import write_onnx
 
 Result = dict[str, Any]
 OWNER = "tss-deposium"
@@ -130,8 +131,11 @@ class Publication:
         )
         return f"---\n{data.to_yaml()}\n---\n"
 
-    def facts(self) -> Result:
-        """Return what the templates draw on."""
+    def facts(self, onnx: bool = False) -> Result:
+        """Return what the templates draw on.
+
+        :param onnx: whether the model is published as ONNX too.
+        """
         categories = self.evaluation["categories"]
         margins = {
             name: score["score"] - (score["control"]["score"] if score["control"] else 0.0)
@@ -141,6 +145,7 @@ class Publication:
         return {
             "name": self.name,
             "repo": self.repo,
+            "onnx": onnx,
             "metadata": self.metadata,
             "evaluation": self.evaluation,
             "comparison": self.comparison,
@@ -159,16 +164,17 @@ class Publication:
             "evaluation_report": evaluation_report,
         }
 
-    def render(self, folder: Path, examples: Path) -> None:
+    def render(self, folder: Path, examples: Path, onnx: bool = False) -> None:
         """Write everything that is published into ``folder``, beside its place first: an old one is replaced whole.
 
         :param examples: the folder of the example scripts.
+        :param onnx: add the model as ONNX, and the tokenizer files that transformers.js reads.
         :raises InputError: if ``folder`` holds something else than an earlier publication.
         :raises PipelineError: if it cannot be written, or another process is at work on it.
         """
         _check_replaceable(folder)
         with as_input_error(*OTHER_VERSION):
-            facts = self.facts()
+            facts = self.facts(onnx)
             card = self.header() + render_template("card.md", **facts)
             benchmarks = render_template("benchmarks.md", **facts)
             figures = {
@@ -183,6 +189,8 @@ class Publication:
                     _copy(self.model / name, new / name)
                 for name in EXAMPLES:
                     _copy(examples / name, new / "examples" / name)
+                if onnx:
+                    write_onnx(self.model, new)
                 for name, content in figures.items():
                     write_bytes(new / name, content)
                 write_text(new / BENCHMARKS, benchmarks)

@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 from fake_hub import FakeHub, run_as_user
 from huggingface_hub import ModelCard
+from safetensors.numpy import load_file
 
 import compare_qwen25_vs_all
 import publish_qwen25
@@ -267,6 +268,23 @@ class TestFolder:
         assert main([str(tmp_path)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and "eval_results.json is not of this version" in line
+
+
+class TestOnnx:
+    def test_the_model_as_onnx_is_checked_and_replaced_like_the_rest(
+        self, results: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("onnxruntime", reason="setup_qwen25.sh --with-tests installs onnxruntime")
+        folder = tmp_path / "publication"
+        arguments = [part for flag, path in results.items() for part in (f"--{flag}", str(path))]
+        assert publish_qwen25.main([*arguments, "--output", str(folder), "--onnx", "--check"]) == 0
+        assert "@huggingface/transformers" in (folder / "README.md").read_text(encoding="utf-8")
+        whole = (folder / "onnx" / "model.onnx").read_bytes()
+        table = load_file(folder / "model.safetensors")["embeddings"].tobytes()
+        (folder / "onnx" / "model.onnx").write_bytes(whole.replace(table, bytes(len(table))))
+        assert "onnx: AssertionError: the vectors differ from model2vec's" in check(folder, "tss-deposium/tiny")
+        assert publish_qwen25.main([*arguments, "--output", str(folder)]) == 0
+        assert not (folder / "onnx").exists() and "transformers.js" not in (folder / "README.md").read_text()
 
 
 class TestCommand:

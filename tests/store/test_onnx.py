@@ -1,0 +1,125 @@
+"""ONNX: onnxruntime and transformers.js give the vectors that Python gives, whatever a model's form is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from model2vec import StaticModel
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from qwen25.runtime.errors import InputError
+from qwen25.store import onnx_export
+from qwen25.store.onnx_export import ONNX_FILES, onnx_model, write_onnx
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="setup_qwen25.sh --with-tests installs onnxruntime")
+
+TEXTS = [
+    "How do I reset my password?",
+    "def f(x):\n\treturn x[1:]  # I'LL",
+    "cafe\u0301 ﬁ Ⅷ ½ \u017f İ \u0085 \ufeff",
+    "你好世界 مرحبا नमस्ते 👩‍👩‍👧",
+    "a long text, which is not cut " * 400,
+]
+#: A folder with @huggingface/transformers from npm.
+NODE_MODULES = os.environ.get("QWEN25_NODE_MODULES")
+
+
+def vectors(graph: Any, ids: list[list[int]]) -> np.ndarray:
+    """Run the graph as whoever loads the file does."""
+    session = onnxruntime.InferenceSession(graph if isinstance(graph, bytes) else graph.SerializeToString())
+    starts = np.cumsum([0, *map(len, ids)])[:-1].astype(np.int64)
+    flat = np.array([token for one in ids for token in one], dtype=np.int64)
+    return session.run(["embeddings"], {"input_ids": flat, "offsets": starts})[0]
+
+
+def static(tokenizer: Tokenizer, kind: Any = np.float32, dims: int = 48, **more: Any) -> StaticModel:
+    table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), dims)) * 20
+    return StaticModel(table.astype(kind), tokenizer, max_length=None, **more)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("form", ["plain", "weights", "mapping", "not normalised"])
+def test_the_same_vectors_as_python(tiny_tokenizer: Tokenizer, kind: Any, form: str) -> None:
+    tokens = tiny_tokenizer.get_vocab_size()
+    generator = np.random.default_rng(1)
+    more: dict[str, Any] = {"normalize": form != "not normalised"}
+    if form in ("weights", "mapping"):
+        more["weights"] = generator.random(tokens).astype(np.float32)
+    if form == "mapping":
+        more["token_mapping"] = generator.integers(0, tokens, tokens)
+    model = static(tiny_tokenizer, kind, **more)
+    texts = ["", *TEXTS, "", ""]
+    found, expected = vectors(onnx_model(model), model.tokenize(texts)), model.encode(texts).astype(np.float32)
+    # float16: model2vec's own mean is rounded to it.
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=2e-3 if kind == np.float16 else 1e-5)
+    assert not found[0].any() and not found[-2:].any()
+
+
+def test_an_unknown_token_is_left_out_as_in_model2vec() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "one": 1, "two": 2}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    model = static(tokenizer, dims=3)
+    ids = [tokenizer.encode(text).ids for text in ("one who", "who", "two one")]
+    assert 0 in ids[0]
+    np.testing.assert_allclose(vectors(onnx_model(model), ids), model.encode(["one who", "who", "two one"]), atol=1e-5)
+
+
+def test_the_file_is_as_large_as_the_model_and_always_the_same(tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    static(tiny_tokenizer, np.int8, dims=256).save_pretrained(tmp_path / "model")
+    for name in ("one", "two"):
+        write_onnx(tmp_path / "model", tmp_path / name)
+    contents = [[(tmp_path / name / file).read_bytes() for file in ONNX_FILES] for name in ("one", "two")]
+    assert contents[0] == contents[1]
+    assert len(contents[0][0]) - (tmp_path / "model" / "model.safetensors").stat().st_size < 4096
+
+
+def test_transformers_reads_the_tokenizer_files(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    write_onnx(folder, folder)
+    found = AutoTokenizer.from_pretrained(folder)(TEXTS, add_special_tokens=False)["input_ids"]
+    assert found == StaticModel.from_pretrained(folder).tokenize(TEXTS)
+
+
+def test_what_does_not_fit_into_one_file_is_said_before_it_is_written(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match=r"does not fit into one ONNX file.*--storage"):
+        write_onnx(tiny_model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_the_library_it_is_said_how_to_get_it(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(InputError, match=r"setup_qwen25\.sh --with-extras"):
+        write_onnx(tiny_model, tiny_model)
+
+
+@pytest.mark.skipif(NODE_MODULES is None, reason="QWEN25_NODE_MODULES names no folder with @huggingface/transformers")
+@pytest.mark.parametrize("kind", [np.float16, np.int8])
+def test_transformers_js_gives_the_same_vectors(tiny_tokenizer: Tokenizer, tmp_path: Path, kind: Any) -> None:
+    from qwen25.distillation.vocabulary import static_vocabulary
+
+    tokenizer = static_vocabulary(tiny_tokenizer).tokenizer
+    weights = np.linspace(0.5, 1, tokenizer.get_vocab_size()) if kind == np.int8 else None
+    folder = tmp_path / "model"
+    static(tokenizer, kind, normalize=True, weights=weights).save_pretrained(folder)
+    write_onnx(folder, folder)
+    script = ROOT / "tests" / "store" / "transformers_js.mjs"
+    command = ["node", str(script), str(NODE_MODULES), str(folder)]
+    done = subprocess.run(command, input=json.dumps(TEXTS), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    model = StaticModel.from_pretrained(folder)
+    assert found["ids"] == model.tokenize(TEXTS)
+    np.testing.assert_allclose(found["vectors"], model.encode(TEXTS).astype(np.float32), atol=1e-3)
