@@ -150,6 +150,7 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         choices=["float32", "float16"],
         help="number format of the saved vectors (default: float16 where a size is set, else float32)",
     )
+    add("--onnx", action="store_true", help="write onnx/model.onnx as well, for JavaScript and others (default: off)")
 
     add = run.add_argument
     add("--seed", type=console.seed, help="of what the teacher writes (default: %(default)s)")

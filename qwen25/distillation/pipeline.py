@@ -45,6 +45,7 @@ from qwen25.states import compute, pooling
 from qwen25.states.checkpoint import discard_checkpoint
 from qwen25.states.device import choose_device, choose_dtype, threads
 from qwen25.states.jobs import frame_for
+from qwen25.store.onnx_export import write_onnx
 from qwen25.store.static_model import load_model, write_model
 from qwen25.teacher.teacher import Teacher, find_teacher
 
@@ -219,6 +220,8 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
     check_output(settings.output, settings.overwrite)  # once more: hours may have passed
     with placed(settings.output) as new:
         metadata = write_model(new, table, vocabulary.tokenizer, metadata)
+        if settings.onnx:
+            write_onnx(new, new)
         clock.lap("save")
 
         logger.info("8/8 smoke test: does a request come nearer to its answer than to another's?")

@@ -11,6 +11,7 @@ from qwen25.distillation.recipe import Recipe, recipe_named
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular
 from qwen25.runtime.folders import check_output, require_text
+from qwen25.store.onnx_export import require_onnx
 from qwen25.teacher.teacher import DEFAULT_TEACHER
 
 #: What the default teacher's model is cut to unless a size is given; in 10^6 bytes.
@@ -39,6 +40,7 @@ class Settings:
     :ivar max_size_mb: the most that ``model.safetensors`` may take, in 10^6 bytes; infinity: all tokens are kept;
         None: 65 for the default teacher, infinity for others.
     :ivar storage: the number format of the saved vectors; None: float16 where a size is set, else float32.
+    :ivar onnx: also write ``onnx/model.onnx`` and the tokenizer files that transformers.js reads.
     :ivar vocabulary: a file of words or phrases, one a line, that get a vector of their own.
     :ivar batch_size: tokens a forward pass; None: what suits the device.
     :ivar seed: of everything that is drawn at random.
@@ -62,6 +64,7 @@ class Settings:
     dtype: str = "auto"
     max_size_mb: float | None = None
     storage: str | None = None
+    onnx: bool = False
     vocabulary: Path | None = None
     batch_size: int | None = None
     seed: int = 42
@@ -86,6 +89,8 @@ class Settings:
         self._check_numbers()
         self._check_combinations(recipe_named(self.recipe, self.sif))
         self._check_paths()
+        if self.onnx:
+            require_onnx()
         check_output(self.output, self.overwrite)
 
     @property

@@ -32,6 +32,17 @@ TINY = 1e-32
 NO_LIMIT = 1_000_000
 
 
+def require_onnx() -> None:
+    """Refuse before any work what would fail after it.
+
+    :raises InputError: if the onnx library is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise InputError("--onnx needs the onnx library: bash setup_qwen25.sh --with-extras") from error
+
+
 def write_onnx(model: Path, folder: Path) -> None:
     """Write the ONNX file and the tokenizer files of the static model in ``model`` into ``folder``, atomically.
 
@@ -69,12 +80,11 @@ def onnx_model(model: StaticModel) -> Any:
 
     :raises InputError: if its table is too large for one file, or onnx is not installed.
     """
-    try:
-        import onnx
-        from onnx import helper, numpy_helper
-        from onnx.helper import make_node, make_tensor_value_info
-    except ImportError as error:
-        raise InputError("--onnx needs the onnx library: bash setup_qwen25.sh --with-extras") from error
+    require_onnx()
+    import onnx
+    from onnx import helper, numpy_helper
+    from onnx.helper import make_node, make_tensor_value_info
+
     table = np.ascontiguousarray(model.embedding)
     if table.nbytes > MAX_BYTES:
         raise InputError(

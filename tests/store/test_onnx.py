@@ -91,6 +91,16 @@ def test_transformers_reads_the_tokenizer_files(tiny_model: Path, tmp_path: Path
     assert found == StaticModel.from_pretrained(folder).tokenize(TEXTS)
 
 
+def test_phase_1_writes_it_beside_the_model(tiny_teacher: Path, tmp_path: Path) -> None:
+    from qwen25.distillation.pipeline import distil
+    from qwen25.distillation.settings import Settings
+
+    distil(Settings(str(tiny_teacher), tmp_path / "model", texts=0, dims=16, device="cpu", onnx=True))
+    model = StaticModel.from_pretrained(tmp_path / "model")
+    found = vectors((tmp_path / "model" / "onnx" / "model.onnx").read_bytes(), model.tokenize(TEXTS))
+    np.testing.assert_allclose(found, model.encode(TEXTS), atol=1e-3)
+
+
 def test_what_does_not_fit_into_one_file_is_said_before_it_is_written(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
