@@ -15,20 +15,18 @@ time. Beside the result file lie comparison.png, comparison.md and comparison.ht
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.evaluation.comparison import SCHEMA_VERSION, Measured, difference, quality_per_mb
-from qwen25.evaluation.evaluate import evaluate
+from qwen25.evaluation.comparison import compare
 from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
-from qwen25.evaluation.loading import SPECS, load_encoder
+from qwen25.evaluation.loading import SPECS
 from qwen25.evaluation.outputs import check_outputs
-from qwen25.evaluation.peers import CONTROL, OURS, PEERS, PUBLISHED
+from qwen25.evaluation.peers import OURS, PEERS
+from qwen25.evaluation.results import comparison_file
 from qwen25.reports.comparison_report import (
     COST_HEADER,
     QUALITY_HEADER,
@@ -43,10 +41,9 @@ from qwen25.reports.comparison_report import (
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.display import print_table
-from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, redact
+from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import json_text, write_files
-from qwen25.runtime.log import logger
-from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.provenance import Clock
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("model_comparison_results.json")
@@ -68,105 +65,38 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--ours", type=named_model, default=(OURS, MODEL), metavar="NAME=SPEC",
-        help=f"the model the others are compared with (default: {OURS}={MODEL})")  # fmt: skip
-    add("--model", type=named_model, action="append", default=[], metavar="NAME=SPEC",
-        help=f"one more model, or another place for a peer; repeatable (default: none). A SPEC is {SPECS}")  # fmt: skip
+    ours = f"the model the others are compared with (default: {OURS}={MODEL})"
+    add("--ours", type=named_model, default=(OURS, MODEL), metavar="NAME=SPEC", help=ours)
+    more = f"one more model, or another place for a peer; repeatable (default: none). A SPEC is {SPECS}"
+    add("--model", type=named_model, action="append", default=[], metavar="NAME=SPEC", help=more)
     add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
-    add("--items", type=Path, default=default_items_folder(), metavar="FOLDER",
-        help="folder of the items (default: eval_data)")  # fmt: skip
-    add("--output", type=Path, default=OUTPUT,
-        help="result file; the reports are written beside it (default: %(default)s)")  # fmt: skip
+    items = default_items_folder()
+    add("--items", type=Path, default=items, metavar="FOLDER", help="folder of the items (default: eval_data)")
+    output = "result file; the reports are written beside it (default: %(default)s)"
+    add("--output", type=Path, default=OUTPUT, help=output)
     add("--seed", type=seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     add_common_flags(parser)
     return parser
 
 
-def measure(
-    name: str, spec: str, items: dict[str, Any], args: argparse.Namespace, control_health: bool = False
-) -> Measured:
-    """Load one model, score it and let it go again.
-
-    :param control_health: measure its control whole, for a row of its own.
-    :raises PipelineError: if it cannot be had or scored.
-    """
-    logger.info("scoring %s", name)
-    measured = Measured.of(
-        evaluate(load_encoder(spec, name, args.offline), items, args.seed, control_health=control_health)
-    )
-    gc.collect()  # before the next one is loaded
-    return measured
-
-
-def measured_row(name: str, what: str, measured: Measured, ours: Measured | None = None) -> dict[str, Any]:
-    """Return the row of a model that was scored, beside ours if it is another."""
-    row = {
-        "name": name,
-        "obtained": "measured",
-        "what": what,
-        "kind": measured.result["model"]["kind"],
-        "result": measured.result,
-        "quality_per_mb": quality_per_mb(measured.result),
-    }
-    return row if ours is None else row | {"difference_to_ours": difference(measured, ours)}
-
-
-def missing_row(name: str, error: PipelineError) -> dict[str, Any]:
-    """Return the row of a peer that could not be had: with what was published of it, if anything was."""
-    peer = PEERS.get(name)
-    return {
-        "name": name,
-        "obtained": "published" if name in PUBLISHED else "unavailable",
-        "what": peer.what if peer else "",
-        "reason": redact(" ".join(str(error).split())),
-        "how": peer.how if peer else "run again with a connection to the hub",
-    }
-
-
-def compare(args: argparse.Namespace) -> int:
+def run_comparison(args: argparse.Namespace) -> int:
     """Run phase 3: score every model in turn, set them beside ours, write, report."""
     clock = Clock()
     if args.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    our_name, our_spec = args.ours
-    named = dict(args.model)
-    wanted = named | ({} if args.no_peers else {n: peer.spec for n, peer in PEERS.items() if n not in named})
-    if our_name in wanted or CONTROL in (our_name, *wanted) or len(named) < len(args.model):
-        raise InputError(f"each model needs a name of its own, and none may be {CONTROL!r}")
+    others = dict(args.model)
+    if len(others) < len(args.model):
+        raise InputError("each model needs a name of its own: two of --model have the same")
+    peers = {} if args.no_peers else PEERS
     reports = [args.output.parent / f"comparison.{kind}" for kind in ("png", "md", "html")]
-    check_outputs([*reports, args.output], [our_spec, *wanted.values()], args.items)
+    specs = [args.ours[1], *others.values(), *(peer.spec for peer in peers.values())]
+    check_outputs([*reports, args.output], specs, args.items)
     items = {category: load_items(args.items, category) for category in WEIGHTS}
     hashes = items_sha256(args.items, items)  # of what was read, whatever the files become meanwhile
 
-    ours = measure(our_name, our_spec, items, args, control_health=True)
-    models = [measured_row(our_name, "ours", ours)]
-    if ours.control:
-        models.append(measured_row(CONTROL, "ours with its directions drawn at random", ours.control, ours))
-    clock.lap(our_name)
-    for name, spec in wanted.items():
-        try:
-            peer = measure(name, spec, items, args)
-        except InputError as error:
-            if name in named:
-                raise
-            models.append(missing_row(name, error))
-        except PipelineError as error:
-            models.append(missing_row(name, error))
-        else:
-            models.append(measured_row(name, PEERS[name].what if name in PEERS else "", peer, ours))
-        clock.lap(name)
-    for row in models:
-        row["published"] = PUBLISHED[row["name"]].as_json() if row["name"] in PUBLISHED else None
-
-    comparison = {
-        "schema_version": SCHEMA_VERSION,
-        "ours": our_name,
-        "models": models,
-        "items_sha256": hashes,
-        "step_seconds": clock.steps,
-        **provenance(clock, args.seed),
-    }
+    found = compare(args.ours, others, items, args.seed, peers=peers, offline=args.offline, clock=clock)
+    comparison = comparison_file(found, hashes, clock, args.seed)
     contents: dict[Path, bytes | str] = {
         reports[0]: comparison_png(comparison),
         reports[1]: comparison_markdown(comparison),
@@ -185,7 +115,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), compare, argv)
+    return console.run(build_parser(), run_comparison, argv)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,10 @@ from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
 from qwen25.evaluation.loading import SPECS, load_encoder
 from qwen25.evaluation.outputs import check_outputs
-from qwen25.evaluation.results import SCHEMA_VERSION, as_json
+from qwen25.evaluation.results import EvaluationResult, as_json, evaluation_file
 from qwen25.evaluation.verdict import DECISION_TABLE, POOR
 from qwen25.reports.evaluation_report import (
     EVALUATION_HEADER,
-    Result,
     evaluation_html,
     evaluation_remarks,
     evaluation_rows,
@@ -40,7 +39,7 @@ from qwen25.runtime.display import print_table
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK
 from qwen25.runtime.files import json_text, write_files
 from qwen25.runtime.log import logger
-from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.provenance import Clock
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_eval_results.json")
@@ -66,24 +65,24 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--model", default=MODEL, metavar="SPEC",
-        help=f"{SPECS} (default: %(default)s)")  # fmt: skip
+    add("--model", default=MODEL, metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
-    add("--items", type=Path, default=default_items_folder(), metavar="FOLDER",
-        help="folder of the items (default: eval_data)")  # fmt: skip
-    add("--categories", nargs="+", choices=list(WEIGHTS), default=list(WEIGHTS), metavar="NAME",
-        help=f"only these, and no verdict (default: all: {', '.join(WEIGHTS)})")  # fmt: skip
+    items = default_items_folder()
+    add("--items", type=Path, default=items, metavar="FOLDER", help="folder of the items (default: eval_data)")
+    names = list(WEIGHTS)
+    only = f"only these, and no verdict (default: all: {', '.join(names)})"
+    add("--categories", nargs="+", choices=names, default=names, metavar="NAME", help=only)
     add("--output", type=Path, default=OUTPUT, help="result file (default: %(default)s)")
     add("--report", type=Path, metavar="HTML", help="also write one self-contained page with plots (default: none)")
-    add("--fail-under", type=fail_under, metavar="VALUE",
-        help=f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)")  # fmt: skip
+    below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"
+    add("--fail-under", type=fail_under, metavar="VALUE", help=below)
     add("--json-only", action="store_true", help="print only the result file's path (default: a table)")
     add("--seed", type=seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     add_common_flags(parser)
     return parser
 
 
-def is_below(result: Result, limit: str | float) -> bool:
+def is_below(result: EvaluationResult, limit: str | float) -> bool:
     """Whether the result is below --fail-under; a run without a verdict is below every verdict."""
     if isinstance(limit, float):
         return bool(result["overall"]["score"] < limit)
@@ -105,13 +104,7 @@ def run_evaluation(args: argparse.Namespace) -> int:
     evaluation = evaluate(encoder, items, args.seed)
     clock.lap("score")
 
-    result = {
-        "schema_version": SCHEMA_VERSION,
-        **as_json(evaluation),
-        "items_sha256": hashes,
-        "step_seconds": clock.steps,
-        **provenance(clock, args.seed),
-    }
+    result = evaluation_file(as_json(evaluation), hashes, clock, args.seed)
     reports = {args.report: evaluation_html(result)} if args.report else {}
     write_files({**reports, args.output: json_text(result)})
     if not args.json_only:

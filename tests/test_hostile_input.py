@@ -26,7 +26,7 @@ import compare_qwen25_vs_all
 import publish_qwen25
 import quick_eval_qwen25_1024d
 from qwen25.evaluation import items
-from qwen25.evaluation.categories.all import TEXTS, WEIGHTS
+from qwen25.evaluation.categories.all import CATEGORIES, WEIGHTS
 from qwen25.evaluation.categories.instruction_awareness import INTENTS
 from qwen25.evaluation.encoder import static_encoder
 from qwen25.evaluation.evaluate import evaluate
@@ -353,7 +353,7 @@ class TestItems:
     @pytest.mark.parametrize("value", [None, 7, True, [], ["x"], {}, "", " \u2003\n", "y" * 1_000_000, "\ud800"])
     def test_every_text_of_every_category_is_checked(self, category: str, value: Any, folder: Path) -> None:
         rows = lines_of(category, folder)
-        for field in ("id", *TEXTS[category]):
+        for field in ("id", *CATEGORIES[category].text_fields):
             changed = copy.deepcopy(rows)
             changed[1][field] = value
             put(folder, category, changed)

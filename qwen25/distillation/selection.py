@@ -138,7 +138,7 @@ def _attempt_all(what: str, candidates: list[Recipe], attempt: Callable[[Recipe]
 def _score(recipe: Recipe, table: np.ndarray, tokenizer: Tokenizer, items: dict[str, list[Item]]) -> Trial:
     """Score the model of ``table``, shape (tokens, dims), as it would be once saved and loaded."""
     matcher = Cosine(static_encode(StaticModel(table, tokenizer, normalize=True, max_length=None)))
-    categories = {category: CATEGORIES[category](matcher, rows, _SEED).score for category, rows in items.items()}
+    categories = {category: CATEGORIES[category].score(matcher, rows, _SEED).score for category, rows in items.items()}
     return Trial(recipe, sum(WEIGHTS[category] * score for category, score in categories.items()), categories)
 
 

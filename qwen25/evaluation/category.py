@@ -1,9 +1,10 @@
-"""What a category's score is made of."""
+"""What a category of the evaluation is, and what its score is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,43 @@ class CategoryScore:
         return interval(self.replicates)
 
 
-CategoryFunction = Callable[[Matcher, list[Item], int], CategoryScore]
+def accept_any_file(items: list[Item], path: Path) -> None:
+    """Ask nothing of a file as a whole."""
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category: everything that the pipeline knows about it.
+
+    :ivar name: as files, flags and results call it.
+    :ivar weight: its share of the overall score; the weights of all categories add up to 1.
+    :ivar text_fields: the fields of an item that hold its texts, hard negatives apart.
+    :ivar check_item: refuses an item that lacks what the score needs; takes the item and where it stands.
+    :ivar score: scores a model on the items with a seed.
+    :ivar good_for: what a model that is good at it can be used for; ends the sentence "use it for ...".
+    :ivar check_file: refuses items that are no whole together; takes all items and their file.
+    :ivar has_tiers: whether its items are marked as everyday or adversarial.
+    :ivar needs_vectors: whether it can score only models that give each text a vector.
+    :ivar languages: the text fields that hold one sentence in several languages, English first; or none.
+    :ivar need: the need for which a comparison names the best model at this category alone; or none.
+    """
+
+    name: str
+    weight: float
+    text_fields: tuple[str, ...]
+    check_item: Callable[[Item, str], None]
+    score: Callable[[Matcher, list[Item], int], CategoryScore]
+    good_for: str
+    check_file: Callable[[list[Item], Path], None] = accept_any_file
+    has_tiers: bool = True
+    needs_vectors: bool = False
+    languages: tuple[str, ...] = ()
+    need: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name as people read it."""
+        return self.name.replace("_", " ")
 
 
 def passed_items(items: list[Item], right: np.ndarray, asked: list[str], answers: list[str]) -> list[dict[str, Any]]:
@@ -52,7 +89,7 @@ def passed_items(items: list[Item], right: np.ndarray, asked: list[str], answers
 
 
 def rows_of_tier(items: list[Item], tier: str) -> np.ndarray:
-    """Return the places of the items of a tier."""
+    """Return the positions of the items of a tier."""
     return np.flatnonzero([item["tier"] == tier for item in items])
 
 
@@ -79,6 +116,9 @@ def cosine_protocol(formula: str, value: float, unrelated: float) -> dict[str, A
     return {"formula": formula, "value": value, "cosine_of_unrelated_pairs": unrelated}
 
 
-def shifted_by_one(cosines: np.ndarray) -> float:
-    """Return the mean cosine of each text with what belongs to the one before it; of a square matrix."""
+def mean_cosine_of_neighbours(cosines: np.ndarray) -> float:
+    """Return the mean cosine of each text with the counterpart of the text before it: of pairs that are unrelated.
+
+    :param cosines: of each text with each counterpart; shape (texts, texts).
+    """
     return float(np.diag(np.roll(cosines, 1, axis=1)).mean())

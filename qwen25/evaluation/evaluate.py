@@ -52,7 +52,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on the items, and its random-direction control on the same ones.
 
-    Topic clustering is left out for a model that gives no vectors.
+    Categories that cluster vectors are left out for a model that gives none.
 
     :param items: category -> items; the overall score is over the categories scored, weights rescaled.
     :param with_control: also score the control, where the model has a table to shuffle.
@@ -62,8 +62,8 @@ def evaluate(
     scores = {}
     with progress(encoder.name, len(items)) as advance:
         for category, rows in items.items():
-            if category != "topic_clustering" or encoder.matcher.has_vectors:
-                scores[category] = CATEGORIES[category](encoder.matcher, rows, seed)
+            if encoder.matcher.has_vectors or not CATEGORIES[category].needs_vectors:
+                scores[category] = CATEGORIES[category].score(encoder.matcher, rows, seed)
             advance(1)
     total = sum(WEIGHTS[category] for category in scores)
     overall = sum(WEIGHTS[c] / total * s.score for c, s in scores.items())

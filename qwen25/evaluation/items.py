@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from qwen25.evaluation.categories.all import CHECKS
-from qwen25.evaluation.categories.instruction_awareness import check_grid
-from qwen25.evaluation.categories.topic_clustering import check_topics
+from qwen25.evaluation.categories.all import CATEGORIES
+from qwen25.evaluation.category import Category
 from qwen25.evaluation.fields import TIERS, Item, check_name
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular, sha256
@@ -43,7 +42,7 @@ def load_items(folder: Path, category: str) -> list[Item]:
                     continue
                 if len(items) == MAX_ITEMS:
                     raise InputError(f"{path} holds more than {MAX_ITEMS:,} items: take a sample")
-                items.append(_item(line, category, f"{path.name}, line {number}"))
+                items.append(_item(line, CATEGORIES[category], f"{path.name}, line {number}"))
     except OSError as error:
         raise InputError(f"cannot read the items {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -53,14 +52,11 @@ def load_items(folder: Path, category: str) -> list[Item]:
     ids = [item["id"] for item in items]
     if len(set(ids)) != len(ids):
         raise InputError(f"{path}: two items have the id {next(i for i in ids if ids.count(i) > 1)!r}")
-    if category == "instruction_awareness":
-        check_grid(items, path)
-    if category == "topic_clustering":
-        check_topics(items, path)
+    CATEGORIES[category].check_file(items, path)
     return items
 
 
-def _item(line: str, category: str, where: str) -> Item:
+def _item(line: str, category: Category, where: str) -> Item:
     """Return the item that a line holds, every field checked."""
     try:
         item = json.loads(line)
@@ -69,8 +65,8 @@ def _item(line: str, category: str, where: str) -> Item:
     if not isinstance(item, dict):
         raise InputError(f"{where}: not a JSON object")
     check_name(item, "id", where)
-    CHECKS[category](item, where)
-    if category != "instruction_awareness" and item.get("tier") not in TIERS:
+    category.check_item(item, where)
+    if category.has_tiers and item.get("tier") not in TIERS:
         raise InputError(f"{where}: 'tier' must be one of {', '.join(TIERS)}")
     return item
 

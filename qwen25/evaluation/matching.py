@@ -40,12 +40,12 @@ class Matcher(ABC):
         """Return one vector of length 1 a text (a zero vector stays zero); float32, shape (texts, dims)."""
 
     @abstractmethod
-    def take_in(self, texts: Sequence[str]) -> None:
-        """Do the work that documents cost before they can be searched; remembered by no later call but ``ask``."""
+    def index(self, texts: Sequence[str]) -> None:
+        """Do the work that documents cost before they can be searched, for a measurement of its time."""
 
     @abstractmethod
-    def ask(self, query: str) -> None:
-        """Do the work that one query costs, the search itself left out where it is a product of vectors."""
+    def encode_query(self, query: str) -> None:
+        """Do the work that one query costs before it is compared with the documents, for a measurement of its time."""
 
     def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
         """Return how well each query's own document fits it; shape (queries,)."""
@@ -74,11 +74,11 @@ class Cosine(Matcher):
         """Return the cosine of each query with its own document; shape (queries,)."""
         return (self.vectors(queries) * self.vectors(documents)).sum(axis=1)
 
-    def take_in(self, texts: Sequence[str]) -> None:
+    def index(self, texts: Sequence[str]) -> None:
         """Encode the texts."""
         self.encode(texts)
 
-    def ask(self, query: str) -> None:
+    def encode_query(self, query: str) -> None:
         """Encode the query."""
         self.encode([query])
 
@@ -119,11 +119,11 @@ class LateInteraction(Matcher):
         """Return the mean of each text's token vectors, scaled to length 1; float32, shape (texts, dims)."""
         return _units(np.stack([tokens.mean(axis=0) for tokens in self._tokens(texts, "document")]))
 
-    def take_in(self, texts: Sequence[str]) -> None:
+    def index(self, texts: Sequence[str]) -> None:
         """Encode the texts as documents."""
         self._encode["document"](texts)
 
-    def ask(self, query: str) -> None:
+    def encode_query(self, query: str) -> None:
         """Encode the query."""
         self._encode["query"]([query])
 
@@ -139,15 +139,15 @@ class Bm25(Matcher):
 
     def __init__(self) -> None:
         """Start with no collection."""
-        self.take_in([""])
+        self.index([""])
 
-    def take_in(self, texts: Sequence[str]) -> None:
-        """Index the texts: they are the collection that ``ask`` searches."""
-        self._index = _Bm25Index(texts)
+    def index(self, texts: Sequence[str]) -> None:
+        """Index the texts: they are the collection that ``encode_query`` searches."""
+        self._collection = _Bm25Index(texts)
 
-    def ask(self, query: str) -> None:
-        """Score all documents taken in."""
-        self._index.scores(query)
+    def encode_query(self, query: str) -> None:
+        """Score all indexed documents: a search by words has no step before that."""
+        self._collection.scores(query)
 
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
         """Return the BM25 scores, at least 0; shape (queries, documents)."""

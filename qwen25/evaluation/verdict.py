@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.categories.instruction_awareness import INSTRUCTION_AWARENESS
 from qwen25.evaluation.evaluate import Evaluation
 from qwen25.evaluation.statistics import interval
 
+#: The category that the decision table asks for beside the overall score.
+DECISIVE = INSTRUCTION_AWARENESS.name
 #: (verdict, least overall score, least instruction-awareness score), best first.
 DECISION_TABLE = (
     ("Excellent", 0.75, 0.65),
@@ -19,7 +22,14 @@ POOR = "Poor"
 MAX_UNRELATED_COSINE = 0.5
 
 
-def verdict(evaluation: Evaluation) -> dict[str, Any]:
+class Verdict(TypedDict):
+    """A row's name of the decision table, or None where a category is missing, and the reasons for it."""
+
+    verdict: str | None
+    reasons: list[str]
+
+
+def verdict(evaluation: Evaluation) -> Verdict:
     """Apply the decision table and the two gates.
 
     A model that does not beat its random-direction control by more than the interval of the difference
@@ -44,7 +54,7 @@ def verdict(evaluation: Evaluation) -> dict[str, Any]:
         reasons.append(f"unrelated texts have a mean cosine of {cosine:.2f} (limit {MAX_UNRELATED_COSINE}): collapsed")
     if reasons:
         return {"verdict": POOR, "reasons": reasons}
-    instruction = scores["instruction_awareness"].score
+    instruction = scores[DECISIVE].score
     for name, least_overall, least_instruction in DECISION_TABLE:
         if evaluation.overall >= least_overall and instruction >= least_instruction:
             return {"verdict": name, "reasons": [f"overall >= {least_overall} and instruction >= {least_instruction}"]}

@@ -12,9 +12,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from qwen25.evaluation.categories.all import USES
+from qwen25.evaluation.categories.all import CATEGORIES
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
-from qwen25.evaluation.comparison import WORSE, is_useful, ours_of
+from qwen25.evaluation.recommendations import is_useful, ours_of
+from qwen25.evaluation.results import WORSE
 from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODEL_FILES, NORMALIZE, OTHER_VERSION, PARTS
 from qwen25.reports import comparison_report, evaluation_report, plots
 from qwen25.reports.comparison_report import comparison_remarks, recommendation_lines
@@ -67,7 +68,7 @@ class Publication:
                 str(comparison): ours_of(self.comparison)["result"]["model"]["sha256"],
             }
             self._control = next(row for row in self.comparison["models"] if row.get("kind") == "control")
-            complete = set(self.evaluation["categories"]) == set(USES)
+            complete = set(self.evaluation["categories"]) == set(CATEGORIES)
             self.repo = repo or f"{OWNER}/{_repository_name(self.metadata['name'])}"
         # The card's code holds it, and --check runs that code.
         check_id(self.repo)
@@ -156,8 +157,12 @@ class Publication:
             "files": {name: size_text((self.model / name).stat().st_size) for name in MODEL_FILES},
             "useful": is_useful(ours),
             "follows_instructions": self.follows_instructions,
-            "uses": [USES[name] for name in sorted(USES, key=lambda c: -margins[c]) if self.beats_control(name)],
-            "not_beyond_words": [name for name in USES if not self.beats_control(name)],
+            "uses": [
+                CATEGORIES[name].good_for
+                for name in sorted(CATEGORIES, key=lambda c: -margins[c])
+                if self.beats_control(name)
+            ],
+            "not_beyond_words": [name for name in CATEGORIES if not self.beats_control(name)],
             "weakest": sorted(categories, key=lambda c: categories[c]["score"])[:2],
             "remarks": comparison_remarks(self.comparison),
             "recommendations": recommendation_lines(self.comparison),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.evaluation.comparison import BETTER, SAME, frontier, is_complete, ours_of, ranked, recommendations
 from qwen25.evaluation.peers import PLAIN
+from qwen25.evaluation.recommendations import frontier, is_complete, ours_of, ranked, recommendations
+from qwen25.evaluation.results import BETTER, SAME, Comparison, ComparisonFile, Row
 from qwen25.reports import plots
-from qwen25.reports.evaluation_report import Result, inline, score_or_dash
+from qwen25.reports.evaluation_report import inline, score_or_dash
 from qwen25.runtime.markdown import render_template, table, text
-from qwen25.runtime.wording import difference_text, size_text, with_interval
+from qwen25.runtime.wording import difference_text, rate_text, size_text, with_interval
 
 SHORT = {name: name.split("_")[0] for name in WEIGHTS}
 QUALITY_HEADER = ["model", "obtained", "overall [95 % interval]", "against ours", "control", *SHORT.values()]
 
 
-def quality_rows(comparison: Result) -> list[list[str]]:
+def quality_rows(comparison: Comparison) -> list[list[str]]:
     """Return one row a model: measured ones by falling overall score, then those that could not be had."""
     rows = []
     for row in _in_order(comparison):
@@ -39,7 +42,7 @@ def quality_rows(comparison: Result) -> list[list[str]]:
 CATEGORY_HEADER = ["model", *(name.replace("_", " ") for name in WEIGHTS)]
 
 
-def category_rows(comparison: Result) -> list[list[str]]:
+def category_rows(comparison: Comparison) -> list[list[str]]:
     """Return the six categories of each measured model, with their intervals."""
     return [
         [row["name"], *(with_interval(found[c]) if c in found else "-" for c in WEIGHTS)]
@@ -49,12 +52,20 @@ def category_rows(comparison: Result) -> list[list[str]]:
 
 
 COST_HEADER = [
-    "model", "kind", "dims", "on disk", "in memory", "overall per MB", "sentences/s", "query p50", "load",
+    "model",
+    "kind",
+    "dims",
+    "on disk",
+    "in memory",
+    "overall per MB",
+    "speed",
+    "query p50",
+    "load",
     "unrelated cosine",
-]  # fmt: skip
+]
 
 
-def cost_rows(comparison: Result) -> list[list[str]]:
+def cost_rows(comparison: Comparison) -> list[list[str]]:
     """Return what each measured model costs: sizes read from files and arrays, times of this run."""
     rows = []
     for row in _in_order(comparison):
@@ -70,7 +81,7 @@ def cost_rows(comparison: Result) -> list[list[str]]:
                 size_text(health["size_bytes"]),
                 size_text(health["memory_bytes"]),
                 f"{worth:.4f}" if worth is not None and is_complete(row, ours_of(comparison)) else "-",
-                f"{health['sentences_per_second']:,.0f}",
+                rate_text(health["sentences_per_second"]),
                 f"{health['latency_p50_ms']:.2f} ms",
                 f"{health['load_seconds']:.2f} s",
                 "-" if cosine is None else f"{cosine:.3f}",
@@ -82,7 +93,7 @@ def cost_rows(comparison: Result) -> list[list[str]]:
 PUBLISHED_HEADER = ["model", "overall", *SHORT.values(), "size", "query"]
 
 
-def published_rows(comparison: Result) -> list[list[str]]:
+def published_rows(comparison: Comparison) -> list[list[str]]:
     """Return the figures that others published; they are not comparable with the measured ones."""
     return [
         [
@@ -100,7 +111,7 @@ def published_rows(comparison: Result) -> list[list[str]]:
 PROTOCOL_HEADER = ["model", "overall", *SHORT.values(), "unrelated pairs"]
 
 
-def protocol_rows(comparison: Result) -> list[list[str]]:
+def protocol_rows(comparison: Comparison) -> list[list[str]]:
     """Return what the cosine protocol gives for the measured models, beside the cosine of unrelated pairs."""
     rows = []
     for row in _in_order(comparison):
@@ -113,7 +124,7 @@ def protocol_rows(comparison: Result) -> list[list[str]]:
     return rows
 
 
-def comparison_remarks(comparison: Result) -> list[str]:
+def comparison_remarks(comparison: Comparison) -> list[str]:
     """Return what the numbers say, bad news first: who is better, where plain words are, who is not."""
     ours = ours_of(comparison)
     others = [row for row in _in_order(comparison) if "difference_to_ours" in row]
@@ -141,16 +152,26 @@ def comparison_remarks(comparison: Result) -> list[str]:
     return [*better, *rest, *missing]
 
 
-def recommendation_lines(comparison: Result) -> list[str]:
+def recommendation_lines(comparison: Comparison) -> list[str]:
     """Return which model serves which need, and what is left for ours."""
     chosen, ours = recommendations(comparison), comparison["ours"]
     lines = [f"{found['need']}: {found['model']} ({found['because']})" for found in chosen]
-    needs = [found["need"] for found in chosen if found["model"] == ours]
-    lines.append(f"{ours} is the first choice for {', '.join(needs) if needs else 'none of these'}")
+    needs = [found["need"] for found in chosen if ours in (found["model"], *found["tied"])]
+    lines.append(f"{ours} is the first choice, alone or tied, for {', '.join(needs) if needs else 'none of these'}")
     if edge := [row["name"] for row in frontier(comparison)]:
         where = "is on" if ours in edge else "is not on"
         lines.append(f"quality for its size: {ours} {where} the frontier, which is {', '.join(edge)}")
     return lines
+
+
+class Section(TypedDict, total=False):
+    """A titled part of the report: a note, a list of lines, a table; not all need be there."""
+
+    title: str
+    note: str
+    lines: list[str]
+    header: list[str]
+    rows: list[list[str]]
 
 
 RECOMMENDATION_NOTE = (
@@ -164,10 +185,10 @@ PROTOCOL_NOTE = (
 )
 
 
-def comparison_sections(comparison: Result) -> list[Result]:
+def comparison_sections(comparison: Comparison) -> list[Section]:
     """Return the comparison as titled lists and tables, in the order in which they are read."""
     published = published_rows(comparison)
-    sections: list[Result] = [
+    sections: list[Section] = [
         {"title": "In short", "lines": comparison_remarks(comparison)},
         {"title": "Which model for which need", "note": RECOMMENDATION_NOTE, "lines": recommendation_lines(comparison)},
         {"title": "Quality", "header": QUALITY_HEADER, "rows": quality_rows(comparison)},
@@ -185,19 +206,19 @@ def comparison_sections(comparison: Result) -> list[Result]:
     return sections
 
 
-def difference_rows(row: Result) -> list[list[str]]:
+def difference_rows(row: Row) -> list[list[str]]:
     """Return a peer's difference to ours, overall and in each category."""
     found = row["difference_to_ours"]
     parts = {"overall": found["overall"], **found["categories"]}
     return [[name.replace("_", " "), difference_text(d), d["word"]] for name, d in parts.items() if d]
 
 
-def example_rows(items: list[Result], fields: list[str]) -> list[list[str]]:
+def example_rows(items: list[dict[str, str]], fields: list[str]) -> list[list[str]]:
     """Return items as rows of a table."""
     return [[item[name] for name in fields] for item in items]
 
 
-def comparison_markdown(comparison: Result) -> str:
+def comparison_markdown(comparison: ComparisonFile) -> str:
     """Render the comparison as Markdown; its plot is comparison.png beside it."""
     title = f"# {text(comparison['ours'])} beside others"
     lines = [title, "", "![quality against size](comparison.png)", ""]
@@ -210,7 +231,7 @@ def comparison_markdown(comparison: Result) -> str:
     return "\n".join([*lines, text(_footer(comparison)), ""])
 
 
-def comparison_html(comparison: Result) -> str:
+def comparison_html(comparison: ComparisonFile) -> str:
     """Render the comparison as one self-contained page; every text in it is escaped."""
     return render_template(
         "comparison.html",
@@ -221,12 +242,12 @@ def comparison_html(comparison: Result) -> str:
     )
 
 
-def comparison_png(comparison: Result) -> bytes:
+def comparison_png(comparison: Comparison) -> bytes:
     """Draw quality against size, and the categories by model."""
     return plots.png(plots.comparison(comparison))
 
 
-def _footer(comparison: Result) -> str:
+def _footer(comparison: ComparisonFile) -> str:
     hardware = comparison["hardware"]
     return (
         f"{comparison['command']} · {comparison['created']} · seed {comparison['seed']} · "
@@ -234,7 +255,7 @@ def _footer(comparison: Result) -> str:
     )
 
 
-def _in_order(comparison: Result) -> list[Result]:
+def _in_order(comparison: Comparison) -> list[Row]:
     """Return all rows: ranked, then measured in part, then not measured."""
     first = ranked(comparison)
     return first + sorted(
@@ -242,7 +263,7 @@ def _in_order(comparison: Result) -> list[Result]:
     )
 
 
-def _against(row: Result) -> str:
+def _against(row: Row) -> str:
     if "difference_to_ours" not in row:
         return "ours"
     against = row["difference_to_ours"]["overall"]

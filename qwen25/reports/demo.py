@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from qwen25.evaluation.results import Comparison, EvaluationResult
 from qwen25.reports.comparison_report import (
     COST_HEADER,
     QUALITY_HEADER,
@@ -15,7 +17,7 @@ from qwen25.reports.comparison_report import (
     quality_rows,
     recommendation_lines,
 )
-from qwen25.reports.evaluation_report import EVALUATION_HEADER, Result, evaluation_remarks, evaluation_rows
+from qwen25.reports.evaluation_report import EVALUATION_HEADER, evaluation_remarks, evaluation_rows
 from qwen25.reports.results import read_results
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
@@ -65,7 +67,9 @@ if __name__ == "__main__":
     sys.exit(main())
 
 
-def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, heading: int = 2) -> str:
+def demo_markdown(
+    metadata: dict[str, Any], evaluation: EvaluationResult, comparison: Comparison, heading: int = 2
+) -> str:
     """Render what the demo made, what it scores and what it is set beside.
 
     :param heading: the level of its headings.
@@ -90,7 +94,7 @@ def demo_markdown(metadata: Result, evaluation: Result, comparison: Result, head
     return "\n".join(lines)
 
 
-def _comparison_lines(comparison: Result) -> list[str]:
+def _comparison_lines(comparison: Comparison) -> list[str]:
     lines = [*table(QUALITY_HEADER, quality_rows(comparison)), ""]
     lines += [*table(COST_HEADER, cost_rows(comparison)), ""]
     remarks = [*comparison_remarks(comparison), *recommendation_lines(comparison)]

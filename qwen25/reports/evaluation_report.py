@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from qwen25.evaluation.results import EvaluationFile, EvaluationResult, Score
+from qwen25.evaluation.verdict import DECISIVE
 from qwen25.reports import plots
 from qwen25.reports.plots import category_bars
 from qwen25.runtime.markdown import render_template
-from qwen25.runtime.wording import difference_text, size_text, with_interval
-
-Result = dict[str, Any]
+from qwen25.runtime.wording import difference_text, rate_text, size_text, with_interval
 
 
-def evaluation_rows(result: Result) -> list[list[str]]:
+def evaluation_rows(result: EvaluationResult) -> list[list[str]]:
     """Return one row a category and one for the overall score: name, weight, score, control."""
     rows = []
     for name, category in result["categories"].items():
@@ -26,9 +26,9 @@ def evaluation_rows(result: Result) -> list[list[str]]:
 EVALUATION_HEADER = ["category", "weight", "score [95 % interval]", "random directions"]
 
 
-def evaluation_remarks(result: Result) -> list[str]:
+def evaluation_remarks(result: EvaluationResult) -> list[str]:
     """Return what has to be said beside the scores, in plain sentences."""
-    health, instruction = result["health"], result["categories"].get("instruction_awareness")
+    health, instruction = result["health"], result["categories"].get(DECISIVE)
     remarks = []
     if instruction:
         gain = instruction["sub_scores"]["non_lexical_gain_over_shuffled"]
@@ -39,7 +39,7 @@ def evaluation_remarks(result: Result) -> list[str]:
             )
         else:
             remarks.append(f"The model matches words, not instructions: {numbers} on requests without shared words.")
-    facts = f"{health['sentences_per_second']:,.0f} sentences/s, {health['latency_p50_ms']:.2f} ms a query"
+    facts = f"{rate_text(health['sentences_per_second'])}, {health['latency_p50_ms']:.2f} ms a query"
     # BM25 has no cosines, and takes nothing on disk.
     if health["unrelated_cosine"] is not None:
         facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
@@ -54,7 +54,7 @@ def evaluation_remarks(result: Result) -> list[str]:
     return remarks
 
 
-def evaluation_html(result: Result) -> str:
+def evaluation_html(result: EvaluationFile) -> str:
     """Render one model's result as one self-contained page; every text in it is escaped."""
     return render_template(
         "evaluation.html",
@@ -66,7 +66,7 @@ def evaluation_html(result: Result) -> str:
     )
 
 
-def score_or_dash(score: dict[str, Any] | None) -> str:
+def score_or_dash(score: Score | None) -> str:
     """Return a score with three digits, or a dash where there is none."""
     return "-" if score is None else f"{score['score']:.3f}"
 

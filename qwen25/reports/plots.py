@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.evaluation.comparison import frontier, ours_of, ranked
+from qwen25.evaluation.recommendations import frontier, ours_of, ranked
+from qwen25.evaluation.results import Comparison, EvaluationResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def _figure(**options: Any) -> Figure:
     return Figure(**options)
 
 
-def category_bars(result: dict[str, Any]) -> Figure:
+def category_bars(result: EvaluationResult) -> Figure:
     """Draw one model's categories with their intervals, beside its control."""
     names = [*result["categories"], "overall"]
     scores = [*result["categories"].values(), result["overall"]]
@@ -58,7 +59,7 @@ def category_bars(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def comparison(result: dict[str, Any]) -> Figure:
+def comparison(result: Comparison) -> Figure:
     """Draw quality against size with the Pareto frontier, and below it the categories by model."""
     rows = [row for row in result["models"] if "result" in row]
     figure = _figure(figsize=(9, 5.5 + 0.4 * len(rows)), layout="constrained")
@@ -68,7 +69,7 @@ def comparison(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def _quality_against_size(axes: Any, result: dict[str, Any]) -> None:
+def _quality_against_size(axes: Any, result: Comparison) -> None:
     ours = ours_of(result)["name"]
     points = [(row["result"]["health"]["size_bytes"], row["result"]["overall"]["score"]) for row in ranked(result)]
     for row in ranked(result):
@@ -98,10 +99,11 @@ def _quality_against_size(axes: Any, result: dict[str, Any]) -> None:
     axes.legend(loc="lower right", fontsize=8)
 
 
-def _categories_by_model(axes: Any, result: dict[str, Any]) -> None:
+def _categories_by_model(axes: Any, result: Comparison) -> None:
     rows = ranked(result)
     rows += [row for row in result["models"] if "result" in row and row not in rows]
-    found = [[row["result"]["categories"].get(c, {}).get("score") for c in WEIGHTS] for row in rows]
+    categories = [row["result"]["categories"] for row in rows]
+    found = [[scores[c]["score"] if c in scores else None for c in WEIGHTS] for scores in categories]
     axes.imshow([[0.0 if v is None else max(0.0, v) for v in line] for line in found], cmap="Blues", vmin=0, vmax=1,
                 aspect="auto")  # fmt: skip
     for y, line in enumerate(found):

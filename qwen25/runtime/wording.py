@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
-def with_interval(score: dict[str, Any]) -> str:
+def with_interval(score: Mapping[str, Any]) -> str:
     """Render a score and its 95 % interval."""
     low, high = score["interval"]
     return f"{score['score']:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def difference_text(difference: dict[str, Any]) -> str:
+def difference_text(difference: Mapping[str, Any]) -> str:
     """Render a difference of scores and its 95 % interval, all with their signs."""
     low, high = difference["interval"]
     return f"{difference['value']:+.3f} [{low:+.3f}, {high:+.3f}]"
@@ -20,3 +21,9 @@ def difference_text(difference: dict[str, Any]) -> str:
 def size_text(size_bytes: int | None) -> str:
     """Render a size in megabytes (10^6 bytes)."""
     return "-" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
+
+
+def rate_text(sentences_per_second: float) -> str:
+    """Render a speed with the two digits that hold from run to run."""
+    rounded = float(f"{sentences_per_second:.2g}")
+    return f"{rounded:,.0f} sentences/s" if rounded >= 10 else f"{rounded:g} sentences/s"

@@ -18,11 +18,12 @@ from model2vec import StaticModel
 
 import compare_qwen25_vs_all
 from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.evaluation.comparison import difference, frontier, recommendations
+from qwen25.evaluation.comparison import Measured, difference
 from qwen25.evaluation.items import items_sha256
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.matching import Bm25, LateInteraction
 from qwen25.evaluation.peers import PEERS, PUBLISHED
+from qwen25.evaluation.recommendations import frontier, recommendations
 from qwen25.reports.comparison_report import (
     comparison_markdown,
     comparison_png,
@@ -276,7 +277,7 @@ class TestWriting:
         items = tmp_path / "items"
         shutil.copytree(small_items, items)
         hashes = items_sha256(items, WEIGHTS)
-        empty_before(monkeypatch, compare_qwen25_vs_all, "measure", items / "code_understanding.jsonl")
+        empty_before(monkeypatch, compare_qwen25_vs_all, "compare", items / "code_understanding.jsonl")
         assert run("--items", str(items))["items_sha256"] == hashes
 
     @pytest.mark.parametrize(
@@ -399,8 +400,6 @@ class TestHub:
 
 
 def test_a_difference_needs_the_same_categories() -> None:
-    from qwen25.evaluation.comparison import Measured
-
     def measured(score: float, names: list[str]) -> Measured:
         replicates = {name: score + np.linspace(-0.01, 0.01, 1000) for name in names}
         result = {"overall": {"score": score}, "categories": {name: {"score": score} for name in names}}

@@ -74,12 +74,12 @@ def as_encoder(encode: Encode) -> Encoder:
 @pytest.mark.parametrize("category", list(WEIGHTS))
 class TestEveryCategory:
     def test_a_model_that_understands_scores_one(self, category: str) -> None:
-        score = CATEGORIES[category](Cosine(oracle(ALL_ITEMS)), ALL_ITEMS[category], SEED)
+        score = CATEGORIES[category].score(Cosine(oracle(ALL_ITEMS)), ALL_ITEMS[category], SEED)
         assert score.score == pytest.approx(1, abs=0.02)
 
     @pytest.mark.parametrize("encode", [guesser, constant])
     def test_guessing_and_collapse_score_zero(self, category: str, encode: Encode) -> None:
-        score = CATEGORIES[category](Cosine(encode), ALL_ITEMS[category], SEED)
+        score = CATEGORIES[category].score(Cosine(encode), ALL_ITEMS[category], SEED)
         assert score.score == pytest.approx(0, abs=0.05)
 
     def test_the_interval_holds_the_score(self, category: str) -> None:
@@ -88,7 +88,7 @@ class TestEveryCategory:
         def half_right(texts: Sequence[str]) -> np.ndarray:
             return np.stack([mixture([t])[0] if zlib.crc32(t.encode()) % 3 else noise(t) for t in texts])
 
-        score = CATEGORIES[category](Cosine(half_right), ALL_ITEMS[category], SEED)
+        score = CATEGORIES[category].score(Cosine(half_right), ALL_ITEMS[category], SEED)
         low, high = score.interval
         assert low < score.score < high
         assert high - low < 0.3
@@ -97,15 +97,15 @@ class TestEveryCategory:
         def stretched(texts: Sequence[str]) -> np.ndarray:
             return guesser(texts) * np.array([1 + len(t) for t in texts])[:, None]
 
-        plain = CATEGORIES[category](Cosine(guesser), ALL_ITEMS[category], SEED)
-        score = CATEGORIES[category](Cosine(stretched), ALL_ITEMS[category], SEED)
+        plain = CATEGORIES[category].score(Cosine(guesser), ALL_ITEMS[category], SEED)
+        score = CATEGORIES[category].score(Cosine(stretched), ALL_ITEMS[category], SEED)
         assert score.score == pytest.approx(plain.score, abs=1e-6)
 
     def test_the_cosine_protocol_is_fooled_where_the_score_is_not(self, category: str) -> None:
         def nearly_collapsed(texts: Sequence[str]) -> np.ndarray:
             return np.stack([30 * noise("common") + noise(text) for text in texts])
 
-        score = CATEGORIES[category](Cosine(nearly_collapsed), ALL_ITEMS[category], SEED)
+        score = CATEGORIES[category].score(Cosine(nearly_collapsed), ALL_ITEMS[category], SEED)
         assert score.cosine_protocol["cosine_of_unrelated_pairs"] > 0.95
         assert score.score < 0.05
 
@@ -121,19 +121,19 @@ class TestInstructionAwareness:
         return lambda texts: np.stack([seen.get(t, noise(t)) + 1e-3 * noise("x" + t) for t in texts])
 
     def test_topic_alone_is_not_instruction_awareness(self) -> None:
-        score = CATEGORIES["instruction_awareness"](Cosine(self.by_part("topic")), self.items, SEED)
+        score = CATEGORIES["instruction_awareness"].score(Cosine(self.by_part("topic")), self.items, SEED)
         assert score.sub_scores["topic_among_same_intent"] == pytest.approx(1)
         assert score.score < 0.25
         assert not score.sub_scores["follows_instructions"]
 
     def test_intent_alone_is_found_but_not_enough(self) -> None:
-        score = CATEGORIES["instruction_awareness"](Cosine(self.by_part("intent")), self.items, SEED)
+        score = CATEGORIES["instruction_awareness"].score(Cosine(self.by_part("intent")), self.items, SEED)
         assert score.sub_scores["intent_among_same_topic"] == pytest.approx(1)
         assert score.sub_scores["follows_instructions"]
         assert score.score < 0.25
 
     def test_controls_fall_when_the_instruction_is_dropped_or_shuffled(self) -> None:
-        sub_scores = CATEGORIES["instruction_awareness"](Cosine(oracle(ALL_ITEMS)), self.items, SEED).sub_scores
+        sub_scores = CATEGORIES["instruction_awareness"].score(Cosine(oracle(ALL_ITEMS)), self.items, SEED).sub_scores
         assert sub_scores["controls"]["shuffled_instruction"] < 0
         assert sub_scores["controls"]["no_instruction"] < 0.25
         assert sub_scores["p_mrr"] > 0.5
@@ -141,7 +141,7 @@ class TestInstructionAwareness:
 
     def test_a_model_deaf_to_the_instruction_has_no_p_mrr(self) -> None:
         deaf = {r["text"]: noise(row["topic"]) for row in self.items for r in row["requests"]}
-        score = CATEGORIES["instruction_awareness"](
+        score = CATEGORIES["instruction_awareness"].score(
             Cosine(lambda texts: np.stack([deaf.get(t, noise(t)) for t in texts])), self.items, SEED
         )
         assert score.sub_scores["p_mrr"] == pytest.approx(0)

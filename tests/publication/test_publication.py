@@ -255,7 +255,10 @@ class TestFolder:
                 result["schema_version"] = version if name == which else result["schema_version"]
 
         facts = {"schema_version": version} if which == "metadata" else {}
-        with pytest.raises(InputError, match=f"{which}.json is not of this version: run phases 1 to 3 again"):
+        with pytest.raises(
+            InputError,
+            match=rf"{which}.json is not of this version \(schema_version: \d was expected\): run phase \d again",
+        ):
             rendered(other, **facts)
 
     def test_the_demo_refuses_another_version(

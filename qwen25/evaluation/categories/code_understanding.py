@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from qwen25.evaluation.category import CategoryScore, cosine_protocol, mean_score, passed_items, scores_by_tier
+from qwen25.evaluation.category import (
+    Category,
+    CategoryScore,
+    cosine_protocol,
+    mean_score,
+    passed_items,
+    scores_by_tier,
+)
 from qwen25.evaluation.fields import MAX_WRONG, Item, check_is_text, check_list, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.retrieval import retrieval
 from qwen25.evaluation.statistics import mean_of
 
 
-def check_code(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
     """Check the fields of an item.
 
     :raises InputError: if one is missing or wrong.
@@ -23,7 +30,7 @@ def check_code(item: Item, where: str) -> None:
         check_is_text(near_miss, f"{where}: a near miss")
 
 
-def code_understanding(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find the code that does what each description says among all snippets and the code's own near misses."""
     descriptions, snippets = ([item[side] for item in items] for side in ("description", "code"))
     texts = [item["near_misses"] for item in items]
@@ -38,3 +45,14 @@ def code_understanding(matcher: Matcher, items: list[Item], seed: int) -> Catego
     worst = found.worst(items, descriptions, snippets, texts)
     passed = passed_items(items, found.reciprocal == 1, descriptions, snippets)
     return mean_score(found.units, seed, sub_scores, protocol, worst, passed)
+
+
+CODE_UNDERSTANDING = Category(
+    name="code_understanding",
+    weight=0.10,
+    text_fields=("description", "code"),
+    check_item=check_item,
+    score=score,
+    good_for="searching code by description",
+    need="code",
+)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from qwen25.evaluation.category import CategoryScore, cosine_protocol, mean_score, passed_items, scores_by_tier
+from qwen25.evaluation.category import (
+    Category,
+    CategoryScore,
+    cosine_protocol,
+    mean_score,
+    passed_items,
+    scores_by_tier,
+)
 from qwen25.evaluation.fields import Item, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.retrieval import retrieval
 from qwen25.evaluation.statistics import mean_of
 
 
-def check_conversational(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
     """Check the fields of an item.
 
     :raises InputError: if one is missing or wrong.
@@ -21,7 +28,7 @@ def check_conversational(item: Item, where: str) -> None:
         check_text(item, field, where)
 
 
-def conversational_understanding(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find what each turn means among all meanings and the turn's own distractor, often a literal misreading."""
     turns, meanings = ([item[side] for item in items] for side in ("text", "meaning"))
     texts = [[item["distractor"]] for item in items]
@@ -38,3 +45,13 @@ def conversational_understanding(matcher: Matcher, items: list[Item], seed: int)
     worst = found.worst(items, turns, meanings, texts)
     passed = passed_items(items, found.reciprocal == 1, turns, meanings)
     return mean_score(found.units, seed, sub_scores, protocol, worst, passed)
+
+
+CONVERSATIONAL_UNDERSTANDING = Category(
+    name="conversational_understanding",
+    weight=0.10,
+    text_fields=("text", "meaning"),
+    check_item=check_item,
+    score=score,
+    good_for="matching conversational turns to what they mean",
+)

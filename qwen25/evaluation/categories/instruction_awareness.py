@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.evaluation.category import WORST_ITEMS, CategoryScore, cosine_protocol, mean_score, passed_items
+from qwen25.evaluation.category import WORST_ITEMS, Category, CategoryScore, cosine_protocol, mean_score, passed_items
 from qwen25.evaluation.fields import Item, check_list, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.statistics import against_chance, interval, mean_of, mid_rank, resample, top_credit
@@ -16,7 +16,7 @@ from qwen25.runtime.errors import InputError
 INTENTS = ("explain", "summarise", "find_articles", "advantages", "compare", "how_to")
 
 
-def check_instruction(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
     """Check the fields of an item.
 
     :raises InputError: if one is missing or wrong.
@@ -32,7 +32,7 @@ def check_instruction(item: Item, where: str) -> None:
         check_text(request, "text", where)
 
 
-def check_grid(items: list[Item], path: Path) -> None:
+def check_file(items: list[Item], path: Path) -> None:
     """Every topic must have one document for every intent, and there must be topics to tell apart."""
     cells = {(item["topic"], item["intent"]) for item in items}
     topics = {item["topic"] for item in items}
@@ -42,7 +42,7 @@ def check_grid(items: list[Item], path: Path) -> None:
         raise InputError(f"{path} holds one topic: at least 2 are needed")
 
 
-def instruction_awareness(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find the document that answers each request, in the grid of topics and intents.
 
     The headline asks for both at once: the right cell must be nearest among the documents of the
@@ -151,3 +151,15 @@ def _worst_cells(grid: list[Item], cosines: np.ndarray) -> list[dict[str, Any]]:
 def _masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return each topic's mean over the cells that ``mask`` keeps."""
     return np.array([v[m].mean() if m.any() else 0.0 for v, m in zip(values, mask, strict=True)])
+
+
+INSTRUCTION_AWARENESS = Category(
+    name="instruction_awareness",
+    weight=0.30,
+    text_fields=("document",),
+    check_item=check_item,
+    score=score,
+    good_for="routing requests to the document that answers them",
+    check_file=check_file,
+    has_tiers=False,
+)

@@ -6,12 +6,13 @@ import numpy as np
 
 from qwen25.evaluation.category import (
     WORST_ITEMS,
+    Category,
     CategoryScore,
     cosine_protocol,
+    mean_cosine_of_neighbours,
     mean_score,
     passed_items,
     scores_by_tier,
-    shifted_by_one,
 )
 from qwen25.evaluation.fields import Item, check_text
 from qwen25.evaluation.matching import Matcher
@@ -20,7 +21,7 @@ from qwen25.evaluation.statistics import against_chance, mean_of, top_credit
 LANGUAGES = ("en", "fr", "es", "de", "it", "zh", "ru", "ar")
 
 
-def check_multilingual(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
     """Check the fields of an item.
 
     :raises InputError: if one is missing or wrong.
@@ -29,7 +30,7 @@ def check_multilingual(item: Item, where: str) -> None:
         check_text(item, language, where)
 
 
-def multilingual_alignment(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find each sentence's translation, from English and into English, in seven languages.
 
     The same-language control asks more: is the translation nearer than every other sentence of the
@@ -48,7 +49,7 @@ def multilingual_alignment(matcher: Matcher, items: list[Item], seed: int) -> Ca
         units += against_chance(credit, chance) / (len(LANGUAGES) - 1)
         by_language[language] = float(against_chance(credit.mean(), chance))
         translated.append(forth[here, here].mean())
-        unrelated.append(shifted_by_one(forth))
+        unrelated.append(mean_cosine_of_neighbours(forth))
         for name, cosines in (("en", forth), (language, back)):
             own = matcher.similarity(texts[name], texts[name])
             np.fill_diagonal(own, -np.inf)
@@ -82,3 +83,15 @@ def _first_miss(from_english: dict[str, np.ndarray], i: int) -> tuple[str, int]:
         if (j := int(cosines[i].argmax())) != i:
             return language, j
     return LANGUAGES[1], i
+
+
+MULTILINGUAL_ALIGNMENT = Category(
+    name="multilingual_alignment",
+    weight=0.15,
+    text_fields=LANGUAGES,
+    check_item=check_item,
+    score=score,
+    good_for="matching translations",
+    languages=LANGUAGES,
+    need="multilingual",
+)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from qwen25.evaluation.category import CategoryScore, cosine_protocol, mean_score, passed_items, scores_by_tier
+from qwen25.evaluation.category import (
+    Category,
+    CategoryScore,
+    cosine_protocol,
+    mean_score,
+    passed_items,
+    scores_by_tier,
+)
 from qwen25.evaluation.fields import MAX_WRONG, Item, check_list, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.retrieval import retrieval
@@ -12,7 +19,7 @@ from qwen25.runtime.errors import InputError
 NEGATIVE_KINDS = ("role_swap", "negation", "number", "other_sense", "same_topic")
 
 
-def check_semantic(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
     """Check the fields of an item.
 
     :raises InputError: if one is missing or wrong.
@@ -25,7 +32,7 @@ def check_semantic(item: Item, where: str) -> None:
         check_text(negative, "text", where)
 
 
-def semantic_similarity(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find each anchor's paraphrase among all paraphrases and the anchor's own hard negatives."""
     anchors, paraphrases = ([item[side] for item in items] for side in ("anchor", "paraphrase"))
     texts = [[n["text"] for n in item["negatives"]] for item in items]
@@ -44,3 +51,13 @@ def semantic_similarity(matcher: Matcher, items: list[Item], seed: int) -> Categ
     worst = found.worst(items, anchors, paraphrases, texts)
     passed = passed_items(items, found.reciprocal == 1, anchors, paraphrases)
     return mean_score(found.units, seed, sub_scores, protocol, worst, passed)
+
+
+SEMANTIC_SIMILARITY = Category(
+    name="semantic_similarity",
+    weight=0.20,
+    text_fields=("anchor", "paraphrase"),
+    check_item=check_item,
+    score=score,
+    good_for="finding paraphrases and duplicates among short texts",
+)

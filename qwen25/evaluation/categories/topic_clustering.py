@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen25.evaluation.category import WORST_ITEMS, CategoryScore, cosine_protocol, passed_items, rows_of_tier
+from qwen25.evaluation.category import WORST_ITEMS, Category, CategoryScore, cosine_protocol, passed_items, rows_of_tier
 from qwen25.evaluation.fields import TIERS, Item, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.statistics import half_samples, mean_of
 from qwen25.runtime.errors import InputError
 
 
-def check_topic(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
     """Check the fields of an item.
 
     :raises InputError: if one is missing or wrong.
@@ -24,7 +24,7 @@ def check_topic(item: Item, where: str) -> None:
     check_text(item, "text", where)
 
 
-def check_topics(items: list[Item], path: Path) -> None:
+def check_file(items: list[Item], path: Path) -> None:
     """There must be topics to tell apart, and sentences that belong together."""
     sizes = Counter(item["topic"] for item in items)
     if len(sizes) < 2:
@@ -36,7 +36,7 @@ def check_topics(items: list[Item], path: Path) -> None:
 KMEANS_SEEDS = 5
 
 
-def topic_clustering(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Cluster the sentences with k-means and compare with their topics.
 
     The score is the V-measure adjusted for chance, that is adjusted mutual information with
@@ -56,7 +56,7 @@ def topic_clustering(matcher: Matcher, items: list[Item], seed: int) -> Category
     def agreement(rows: np.ndarray, fit: np.ndarray) -> float:
         return float(adjusted_mutual_info_score(labels[rows], fit[rows]))
 
-    def score(rows: np.ndarray) -> float:
+    def mean_agreement(rows: np.ndarray) -> float:
         return float(np.mean([agreement(rows, fit) for fit in fits]))
 
     centroid_cosine = _leave_one_out_centroids(vectors, labels)
@@ -79,13 +79,13 @@ def topic_clustering(matcher: Matcher, items: list[Item], seed: int) -> Category
         for i in np.argsort(own - others.max(axis=1), kind="stable")[:WORST_ITEMS]
     ]
     return CategoryScore(
-        score=score(everything),
+        score=mean_agreement(everything),
         # Each resample takes one fit in turn, so the interval holds the spread of the k-means seeds as well.
         replicates=np.array(
             [agreement(rows, fits[k % KMEANS_SEEDS]) for k, rows in enumerate(half_samples(len(labels), seed))]
         ),
         sub_scores={
-            "by_tier": {tier: score(rows) for tier in TIERS if len(rows := rows_of_tier(items, tier))},
+            "by_tier": {tier: mean_agreement(rows) for tier in TIERS if len(rows := rows_of_tier(items, tier))},
             "nearest_centroid_accuracy": mean_of(own > others.max(axis=1)),
             "nearest_neighbour_accuracy": mean_of(labels[cosines.argmax(axis=1)] == labels),
             "purity": float(purity),
@@ -106,3 +106,15 @@ def _leave_one_out_centroids(vectors: np.ndarray, labels: np.ndarray) -> np.ndar
         rest = sums[label] - vectors[i]
         cosines[i, label] = vectors[i] @ rest / max(float(np.linalg.norm(rest)), 1e-9)
     return cosines
+
+
+TOPIC_CLUSTERING = Category(
+    name="topic_clustering",
+    weight=0.15,
+    text_fields=("text",),
+    check_item=check_item,
+    score=score,
+    good_for="grouping texts by topic",
+    check_file=check_file,
+    needs_vectors=True,
+)
