@@ -230,7 +230,7 @@ def discard_checkpoint(folder: Path) -> None:
         folder.rmdir()
 
 
-def run_key(shape: Architecture, job: Job, weights_hash: str) -> str:
+def run_key(architecture: Architecture, job: Job, weights_hash: str) -> str:
     """Return the SHA-256 over everything that determines a job's bytes, but for the machine itself."""
     digest = hashlib.sha256()
     facts = {
@@ -238,12 +238,12 @@ def run_key(shape: Architecture, job: Job, weights_hash: str) -> str:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),  # in how many parts a sum is computed shows in its last bit
         "weights": weights_hash,
-        "architecture": asdict(shape),
+        "architecture": asdict(architecture),
         "prefix": list(job.prefix),
         "layers": list(job.layers),
         "device": job.device.split(":")[0],
         "dtype": str(job.dtype),
-        "batches": [job.batch(shape, group.ids.shape[1]) for group in job.groups],
+        "batches": [job.batch(architecture, group.ids.shape[1]) for group in job.groups],
         "wave_bytes": WAVE_BYTES,
         "groups": [list(group.ids.shape) for group in job.groups],
     }

@@ -19,166 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
-ROPE_TYPES = ("default", "linear", "llama3")
-ACTIVATIONS = ("silu", "gelu_pytorch_tanh", "gelu")
-
-
-class Unsupported(Exception):
-    """A teacher that cannot be streamed; the message is the reason, as part of a sentence."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """All that decides what a decoder computes besides its weights.
-
-    :ivar windows: for each layer, how many positions it sees, its own included; None for all.
-    :ivar ropes: the rotary embedding's parameters of the layers without a window and of those with one.
-    :ivar gemma: Gemma 3's form: norms weighted by 1 + w, four of them, and a scaled embedding.
-    """
-
-    kind: str
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    eps: float
-    scaling: float
-    activation: str
-    qkv_bias: bool
-    output_bias: bool
-    mlp_bias: bool
-    qk_norm: bool
-    gemma: bool
-    windows: tuple[int | None, ...]
-    ropes: tuple[dict[str, Any], dict[str, Any]]
-
-    @property
-    def query_width(self) -> int:
-        """The width of all heads' queries."""
-        return self.heads * self.head_dim
-
-    @property
-    def key_width(self) -> int:
-        """The width of all key heads' keys, which is that of the values."""
-        return self.kv_heads * self.head_dim
-
-    @property
-    def layer_parameters(self) -> int:
-        """The number of weights of a layer, but for norms and biases."""
-        return self.hidden * (2 * self.query_width + 2 * self.key_width + 3 * self.intermediate)
-
-
-def architecture(config: PretrainedConfig) -> Architecture:
-    """Read an architecture from a configuration, in any of the forms of transformers 4.50 to 5.
-
-    :raises Unsupported: if it is not one of those computed here.
-    """
-    kind = str(config.model_type).removesuffix("_text")
-    if kind not in {"qwen2", "qwen3", "llama", "mistral", "gemma3"}:
-        raise Unsupported(f"{config.model_type} is none of the architectures that are streamed")
-    gemma = kind == "gemma3"
-    ropes = (_rope_parameters(config, False), _rope_parameters(config, gemma))
-    _require_plain(config, ropes)
-    attention_bias = bool(getattr(config, "attention_bias", False))
-    head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-    return Architecture(
-        kind=kind,
-        hidden=int(config.hidden_size),
-        intermediate=int(config.intermediate_size),
-        layers=int(config.num_hidden_layers),
-        heads=int(config.num_attention_heads),
-        kv_heads=int(config.num_key_value_heads),
-        head_dim=head_dim,
-        eps=float(config.rms_norm_eps),
-        scaling=float(config.query_pre_attn_scalar if gemma else head_dim) ** -0.5,
-        activation=config.hidden_activation if gemma else config.hidden_act,
-        qkv_bias=kind == "qwen2" or (kind != "mistral" and attention_bias),
-        output_bias=kind in {"llama", "qwen3", "gemma3"} and attention_bias,
-        mlp_bias=kind == "llama" and bool(getattr(config, "mlp_bias", False)),
-        qk_norm=kind in {"qwen3", "gemma3"},
-        gemma=gemma,
-        windows=_windows(config, kind),
-        ropes=ropes,
-    )
-
-
-def _require_plain(config: PretrainedConfig, ropes: Iterable[dict[str, Any]]) -> None:
-    """Refuse variants that change the computation and are rare enough for the slow path."""
-    activation = getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", None)
-    if activation not in ACTIVATIONS:
-        raise Unsupported(f"its activation {activation} is not streamed")
-    if getattr(config, "quantization_config", None):
-        raise Unsupported("its weights are quantised")
-    if getattr(config, "use_bidirectional_attention", False):
-        raise Unsupported("its attention is bidirectional")
-    if getattr(config, "attn_logit_softcapping", None):
-        raise Unsupported("its attention scores are soft-capped")
-    for rope in ropes:
-        if rope["rope_type"] not in ROPE_TYPES:
-            raise Unsupported(f"its rotary embedding of type {rope['rope_type']} is not streamed")
-        if rope.get("partial_rotary_factor") not in (None, 1.0):
-            raise Unsupported("its rotary embedding covers only a part of each head")
-
-
-def _windows(config: PretrainedConfig, kind: str) -> tuple[int | None, ...]:
-    """Return how many positions each layer sees; None for all."""
-    depth = int(config.num_hidden_layers)
-    window = getattr(config, "sliding_window", None)
-    types = getattr(config, "layer_types", None)
-    if kind == "llama" or window is None:
-        return (None,) * depth
-    if kind == "mistral":
-        sliding = [True] * depth
-    elif types is not None:
-        sliding = [name == "sliding_attention" for name in types]
-    # Before transformers 4.53 the configuration held the rule, not the list that it gives.
-    elif kind == "gemma3":
-        sliding = [(i + 1) % config.sliding_window_pattern != 0 for i in range(depth)]
-    else:
-        sliding = [bool(config.use_sliding_window) and i >= config.max_window_layers for i in range(depth)]
-    return tuple(int(window) if slides else None for slides in sliding)
-
-
-def _rope_parameters(config: PretrainedConfig, local: bool) -> dict[str, Any]:
-    """Return the rotary embedding's parameters; ``local``: those of Gemma 3's layers with a window."""
-    found = getattr(config, "rope_parameters", None)  # transformers 5
-    if found:
-        found = found.get("sliding_attention" if local else "full_attention") or found
-        return {**found, "rope_type": found.get("rope_type", "default")}
-    if local and hasattr(config, "rope_local_base_freq"):
-        return {"rope_type": "default", "rope_theta": config.rope_local_base_freq}
-    scaling = getattr(config, "rope_scaling", None) or {}
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    partial = getattr(config, "partial_rotary_factor", None)
-    return {**scaling, "rope_type": kind, "rope_theta": config.rope_theta, "partial_rotary_factor": partial}
-
-
-def inverse_frequencies(rope: dict[str, Any], head_dim: int) -> torch.Tensor:
-    """Return the rotary embedding's inverse frequencies; float32, shape (head_dim / 2,).
-
-    Rotary embeddings: arXiv 2104.09864; ``llama3`` is the frequency-dependent stretching of
-    Llama 3.1, which leaves short waves alone and slows long ones by ``factor``.
-    """
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
-    inverse = 1.0 / (rope["rope_theta"] ** exponents)
-    if rope["rope_type"] == "linear":
-        return inverse / rope["factor"]
-    if rope["rope_type"] == "llama3":
-        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-        context, factor = rope["original_max_position_embeddings"], rope["factor"]
-        wavelength = 2 * math.pi / inverse
-        smooth = (context / wavelength - low) / (high - low)
-        blended = (1 - smooth) * inverse / factor + smooth * inverse
-        slowed = torch.where(wavelength > context / low, inverse / factor, inverse)
-        medium = (wavelength >= context / high) & (wavelength <= context / low)
-        return torch.where(medium, blended, slowed)
-    return inverse
-
 
 @dataclass
 class Layer:
@@ -285,7 +125,7 @@ def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, ro
 
 def _attention(
     layer: Layer,
-    shape: Architecture,
+    architecture: Architecture,
     x: torch.Tensor,
     shared: KeysValues | None,
     last_only: bool,
@@ -308,15 +148,15 @@ def _attention(
     else:
         sizes = (query_width, key_width, key_width)
         q, k, v = functional.linear(x, layer.qkv, layer.qkv_bias).split(sizes, dim=-1)
-    queries, kv = q.shape[1], shape.kv_heads
-    q = q.reshape(count, queries, kv, shape.heads // kv, shape.head_dim)
-    k, v = (t.reshape(count, positions, kv, shape.head_dim) for t in (k, v))
+    queries, kv = q.shape[1], architecture.kv_heads
+    q = q.reshape(count, queries, kv, architecture.heads // kv, architecture.head_dim)
+    k, v = (t.reshape(count, positions, kv, architecture.head_dim) for t in (k, v))
     if layer.query_norm is not None and layer.key_norm is not None:
-        q, k = rms_norm(q, layer.query_norm, shape.eps), rms_norm(k, layer.key_norm, shape.eps)
+        q, k = rms_norm(q, layer.query_norm, architecture.eps), rms_norm(k, layer.key_norm, architecture.eps)
     before = 0 if shared is None else len(shared.keys)
     q = _rotate(q, before + positions - queries, layer.inverse_frequencies)
     k = _rotate(k, before, layer.inverse_frequencies)
-    mixed = _mix(q, k, v, shared, shape.scaling, layer.window)
+    mixed = _mix(q, k, v, shared, architecture.scaling, layer.window)
     kept = KeysValues(k[0], v[0]) if keep else None
     return functional.linear(mixed.reshape(count, queries, query_width), layer.output, layer.output_bias), kept
 
@@ -354,23 +194,23 @@ def _mix(
     return mixed
 
 
-def _mlp(layer: Layer, shape: Architecture, x: torch.Tensor, scratch: Scratch) -> torch.Tensor:
+def _mlp(layer: Layer, architecture: Architecture, x: torch.Tensor, scratch: Scratch) -> torch.Tensor:
     """Return the gated feed-forward network's output; x: (rows, hidden)."""
     wide = scratch.get(len(x), len(layer.gate_up), x)
     torch.mm(x, layer.gate_up.t(), out=wide)
     if layer.gate_up_bias is not None:
         wide += layer.gate_up_bias
     gate, up = wide.chunk(2, dim=-1)
-    if shape.activation == "silu":
+    if architecture.activation == "silu":
         functional.silu(gate, inplace=True)
     else:
-        gate.copy_(functional.gelu(gate, approximate="none" if shape.activation == "gelu" else "tanh"))
+        gate.copy_(functional.gelu(gate, approximate="none" if architecture.activation == "gelu" else "tanh"))
     return functional.linear(gate.mul_(up), layer.down, layer.down_bias)
 
 
 def layer_forward(
     layer: Layer,
-    shape: Architecture,
+    architecture: Architecture,
     x: torch.Tensor,
     shared: KeysValues | None = None,
     *,
@@ -386,12 +226,12 @@ def layer_forward(
     :param keep: also return the keys and values of the first sequence.
     :return: the states after the layer, (sequences, positions or 1, hidden).
     """
-    attended, kept = _attention(layer, shape, rms_norm(x, layer.before_attention, shape.eps), shared, last_only, keep)
+    attended, kept = _attention(layer, architecture, rms_norm(x, layer.before_attention, architecture.eps), shared, last_only, keep)
     if layer.after_attention is not None:
-        attended = rms_norm(attended, layer.after_attention, shape.eps)
+        attended = rms_norm(attended, layer.after_attention, architecture.eps)
     y = attended.add_(x[:, -1:] if last_only else x)
-    normed = rms_norm(y, layer.before_mlp, shape.eps).view(-1, shape.hidden)
-    fed = _mlp(layer, shape, normed, scratch)
+    normed = rms_norm(y, layer.before_mlp, architecture.eps).view(-1, architecture.hidden)
+    fed = _mlp(layer, architecture, normed, scratch)
     if layer.after_mlp is not None:
-        fed = rms_norm(fed, layer.after_mlp, shape.eps)
+        fed = rms_norm(fed, layer.after_mlp, architecture.eps)
     return fed.view_as(y).add_(y), kept

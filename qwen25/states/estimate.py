@@ -21,14 +21,14 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
 
     :raises PipelineError: if the layer cannot be read.
     """
-    shape, size = weights.shape, job.dtype.itemsize
-    waves = job.waves(shape)
-    state_bytes = max(map(count_positions, waves), default=0) * shape.hidden * size
-    kept = job.tokens * shape.hidden * 4
+    architecture, size = weights.architecture, job.dtype.itemsize
+    waves = job.waves(architecture)
+    state_bytes = max(map(count_positions, waves), default=0) * architecture.hidden * size
+    kept = job.tokens * architecture.hidden * 4
     collected = kept * len(job.layers)
     longest = max((group.ids.shape[1] for group in job.groups), default=1)
-    batch = min(job.batch(shape, longest), max(1, job.tokens)) * longest
-    scratch = batch * (2 * shape.intermediate + 6 * shape.hidden) * size
+    batch = min(job.batch(architecture, longest), max(1, job.tokens)) * longest
+    scratch = batch * (2 * architecture.intermediate + 6 * architecture.hidden) * size
     reused = kept if in_place(job, waves, checkpoint) else 0
     working = state_bytes + scratch + layer_bytes(weights, job) * (layers_ahead(weights, job) + 1)
     memory = working if job.on_cuda else LIBRARY_BYTES + working + (0 if checkpoint else collected - reused)
@@ -41,22 +41,22 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
 
 def _probe(weights: Weights, job: Job) -> float:
     """Return the seconds that a position takes in the first layer, the second time it is computed."""
-    shape = weights.shape
+    architecture = weights.architecture
     group = max(job.groups, key=lambda group: group.ids.size)
     length = group.ids.shape[1]
-    count = min(len(group.rows), job.batch(shape, length), max(1, PROBE_ROWS // length))
+    count = min(len(group.rows), job.batch(architecture, length), max(1, PROBE_ROWS // length))
     with torch.inference_mode():
         layer = weights.layer(0, job.dtype).moved(lambda t: t.to(job.device))
-        x = torch.randn(count, length, shape.hidden).to(job.device, job.dtype)
+        x = torch.randn(count, length, architecture.hidden).to(job.device, job.dtype)
         shared = None
         scratch = Scratch()
         if job.prefix:
-            ones = x.new_ones(1, len(job.prefix), shape.hidden)
-            _, shared = layer_forward(layer, shape, ones, scratch=scratch, keep=True)
+            ones = x.new_ones(1, len(job.prefix), architecture.hidden)
+            _, shared = layer_forward(layer, architecture, ones, scratch=scratch, keep=True)
         for _ in range(2):
             _synchronise(job)
             started = time.perf_counter()
-            layer_forward(layer, shape, x, shared, scratch=scratch)
+            layer_forward(layer, architecture, x, shared, scratch=scratch)
             _synchronise(job)
             seconds = time.perf_counter() - started
     return seconds / (count * length)

@@ -9,7 +9,7 @@ import torch
 
 from qwen25.runtime.errors import PipelineError, first_line
 from qwen25.states.decoder import Unsupported
-from qwen25.states.weights import Weights, shape_of
+from qwen25.states.weights import Weights, architecture_of
 from qwen25.teacher.teacher import Teacher
 
 #: transformers' name of a module -> GGUF's; a layer's stand behind ``layers.N.`` and ``blk.N.``.
@@ -46,7 +46,7 @@ class GgufWeights(Weights):
         config = teacher.config
         # transformers notes the packing here; unpacked, the weights are plain.
         config.quantization_config = None
-        self.shape = shape_of(teacher.name, config)
+        self.architecture = architecture_of(teacher.name, config)
         self._paired = config.model_type == "llama"
         if config.model_type not in {"llama", "qwen2", "qwen3"}:
             raise Unsupported(f"its weights are {config.model_type} in GGUF form")
@@ -60,7 +60,7 @@ class GgufWeights(Weights):
 
     def embedding_table(self) -> torch.Tensor:
         """Return the embedding table; float32, shape (rows, hidden)."""
-        return self._read({"embed_tokens.weight": (-1, self.shape.hidden)})["embed_tokens.weight"]
+        return self._read({"embed_tokens.weight": (-1, self.architecture.hidden)})["embed_tokens.weight"]
 
     def _unpacked(self, name: str) -> torch.Tensor:
         from gguf.quants import dequantize
@@ -71,9 +71,9 @@ class GgufWeights(Weights):
         try:
             values = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
             if self._paired and ".self_attn.q_proj." in name:
-                values = _unpaired(values, self.shape.heads)
+                values = _unpaired(values, self.architecture.heads)
             elif self._paired and ".self_attn.k_proj." in name:
-                values = _unpaired(values, self.shape.kv_heads)
+                values = _unpaired(values, self.architecture.kv_heads)
         except (NotImplementedError, ValueError) as error:  # a packing without a reader; heads that do not divide it
             raise PipelineError(
                 f"teacher {self.name}: {tensor.name} cannot be unpacked ({first_line(error)}); fetch another file"

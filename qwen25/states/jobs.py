@@ -105,7 +105,7 @@ class Job:
         """The number of positions that go through the layers, the prefix not counted."""
         return count_positions(self.groups)
 
-    def batch(self, shape: Architecture, positions: int) -> int:
+    def batch(self, architecture: Architecture, positions: int) -> int:
         """Return how many sequences of this many positions to compute at a time.
 
         Never measured: a run that goes on from a checkpoint must cut the same batches, because the
@@ -115,13 +115,13 @@ class Job:
             return self.batch_size
         rows = CUDA_ROWS
         if not self.on_cuda:
-            wide = 2 * shape.intermediate * self.dtype.itemsize
+            wide = 2 * architecture.intermediate * self.dtype.itemsize
             rows = min(CPU_ROWS, max(256, CPU_SCRATCH_BYTES // wide // 256 * 256))
         return max(1, rows // positions)
 
-    def waves(self, shape: Architecture) -> list[list[Group]]:
+    def waves(self, architecture: Architecture) -> list[list[Group]]:
         """Cut the groups into waves whose states take at most ``WAVE_BYTES``."""
-        room = max(1, WAVE_BYTES // (shape.hidden * self.dtype.itemsize))
+        room = max(1, WAVE_BYTES // (architecture.hidden * self.dtype.itemsize))
         waves: list[list[Group]] = []
         left = 0
         for group in self.groups:

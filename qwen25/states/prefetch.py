@@ -16,7 +16,7 @@ from qwen25.states.weights import Weights
 
 def layer_bytes(weights: Weights, job: Job) -> int:
     """Return the size of a layer in the computing dtype."""
-    return weights.shape.layer_parameters * job.dtype.itemsize
+    return weights.architecture.layer_parameters * job.dtype.itemsize
 
 
 def layers_ahead(weights: Weights, job: Job) -> int:

@@ -53,8 +53,8 @@ class _Run:
     def __init__(self, weights: Weights, job: Job, checkpoint: Checkpoint | None, resume: bool) -> None:
         """Prepare the results and find out where to start."""
         self.weights, self.job, self.checkpoint = weights, job, checkpoint
-        self.waves = job.waves(weights.shape)
-        self.results = Results(job, weights.shape.hidden, checkpoint.folder if checkpoint else None)
+        self.waves = job.waves(weights.architecture)
+        self.results = Results(job, weights.architecture.hidden, checkpoint.folder if checkpoint else None)
         self.batch_limit: int | None = None
         self.scratch = Scratch()
         self.advance: Callable[[int], None] = lambda steps: None
@@ -98,7 +98,7 @@ class _Run:
                     self.checkpoint.save(self.results, place.wave, index + 1, wave.tensors())
 
     def _empty_wave(self, groups: list[Group]) -> _Wave:
-        hidden, dtype, device = self.weights.shape.hidden, self.job.dtype, self._state_device(groups)
+        hidden, dtype, device = self.weights.architecture.hidden, self.job.dtype, self._state_device(groups)
         prefix = torch.empty(1, len(self.job.prefix), hidden, dtype=dtype, device=self.job.device)
         if in_place(self.job, self.waves, self.checkpoint is not None):
             return _Wave(groups, [torch.from_numpy(self.results.arrays()[self.job.depth])[:, None]], prefix)
@@ -110,7 +110,7 @@ class _Run:
         if not self.job.on_cuda:
             return "cpu"
         free, _ = torch.cuda.mem_get_info(self.job.device)
-        if count_positions(groups) * self.weights.shape.hidden * self.job.dtype.itemsize < free // 2:
+        if count_positions(groups) * self.weights.architecture.hidden * self.job.dtype.itemsize < free // 2:
             return self.job.device
         logger.info("the states do not fit on the GPU: they stay in memory and are moved batch by batch")
         return "cpu"
@@ -119,7 +119,7 @@ class _Run:
         """Fill the wave with its tokens' embeddings."""
         table = self.weights.embedding_table()
         # As transformers does it: the scale is rounded to the table's dtype before it is applied.
-        scale = torch.tensor(self.weights.shape.hidden**0.5).to(self.job.dtype) if self.weights.shape.gemma else None
+        scale = torch.tensor(self.weights.architecture.hidden**0.5).to(self.job.dtype) if self.weights.architecture.gemma else None
         prefix = np.array([self.job.prefix], dtype=np.int64)
         for matrix in (prefix, *(group.ids for group in wave.groups)):
             outside = matrix[(matrix < 0) | (matrix >= len(table))]
@@ -146,15 +146,15 @@ class _Run:
 
     def _layer(self, layers: Prefetch, index: int, wave: _Wave) -> None:
         """Take the prefix and all of the wave's groups through a layer."""
-        shape, shared, norm = self.weights.shape, None, None
+        architecture, shared, norm = self.weights.architecture, None, None
         try:
             layer = layers.next()
             if self.job.prefix:
-                after, shared = layer_forward(layer, shape, wave.prefix, keep=True, scratch=self.scratch)
+                after, shared = layer_forward(layer, architecture, wave.prefix, keep=True, scratch=self.scratch)
                 wave.prefix.copy_(after)
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory() from error
-        if index + 1 == shape.layers:
+        if index + 1 == architecture.layers:
             norm = self.weights.final_norm(self.job.dtype).to(self.job.device)
         broken: int | torch.Tensor = 0
         for group, states in zip(wave.groups, wave.states, strict=True):
@@ -166,7 +166,7 @@ class _Run:
                     continue
                 if index + 1 < self.job.depth:
                     states[batch].copy_(y)
-                y = y[:, -1:] if norm is None else rms_norm(y, norm, shape.eps)
+                y = y[:, -1:] if norm is None else rms_norm(y, norm, architecture.eps)
                 broken = broken + _broken(y)
                 self._collect(index + 1, group.rows[batch], y)
                 self.advance(len(y))
@@ -174,14 +174,14 @@ class _Run:
         self._require_finite(index + 1, broken)
 
     def _batch_size(self, group: Group) -> int:
-        size = self.job.batch(self.weights.shape, group.ids.shape[1])
+        size = self.job.batch(self.weights.architecture, group.ids.shape[1])
         return min(size, self.batch_limit or size)
 
     def _batch(self, layer: Layer, x: torch.Tensor, shared: KeysValues | None, last: bool) -> torch.Tensor | None:
         """Take a batch through a layer; None if the GPU's memory is too small, and the next one will be smaller."""
         try:
-            shape = self.weights.shape
-            return layer_forward(layer, shape, x.to(self.job.device), shared, last_only=last, scratch=self.scratch)[0]
+            architecture = self.weights.architecture
+            return layer_forward(layer, architecture, x.to(self.job.device), shared, last_only=last, scratch=self.scratch)[0]
         except torch.cuda.OutOfMemoryError as error:
             self.batch_limit = halve(len(x), error)
         # Only here, when the error no longer holds on to what had been computed.

@@ -10,26 +10,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from qwen25.runtime.errors import InputError, PipelineError, first_line
-from qwen25.states.decoder import Architecture, Layer, Unsupported, architecture, inverse_frequencies
+from qwen25.runtime.errors import PipelineError
+from qwen25.states.architecture import Architecture, Unsupported, architecture_of, inverse_frequencies
+from qwen25.states.decoder import Layer
 from qwen25.teacher.teacher import Teacher, no_floats
 
 #: Where a checkpoint keeps the decoder's tensors, before ``layers.0.``.
 ROOTS = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
-
-
-def shape_of(name: str, config: Any) -> Architecture:
-    """Return the architecture of the teacher ``name`` from its configuration.
-
-    :raises Unsupported: if it cannot be streamed.
-    :raises InputError: if its configuration makes no sense.
-    """
-    try:
-        return architecture(config)
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"teacher {name}: its configuration describes no model ({first_line(error)}); download it again"
-        ) from error
 
 
 class Weights:
@@ -49,7 +36,7 @@ class Weights:
         if not teacher.is_causal:
             raise Unsupported("it is an encoder")
         self.name = teacher.name
-        self.shape = shape_of(teacher.name, teacher.config)
+        self.architecture = architecture_of(teacher.name, teacher.config)
         self._files = self._find(teacher)
         first = "layers.0.input_layernorm.weight"
         roots = [root for root in ROOTS if root + first in self._files]
@@ -117,29 +104,29 @@ class Weights:
         """
         name = "embed_tokens.weight"
         if self._root + name in self._files:
-            return self._read({name: (-1, self.shape.hidden)})[name]
+            return self._read({name: (-1, self.architecture.hidden)})[name]
         path = self._files.get("lm_head.weight")
         if path is None:
             raise PipelineError(f"teacher {self.name}: its weights lack {self._root}{name}; download it again")
         with self._open(path) as file:
             table = file.get_tensor("lm_head.weight")
-        return self._of_right_shape({name: table}, {name: (-1, self.shape.hidden)}, "its config.json")[name]
+        return self._of_right_shape({name: table}, {name: (-1, self.architecture.hidden)}, "its config.json")[name]
 
     def final_norm(self, dtype: torch.dtype) -> torch.Tensor:
         """Return the weight of the norm behind the last layer."""
-        return self._norm_weight(self._read({"norm.weight": (self.shape.hidden,)})["norm.weight"], dtype)
+        return self._norm_weight(self._read({"norm.weight": (self.architecture.hidden,)})["norm.weight"], dtype)
 
     def _norm_weight(self, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        return 1.0 + weight.float() if self.shape.gemma else weight.to(dtype, copy=True)
+        return 1.0 + weight.float() if self.architecture.gemma else weight.to(dtype, copy=True)
 
     def layer(self, index: int, dtype: torch.dtype) -> Layer:
         """Read a layer into memory, in ``dtype``.
 
         :raises PipelineError: if a tensor is missing, of the wrong shape or unreadable.
         """
-        shape = self.shape
+        architecture = self.architecture
         prefix = f"layers.{index}."
-        read = self._read({prefix + name: size for name, size in _layer_tensors(shape).items()})
+        read = self._read({prefix + name: size for name, size in _layer_tensors(architecture).items()})
 
         def weight(module: str, *names: str) -> torch.Tensor:
             return _fused([read[f"{prefix}{module}.{name}.weight"] for name in names], dtype)
@@ -150,24 +137,24 @@ class Weights:
         def norm(name: str) -> torch.Tensor:
             return self._norm_weight(read[f"{prefix}{name}.weight"], dtype)
 
-        window = shape.windows[index]
+        window = architecture.windows[index]
         return Layer(
             before_attention=norm("input_layernorm"),
-            before_mlp=norm("pre_feedforward_layernorm" if shape.gemma else "post_attention_layernorm"),
+            before_mlp=norm("pre_feedforward_layernorm" if architecture.gemma else "post_attention_layernorm"),
             qkv=weight("self_attn", "q_proj", "k_proj", "v_proj"),
             output=weight("self_attn", "o_proj"),
             gate_up=weight("mlp", "gate_proj", "up_proj"),
             down=weight("mlp", "down_proj"),
-            inverse_frequencies=inverse_frequencies(shape.ropes[window is not None], shape.head_dim),
+            inverse_frequencies=inverse_frequencies(architecture.ropes[window is not None], architecture.head_dim),
             window=window,
-            qkv_bias=bias(shape.qkv_bias, "self_attn", "q_proj", "k_proj", "v_proj"),
-            output_bias=bias(shape.output_bias, "self_attn", "o_proj"),
-            gate_up_bias=bias(shape.mlp_bias, "mlp", "gate_proj", "up_proj"),
-            down_bias=bias(shape.mlp_bias, "mlp", "down_proj"),
-            query_norm=norm("self_attn.q_norm") if shape.qk_norm else None,
-            key_norm=norm("self_attn.k_norm") if shape.qk_norm else None,
-            after_attention=norm("post_attention_layernorm") if shape.gemma else None,
-            after_mlp=norm("post_feedforward_layernorm") if shape.gemma else None,
+            qkv_bias=bias(architecture.qkv_bias, "self_attn", "q_proj", "k_proj", "v_proj"),
+            output_bias=bias(architecture.output_bias, "self_attn", "o_proj"),
+            gate_up_bias=bias(architecture.mlp_bias, "mlp", "gate_proj", "up_proj"),
+            down_bias=bias(architecture.mlp_bias, "mlp", "down_proj"),
+            query_norm=norm("self_attn.q_norm") if architecture.qk_norm else None,
+            key_norm=norm("self_attn.k_norm") if architecture.qk_norm else None,
+            after_attention=norm("post_attention_layernorm") if architecture.gemma else None,
+            after_mlp=norm("post_feedforward_layernorm") if architecture.gemma else None,
         )
 
 
@@ -181,9 +168,9 @@ def _fused(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     return whole
 
 
-def _layer_tensors(shape: Architecture) -> dict[str, tuple[int, ...]]:
+def _layer_tensors(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each tensor that a layer must have."""
-    hidden, inner, query, key = shape.hidden, shape.intermediate, shape.query_width, shape.key_width
+    hidden, inner, query, key = architecture.hidden, architecture.intermediate, architecture.query_width, architecture.key_width
     sizes: dict[str, tuple[int, ...]] = {
         "self_attn.q_proj.weight": (query, hidden),
         "self_attn.k_proj.weight": (key, hidden),
@@ -195,14 +182,14 @@ def _layer_tensors(shape: Architecture) -> dict[str, tuple[int, ...]]:
         "input_layernorm.weight": (hidden,),
         "post_attention_layernorm.weight": (hidden,),
     }
-    if shape.gemma:
+    if architecture.gemma:
         sizes |= {f"{side}_feedforward_layernorm.weight": (hidden,) for side in ("pre", "post")}
-    if shape.qk_norm:
-        sizes |= {f"self_attn.{which}_norm.weight": (shape.head_dim,) for which in "qk"}
-    if shape.qkv_bias:
+    if architecture.qk_norm:
+        sizes |= {f"self_attn.{which}_norm.weight": (architecture.head_dim,) for which in "qk"}
+    if architecture.qkv_bias:
         sizes |= {"self_attn.q_proj.bias": (query,), "self_attn.k_proj.bias": (key,), "self_attn.v_proj.bias": (key,)}
-    if shape.output_bias:
+    if architecture.output_bias:
         sizes["self_attn.o_proj.bias"] = (hidden,)
-    if shape.mlp_bias:
+    if architecture.mlp_bias:
         sizes |= {"mlp.gate_proj.bias": (inner,), "mlp.up_proj.bias": (inner,), "mlp.down_proj.bias": (hidden,)}
     return sizes
