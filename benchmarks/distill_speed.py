@@ -54,18 +54,18 @@ QWEN7_LAYERS = 2
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """Compute the states with this project, save them and return what the parent cannot see."""
     from qwen25.distillation.vocabulary import static_vocabulary
-    from qwen25.states.compute import token_states
-    from qwen25.states.device import choose_dtype
+    from qwen25.states.device import Computing, choose_dtype
     from qwen25.states.jobs import frame_for
+    from qwen25.states.token_states import token_states
     from qwen25.teacher.teacher import find_teacher
 
     teacher = find_teacher(task["teacher"])
     vocabulary = static_vocabulary(teacher.tokenizer())
     ids = vocabulary.teacher_ids[: task["rows"]]
     layers, frame = task["layers"], frame_for(teacher, RECIPES[task["recipe"]].prefix)
-    dtype = choose_dtype("auto", task["device"])
+    computing = Computing(task["device"], choose_dtype("auto", task["device"]))
     started = time.perf_counter()
-    states = token_states(teacher, ids, frame, layers, device=task["device"], dtype=dtype)
+    states = token_states(teacher, frame, layers, computing).compute(ids)
     seconds = time.perf_counter() - started
     for layer in layers:
         np.save(Path(task["output"]) / f"ours-{task['recipe']}-{layer}.npy", states[layer])

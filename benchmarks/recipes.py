@@ -60,8 +60,9 @@ from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import difference_text, size_text, with_interval
-from qwen25.states.compute import token_states
+from qwen25.states.checkpoint import Checkpointing
 from qwen25.states.jobs import frame_for
+from qwen25.states.token_states import token_states
 from qwen25.teacher.teacher import Teacher, find_teacher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,7 +163,7 @@ class Source:
         return np.searchsorted(self.vocab.teacher_ids, cut.teacher_ids)
 
 
-def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, clock: Clock) -> Source:
+def load_source(args: argparse.Namespace, teacher: Teacher, clock: Clock) -> Source:
     """Compute the states, let the teacher write and read; what is done is kept in ``--work``."""
     vocab = static_vocabulary(teacher.tokenizer())
     if args.quick:
@@ -170,9 +171,8 @@ def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, c
     prefix = RECIPES["default"].prefix
 
     def compute(text: str, layers: list[int], name: str) -> dict[int, np.ndarray]:
-        found = token_states(
-            teacher, vocab.sequences, frame_for(teacher, text), layers,
-            checkpoint=args.work / name, weights_hash=weights_hash)  # fmt: skip
+        states = token_states(teacher, frame_for(teacher, text), layers)
+        found = states.compute(vocab.sequences, Checkpointing(args.work / name))
         clock.lap(f"states {name}")
         return found
 
@@ -180,11 +180,11 @@ def load_source(args: argparse.Namespace, teacher: Teacher, weights_hash: str, c
     by_layer = compute(prefix, numbers, "prefixed")
     alone = compute(RECIPES["plain"].prefix, [teacher.layers], "alone")[teacher.layers]
     count, folder = max(args.texts, args.sentence_vectors), args.work / "texts"
-    written = write_texts(teacher, count, prefix=prefix, seed=args.seed, folder=folder, weights_hash=weights_hash)
+    written = write_texts(teacher, count, prefix=prefix, seed=args.seed, checkpointing=Checkpointing(folder))
     clock.lap("texts")
     texts, counts = first_counts(folder, args.texts, count)
     lines = written.lines(teacher, args.sentence_vectors)
-    targets = read_sentences(args.work, teacher, weights_hash, lines)
+    targets = read_sentences(args.work, teacher, lines)
     clock.lap("sentence vectors")
     return Source(teacher, vocab, by_layer, alone, texts, counts, written.counts, lines, targets)
 
@@ -197,9 +197,9 @@ def first_counts(folder: Path, wanted: int, written: int) -> tuple[int, np.ndarr
     return min(batches * BATCH, written), counts
 
 
-def read_sentences(work: Path, teacher: Teacher, weights_hash: str, lines: list[str]) -> np.ndarray:
+def read_sentences(work: Path, teacher: Teacher, lines: list[str]) -> np.ndarray:
     """Return the teacher's vectors of the texts, kept in a file for the next run."""
-    key = hashlib.sha256("\0".join([weights_hash, *PROMPT, *lines]).encode()).hexdigest()
+    key = hashlib.sha256("\0".join([teacher.weights_sha256, *PROMPT, *lines]).encode()).hexdigest()
     path = work / f"sentences-{key[:16]}.npy"
     if not path.exists():
         np.save(path, sentence_vectors(teacher, lines))
@@ -486,15 +486,14 @@ def measure(args: argparse.Namespace) -> int:
     items = {category: load_items(calibration_folder(), category) for category in WEIGHTS}
     scorer = Scorer(items, public_score(args.public_eval), args.seed)
     teacher = find_teacher(args.teacher)
-    weights_hash = teacher.weights_sha256()
-    source = load_source(args, teacher, weights_hash, clock)
+    source = load_source(args, teacher, clock)
     full = distil(source, RECIPES["default"], source.frequencies(source.vocab, source.counts))
     result: Row = {
         "schema_version": 1,
         "quick": args.quick,
         "teacher": {
             "name": teacher.name, "layers": teacher.layers, "hidden_size": teacher.hidden_size,
-            "weights_sha256": weights_hash,
+            "weights_sha256": teacher.weights_sha256,
         },
         "tokens": len(source.vocab),
         "items": {category: len(rows) for category, rows in items.items()},

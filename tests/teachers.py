@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from qwen25.states.compute import plan, token_states
+from qwen25.states.checkpoint import Checkpointing
+from qwen25.states.device import Computing
 from qwen25.states.jobs import Frame
+from qwen25.states.token_states import token_states
 from qwen25.teacher.teacher import Teacher
 
 LAYERS = 4
@@ -122,11 +124,27 @@ def plain_states(
     return [np.stack([row[layer] for row in rows]) for layer in range(len(rows[0]))]
 
 
+def states_of(
+    teacher: Teacher,
+    ids: Any,
+    frame: Frame,
+    layers: Any,
+    *,
+    at: Any = "token",
+    folder: Path | None = None,
+    resume: bool = True,
+    **computing: Any,
+) -> dict[int, np.ndarray]:
+    """Compute states in one call; ``folder``: of the checkpoint; ``computing``: the fields of Computing."""
+    checkpointing = Checkpointing(folder, resume) if folder else None
+    return token_states(teacher, frame, layers, Computing(**computing), at).compute(ids, checkpointing)
+
+
 def check(teacher: Teacher, words: Any, frame: Frame, at: str = "token", **options: Any) -> dict[int, np.ndarray]:
     """Compare all layers' streamed states with the whole model's."""
     ids = words if isinstance(words, list) else np.asarray(words)
-    assert plan(teacher, ids, frame, [LAYERS], at=at).streams  # type: ignore[arg-type]
-    states = token_states(teacher, ids, frame, range(LAYERS + 1), at=at, **options)  # type: ignore[arg-type]
+    assert token_states(teacher, frame, [LAYERS], at=at).plan(ids).streams  # type: ignore[arg-type]
+    states = states_of(teacher, ids, frame, range(LAYERS + 1), at=at, **options)
     plain = plain_states(teacher, [np.atleast_1d(word).tolist() for word in words], frame.prefix, frame.suffix, at)
     for layer, expected in enumerate(plain):
         np.testing.assert_allclose(states[layer], expected, rtol=2e-4, atol=2e-4, err_msg=f"layer {layer}")

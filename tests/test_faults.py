@@ -41,8 +41,10 @@ from qwen25.runtime.files import check_file, read_json, write_json
 from qwen25.runtime.folders import beside, check_output, held, recover
 from qwen25.states import checkpoint
 from qwen25.states.checkpoint import run_key
-from qwen25.states.compute import _job, _streamable
+from qwen25.states.device import Computing
 from qwen25.states.jobs import Frame
+from qwen25.states.streaming import StreamedStates
+from qwen25.states.token_states import token_states
 from qwen25.store.static_model import load_model
 
 SCRIPTS = {"1": distill_qwen25_1024d, "2": quick_eval_qwen25_1024d, "3": compare_qwen25_vs_all}
@@ -74,7 +76,7 @@ SAVED = "pathlib:Path.replace"
 #: Moments of phase 1 in their order, and what lies in the output folder's place after a SIGKILL then.
 MOMENTS: dict[str, tuple[Moment, str]] = {
     "teacher found": (Moment("qwen25.distillation.pipeline:find_teacher", behind=True), "old"),
-    "weights hashed": (Moment("qwen25.teacher.teacher:Teacher.weights_sha256", behind=True), "old"),
+    "weights hashed": (Moment("qwen25.teacher.teacher:sha256", behind=True), "old"),
     "vocabulary": (Moment("qwen25.distillation.pipeline:static_vocabulary", behind=True), "old"),
     "files for states": (Moment("qwen25.states.checkpoint:Results.create", behind=True), "old"),
     "embeddings": (Moment("qwen25.states.streaming:_Run._embed", behind=True), "old"),
@@ -82,7 +84,7 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "layer 1 is saved": (Moment(SAVED, having="states-0-1.npy"), "old"),
     "manifest": (Moment(SAVED, having="manifest.json'", number=1), "old"),
     "layer 2": (Moment("qwen25.states.streaming:_Run._layer", number=2), "old"),
-    "all layers": (Moment("qwen25.states.compute:token_states", behind=True), "old"),
+    "all layers": (Moment("qwen25.states.streaming:StreamedStates.compute", behind=True), "old"),
     "writer loaded": (Moment("qwen25.distillation.writing:_load", behind=True), "old"),
     "texts": (Moment("qwen25.distillation.writing:_write_batch", number=2), "old"),
     "texts are saved": (Moment(SAVED, having="batch-00002"), "old"),
@@ -114,7 +116,7 @@ def serve() -> None:
     child, but for one that stopped.
     """
     checkpoint.CHECKPOINT_SHARE = float("inf")  # after every layer
-    writing.BATCH, writing.STEPS = 16, 4
+    writing.BATCH, writing.TEXT_TOKENS = 16, 4
     torch.set_num_threads(1)
     for script in (quick_eval_qwen25_1024d, compare_qwen25_vs_all):
         remember(script, "evaluate")
@@ -658,15 +660,15 @@ class TestThreads:
         from qwen25.teacher.teacher import Teacher
 
         teacher = Teacher("deep", "folder", bench.teacher)
-        weights, job = _streamable(teacher)[0], _job(
-            teacher, np.arange(5), Frame(), [1], "cpu", torch.float32, None, "token")  # fmt: skip
-        assert weights is not None
+        states = token_states(teacher, Frame(), [1])
+        assert isinstance(states, StreamedStates)
+        job = states.request.job(np.arange(5))
         start = [np.zeros((1, 2), dtype=np.int64)]
         keys = set()
         for threads in (1, 2):
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-            keys.add(run_key(weights.shape, job, "w"))
-            keys.add(_key(teacher, start, 9, 0, "float32", "cpu", "w"))
+            keys.add(run_key(states.weights.architecture, job, "w"))
+            keys.add(_key(teacher, start, 9, 0, Computing()))
         assert len(keys) == 4
 
 
@@ -809,7 +811,7 @@ class TestTeachers:
             ("embed_tokens", torch.nan, "layer 0 gives NaN"),
             ("layers.0.mlp.up_proj", torch.inf, "layer 1 gives NaN"),
             ("layers.0.mlp.up_proj", 3e38, "layer 1 gives NaN"),
-            ("layers.1.mlp.up_proj", torch.nan, "predicts NaN"),
+            ("layers.1.mlp.up_proj", torch.nan, "its output matrix gives NaN"),
         ],
     )
     def test_numbers_that_are_none(

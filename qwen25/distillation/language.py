@@ -15,6 +15,8 @@ from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.distillation.writing import write_texts
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular
+from qwen25.states.checkpoint import Checkpointing
+from qwen25.states.device import Computing
 from qwen25.teacher.teacher import Teacher
 
 
@@ -81,11 +83,18 @@ def frequency_source(settings: Settings, teacher: Teacher) -> Frequencies | None
 
 
 def learn_language(
-    settings: Settings, teacher: Teacher, vocabulary: Vocabulary, recipe: Recipe, corpus: Corpus, **writing: Any
+    settings: Settings,
+    teacher: Teacher,
+    vocabulary: Vocabulary,
+    recipe: Recipe,
+    corpus: Corpus,
+    computing: Computing,
+    checkpointing: Checkpointing,
 ) -> Language:
     """Find how often each token occurs: in a corpus, in what the teacher writes, or by Zipf's law.
 
-    :param writing: how the teacher writes texts; see :func:`qwen25.distillation.writing.write_texts`.
+    :param computing: how the teacher writes texts.
+    :param checkpointing: where it keeps those that are written.
     """
     if recipe.frequencies == "corpus":
         frequencies = text_frequencies(vocabulary, corpus.texts)
@@ -94,7 +103,9 @@ def learn_language(
     if recipe.frequencies == "zipf":
         return Language(rank_frequencies(vocabulary), [], {"from": "zipf"})
     count = settings.texts_to_write
-    written = write_texts(teacher, count, prefix=recipe.prefix, seed=settings.seed, **writing)
+    written = write_texts(
+        teacher, count, prefix=recipe.prefix, seed=settings.seed, computing=computing, checkpointing=checkpointing
+    )
     frequencies = teacher_frequencies(vocabulary, teacher.tokenizer(), written.counts)
     lines = written.lines(teacher, settings.sentence_vectors)
     return Language(frequencies, lines, {"from": "teacher", "texts": count, "tokens": int(written.texts.size)})

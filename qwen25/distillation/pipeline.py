@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from qwen25.distillation.language import (
     NO_CORPUS,
@@ -35,16 +33,17 @@ from qwen25.distillation.vocabulary import (
 )
 from qwen25.distillation.writing import discard_texts, plan_texts
 from qwen25.evaluation.items import calibration_folder
-from qwen25.runtime.errors import InputError, PipelineError, as_input_error
-from qwen25.runtime.files import sha256, write_json
+from qwen25.runtime.errors import InputError, as_input_error
+from qwen25.runtime.files import write_json
 from qwen25.runtime.folders import beside, check_output, held, placed, recover
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
-from qwen25.states import compute, pooling
-from qwen25.states.checkpoint import discard_checkpoint
-from qwen25.states.device import choose_device, choose_dtype, threads
+from qwen25.states.checkpoint import Checkpointing, discard_checkpoint
+from qwen25.states.device import Computing, choose_device, choose_dtype, threads
 from qwen25.states.jobs import frame_for
+from qwen25.states.pooling import PooledStates
+from qwen25.states.token_states import TokenStates, token_states
 from qwen25.store.onnx_export import write_onnx
 from qwen25.store.static_model import load_model, write_model
 from qwen25.teacher.teacher import Teacher, find_teacher
@@ -80,22 +79,11 @@ def plan(settings: Settings) -> list[str]:
     corpus = _corpus(settings)
     source = _load(settings)
     vocabulary = choose_vocabulary(settings, source, corpus)
-    if source.embedder:
-        estimate = pooling.plan(source.embedder, vocabulary.sequences)
-    else:
-        estimate = compute.plan(
-            source.teacher,
-            vocabulary.sequences,
-            frame_for(source.teacher, source.recipe.prefix),
-            source.layers,
-            device=source.device,
-            dtype=source.dtype,
-            batch_size=settings.batch_size,
-            checkpoint=beside(settings.output, "states"),
-        )
+    checkpointing = Checkpointing(beside(settings.output, "states"))
+    estimate = source.states.plan(vocabulary.sequences, checkpointing)
     lines = [str(estimate)]
     if source.recipe.frequencies == "teacher":
-        lines.append(plan_texts(source.teacher, settings.texts_to_write, estimate, source.dtype))
+        lines.append(plan_texts(source.teacher, settings.texts_to_write, estimate, source.computing.dtype))
     if later := [flag for flag in ("sentence_vectors", "select") if getattr(settings, flag)]:
         lines.append("not included: " + ", ".join(f"--{flag.replace('_', '-')}" for flag in later))
     return lines
@@ -105,23 +93,15 @@ def plan(settings: Settings) -> list[str]:
 class Source:
     """A teacher, and how it is read.
 
-    :ivar weights_sha256: of all weights that are read.
     :ivar layers: the numbers of the layers whose states are needed, ascending.
-    :ivar embedder: the teacher's own pipeline, where the recipe reads that.
+    :ivar states: the way to them.
     """
 
     teacher: Teacher
-    weights_sha256: str
     recipe: Recipe
     layers: list[int]
-    embedder: pooling.Embedder | None
-    device: str
-    dtype: torch.dtype
-
-    @property
-    def width(self) -> int:
-        """The width of a layer's states."""
-        return self.embedder.width if self.embedder else self.teacher.hidden_size
+    computing: Computing
+    states: TokenStates
 
 
 def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
@@ -132,8 +112,8 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
         "    %d layers x %d, weights %s, on %s",
         teacher.layers,
         teacher.hidden_size,
-        source.weights_sha256[:12],
-        source.device,
+        source.states.weights_sha256[:12],
+        source.computing.device,
     )
     clock.lap("load")
 
@@ -142,8 +122,12 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
     logger.info("    %d tokens", len(vocabulary))
     clock.lap("vocabulary")
 
+    if recipe.pooled:
+        logger.info("3/8 token states: the teacher's own pooling, each token alone")
+    else:
+        logger.info("3/8 token states: layers %s, each token after %r", source.layers, recipe.prefix)
     checkpoint = beside(settings.output, "states")
-    states = _states(settings, source, vocabulary, checkpoint)
+    states = source.states.compute(vocabulary.sequences, Checkpointing(checkpoint, settings.resume))
     clock.lap("token_states")
 
     logger.info("4/8 language: how often does each token occur?")
@@ -154,11 +138,8 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
         vocabulary,
         recipe,
         corpus,
-        device=source.device,
-        dtype=source.dtype,
-        folder=written,
-        resume=settings.resume,
-        weights_hash=source.weights_sha256,
+        source.computing,
+        Checkpointing(written, settings.resume),
     )
     logger.info("    %s", ", ".join(f"{key}: {value}" for key, value in language.source.items()))
     clock.lap("language")
@@ -176,7 +157,7 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
         logger.info(
             "    the states of %d layer(s) x %d span only %d directions: the model has %d dimensions, not %d",
             len(layers),
-            source.width,
+            source.states.width,
             dims,
             dims,
             settings.dims,
@@ -196,7 +177,7 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
             "revision": teacher.revision,
             "layers": teacher.layers,
             "hidden_size": teacher.hidden_size,
-            "weights_sha256": source.weights_sha256,
+            "weights_sha256": source.states.weights_sha256,
         },
         "recipe": recipe.as_dict(),
         "layers": layers,
@@ -212,7 +193,7 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
         "selection": [
             {"layers": list(t.recipe.layers), "sif": t.recipe.sif, "score": round(t.score, 4)} for t in trials
         ],
-        "dtype": str(source.dtype).removeprefix("torch."),
+        "dtype": str(source.computing.dtype).removeprefix("torch."),
         "storage": settings.storage,
         "threads": threads(),
     }
@@ -234,7 +215,7 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
             smoke["pairs_told_apart"],
             smoke["pairs"],
         )
-        run = provenance(clock, settings.seed, source.device)
+        run = provenance(clock, settings.seed, source.computing.device)
         metadata = {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run}
         write_json(new / "metadata.json", metadata)
     discard_checkpoint(checkpoint)
@@ -268,13 +249,17 @@ def _load(settings: Settings) -> Source:
     teacher = find_teacher(settings.teacher, settings.revision, settings.offline)
     if settings.sentence_vectors and not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder: --sentence-vectors needs a decoder")
-    weights = sha256(pooling.weight_files(teacher)) if recipe.pooled else teacher.weights_sha256()
     recipe = recipe_named(settings.recipe, settings.sif, frequency_source(settings, teacher))
     layers = set(recipe.layer_numbers(teacher.layers))
     if settings.select:
         layers.update(candidate_layers(teacher.layers))
-    embedder = pooling.load_embedder(teacher, device, dtype) if recipe.pooled else None
-    return Source(teacher, weights, recipe, sorted(layers), embedder, device, dtype)
+    computing = Computing(device, dtype, settings.batch_size)
+    states: TokenStates
+    if recipe.pooled:
+        states = PooledStates(teacher, computing)
+    else:
+        states = token_states(teacher, frame_for(teacher, recipe.prefix), sorted(layers), computing)
+    return Source(teacher, recipe, sorted(layers), computing, states)
 
 
 def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> Vocabulary:
@@ -287,31 +272,10 @@ def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> Voc
         vocabulary = static_vocabulary(teacher.tokenizer())
     words = read_words(settings.vocabulary) if settings.vocabulary else []
     if math.isfinite(_size(settings)):
-        dims = min(settings.dims, len(source.layers) * source.width)  # the states span no more directions
+        dims = min(settings.dims, len(source.layers) * source.states.width)  # the states span no more directions
         rows = rows_within(_size(settings), dims, np.dtype(settings.storage).itemsize)
         vocabulary = first_rows(vocabulary, rows - len(words))
     return with_words(vocabulary, words) if words else vocabulary
-
-
-def _states(settings: Settings, source: Source, vocabulary: Vocabulary, checkpoint: Path) -> dict[int, np.ndarray]:
-    """Return the states of all tokens: layer -> shape (tokens, width)."""
-    if source.embedder:
-        logger.info("3/8 token states: the teacher's own pooling, each token alone")
-        pooled = pooling.pooled_states(source.embedder, vocabulary.sequences, settings.batch_size)
-        return {source.teacher.layers: pooled}
-    logger.info("3/8 token states: layers %s, each token after %r", source.layers, source.recipe.prefix)
-    return compute.token_states(
-        source.teacher,
-        vocabulary.sequences,
-        frame_for(source.teacher, source.recipe.prefix),
-        source.layers,
-        device=source.device,
-        dtype=source.dtype,
-        batch_size=settings.batch_size,
-        checkpoint=checkpoint,
-        resume=settings.resume,
-        weights_hash=source.weights_sha256,
-    )
 
 
 def _select(
@@ -342,12 +306,7 @@ def _fit_to_sentences(source: Source, table: np.ndarray, vocabulary: Vocabulary,
         logger.info("6/8 sentence vectors: none asked for (--sentence-vectors)")
         return table
     logger.info("6/8 sentence vectors: the teacher's own of %d texts", len(texts))
-    targets = sentence_vectors(source.teacher, texts, device=source.device, dtype=source.dtype)
-    if not np.isfinite(targets).all():
-        raise PipelineError(
-            f"teacher {source.teacher.name} gives NaN or infinity for whole texts; try --dtype float32, "
-            "and if it was that already, its weights are damaged"
-        )
+    targets = sentence_vectors(source.teacher, texts, source.computing)
     encoded = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
     sums = np.stack([table[encoding.ids].sum(axis=0) for encoding in encoded])
     return bend(table, language.frequencies, sums, targets)

@@ -15,6 +15,8 @@ import torch
 from qwen25.distillation.vectors import principal_axes
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
+from qwen25.states.batches import not_finite
+from qwen25.states.device import Computing
 from qwen25.teacher.teacher import Teacher
 
 PROMPT = ('This sentence: "', '" means in one word: "')
@@ -26,16 +28,15 @@ DIRECTIONS = 256
 RIDGE = 1.0
 
 
-def sentence_vectors(
-    teacher: Teacher, sentences: list[str], *, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> np.ndarray:
+def sentence_vectors(teacher: Teacher, sentences: list[str], computing: Computing | None = None) -> np.ndarray:
     """Return the teacher's PromptEOL vector of each sentence; float32, shape (sentences, hidden size).
 
     :raises InputError: if the teacher is no causal language model.
-    :raises PipelineError: if it cannot be loaded.
+    :raises PipelineError: if it cannot be loaded, or a vector is not finite.
     """
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder: --sentence-vectors needs a decoder")
+    computing = computing or Computing()
     tokenizer = teacher.tokenizer()
     before, behind = (tokenizer.encode(text, add_special_tokens=False).ids for text in PROMPT)
     ids = [
@@ -43,18 +44,20 @@ def sentence_vectors(
         for encoding in tokenizer.encode_batch(sentences, add_special_tokens=False)
     ]
     out = np.empty((len(ids), teacher.hidden_size), dtype=np.float32)
-    model = teacher.load(dtype).to(device)  # type: ignore[arg-type]
+    model = teacher.load(computing.dtype).to(computing.device)  # type: ignore[arg-type]
     by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     with torch.inference_mode(), progress("sentence vectors", len(ids)) as advance:
         for first in range(0, len(ids), BATCH):
             rows = by_length[first : first + BATCH]
             lengths = [len(ids[i]) for i in rows]
             # A causal model does not look ahead: padding behind a sentence changes nothing before it.
-            padded = torch.tensor([ids[i] + [0] * (max(lengths) - len(ids[i])) for i in rows], device=device)
+            padded = torch.tensor([ids[i] + [0] * (max(lengths) - len(ids[i])) for i in rows], device=computing.device)
             hidden = model(input_ids=padded, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(rows)), torch.tensor(lengths) - 1]
             out[rows] = last.float().cpu().numpy()
             advance(len(rows))
+    if not np.isfinite(out).all():
+        raise not_finite(teacher.name, "its last layer", "whole texts")
     return out
 
 

@@ -26,12 +26,23 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import write_bytes
 from qwen25.runtime.log import logger
-from qwen25.states.costs import LIBRARY_BYTES, Plan, weight_counts
+from qwen25.states.batches import not_finite
+from qwen25.states.checkpoint import Checkpointing
+from qwen25.states.device import Computing
+from qwen25.states.plan import LIBRARY_BYTES, Plan, weight_counts
 from qwen25.teacher.teacher import Teacher
+
+#: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
+TEXT_TOKENS = 32
+BATCH = 256
+#: Part of a saved batch's key: raise it with any change that can change what is written.
+CODE_VERSION = 1
+#: How a chat template opens a user's turn: what stands behind it is what users say.
+USER_TURNS = ("<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n", "<start_of_turn>user\n")
 
 
 def plan_texts(teacher: Teacher, texts: int, estimate: Plan, dtype: torch.dtype) -> str:
-    """Say in one line what it takes the teacher to write texts, as :mod:`qwen25.writing` does.
+    """Say in one line what it takes the teacher to write texts, as :func:`write_texts` does.
 
     A written token costs the whole teacher's multiply-adds, output matrix included. Their pace is the one
     timed for the token states, which the small steps of writing do not quite reach: hence "at least".
@@ -44,27 +55,18 @@ def plan_texts(teacher: Teacher, texts: int, estimate: Plan, dtype: torch.dtype)
     time = "time not estimated"
     if estimate.seconds:
         pace = estimate.seconds / (estimate.tokens * estimate.layers[-1] * layer)
-        time = f"at least {max(1, round(pace * weights * texts * STEPS)):,} s more"
+        time = f"at least {max(1, round(pace * weights * texts * TEXT_TOKENS)):,} s more"
     return (
-        f"written texts: {texts:,} of {STEPS} tokens, {estimate.device}, the whole model: "
+        f"written texts: {texts:,} of {TEXT_TOKENS} tokens, {estimate.device}, the whole model: "
         f"{time}, {memory / 1e9:.1f} GB of memory"
     )
-
-
-#: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
-STEPS = 32
-BATCH = 256
-#: Part of a saved batch's key: raise it with any change that can change what is written.
-CODE_VERSION = 1
-#: How a chat template opens a user's turn: what stands behind it is what users say.
-USER_TURNS = ("<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n", "<start_of_turn>user\n")
 
 
 @dataclass(frozen=True)
 class Written:
     """What a teacher wrote.
 
-    :ivar texts: the tokens' ids of each text, shape (texts, STEPS).
+    :ivar texts: the tokens' ids of each text, shape (texts, TEXT_TOKENS).
     :ivar counts: how often each of the teacher's tokens is expected in them, shape (vocabulary,).
     """
 
@@ -83,41 +85,40 @@ def write_texts(
     *,
     prefix: str = "\n",
     seed: int = 0,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    folder: Path | None = None,
-    resume: bool = True,
-    weights_hash: str | None = None,
+    computing: Computing | None = None,
+    checkpointing: Checkpointing | None = None,
 ) -> Written:
     """Let the teacher write ``count`` texts, sampled at temperature 1.
 
     Every other batch starts with ``prefix`` and one random token, the others with a user's turn if
     the teacher knows one, so that both its prose and its users' questions are heard.
 
-    :param folder: where to keep the batches that are done, so that a run that was cut off goes on there.
-    :param resume: False: start anew, whatever ``folder`` holds.
-    :param weights_hash: ``teacher.weights_sha256()`` if it is known; only ``folder`` needs it.
+    :param computing: the device and number format (None: on the CPU, in float32); the batch size is fixed,
+        because it decides what is drawn.
+    :param checkpointing: where to keep the batches that are done, so that a run that was cut off goes on there.
     :raises InputError: if the teacher is no causal language model.
     :raises PipelineError: if it does not fit into memory or the disk is full.
     """
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder, which writes nothing: use --texts 0 or --corpus FILE")
+    computing = computing or Computing()
     starts = list(_starts(teacher, count, prefix, seed))
     tokens = max(teacher.tokenizer().get_vocab().values()) + 1
     key = ""
-    if folder is not None:
-        key = _key(teacher, starts, tokens, seed, str(dtype), device, weights_hash or teacher.weights_sha256())
-        if not resume:
-            discard_texts(folder)
-    files = [folder / f"batch-{i:05d}.safetensors" if folder else None for i in range(len(starts))]
+    files: list[Path | None] = [None] * len(starts)
+    if checkpointing is not None:
+        key = _key(teacher, starts, tokens, seed, computing)
+        files = [checkpointing.folder / f"batch-{i:05d}.safetensors" for i in range(len(starts))]
+        if not checkpointing.resume:
+            discard_texts(checkpointing.folder)
     done = [_read_batch(file, key) for file in files]
     model = None
     with progress("texts written", count) as advance:
         for i, start in enumerate(starts):
             found = done[i]
             if found is None:
-                model = model or _load(teacher, tokens, dtype, device)
-                found = _write_batch(model, start, seed + i, tokens, device)
+                model = model or _load(teacher, tokens, computing)
+                found = _write_batch(teacher.name, model, start, seed + i, tokens)
                 _save_batch(files[i], found, key)
                 done[i] = found
             advance(len(start))
@@ -154,23 +155,21 @@ def _starts(teacher: Teacher, count: int, prefix: str, seed: int) -> Iterator[np
             yield np.column_stack([np.tile(opening, (rows, 1)), generator.choice(ordinary, rows)]).astype(np.int64)
 
 
-def _key(
-    teacher: Teacher, starts: list[np.ndarray], tokens: int, seed: int, dtype: str, device: str, weights_hash: str
-) -> str:
+def _key(teacher: Teacher, starts: list[np.ndarray], tokens: int, seed: int, computing: Computing) -> str:
     """Return the SHA-256 over everything that determines what is written, but for the machine itself."""
     facts = {
         "code": CODE_VERSION,
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "threads": torch.get_num_threads(),  # see checkpoint.run_key
-        "weights": weights_hash,
+        "weights": teacher.weights_sha256,
         "config": {name: value for name, value in teacher.config.to_dict().items() if not name.startswith("_")},
         "tokens": tokens,
         "starts": [list(start.shape) for start in starts],
         "seed": seed,
-        "steps": STEPS,
-        "dtype": dtype,
-        "device": device.partition(":")[0],
+        "steps": TEXT_TOKENS,
+        "dtype": str(computing.dtype),
+        "device": computing.device.partition(":")[0],
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for start in starts:
@@ -178,46 +177,43 @@ def _key(
     return digest.hexdigest()
 
 
-def _load(teacher: Teacher, tokens: int, dtype: torch.dtype, device: str) -> Any:
+def _load(teacher: Teacher, tokens: int, computing: Computing) -> Any:
     """Load the teacher, which must have an embedding of each of its tokens."""
     needed = sum(path.stat().st_size for path in teacher.weight_files)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if teacher.gguf is None and needed > 0.9 * memory and device == "cpu":
+    if teacher.gguf is None and needed > 0.9 * memory and computing.device == "cpu":
         raise PipelineError(
             f"teacher {teacher.name}: its weights ({needed / 1e9:.0f} GB) do not fit into memory "
             f"({memory / 1e9:.0f} GB), so it cannot write: use --texts 0 or --corpus FILE"
         )
-    model: Any = teacher.load(dtype, with_head=True)
+    model: Any = teacher.load(computing.dtype, with_head=True)
     rows = model.get_input_embeddings().num_embeddings
     if rows < tokens:
         raise InputError(f"teacher {teacher.name}: token {tokens - 1} has no embedding (the table has {rows} rows)")
-    return model.to(device)
+    return model.to(computing.device)
 
 
-def _write_batch(model: Any, start: np.ndarray, seed: int, vocabulary: int, device: str) -> Written:
+def _write_batch(teacher: str, model: Any, start: np.ndarray, seed: int, vocabulary: int) -> Written:
     """Sample a batch; counts are the sums of the predicted distributions."""
     from transformers import DynamicCache
 
     generator = torch.Generator().manual_seed(seed)
     cache = DynamicCache()
-    given = torch.from_numpy(start).to(device)
-    texts = np.empty((len(start), STEPS), dtype=np.int64)
+    given = torch.from_numpy(start).to(model.device)
+    texts = np.empty((len(start), TEXT_TOKENS), dtype=np.int64)
     counts = torch.zeros(vocabulary, dtype=torch.float64)
     try:
         with torch.inference_mode():
-            for step in range(STEPS):
+            for step in range(TEXT_TOKENS):
                 logits = model(given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
                 # Rows behind the last token pad the table: they stand for nothing.
                 chances = logits[:, :vocabulary].float().softmax(dim=-1).cpu()
                 if not torch.isfinite(chances).all():
-                    raise PipelineError(
-                        "the teacher predicts NaN or infinity; try --dtype float32, "
-                        "and if it was that already, its weights are damaged"
-                    )
+                    raise not_finite(teacher, "its output matrix", "a text that it writes")
                 counts += chances.sum(dim=0, dtype=torch.float64)
                 chosen = torch.multinomial(chances, 1, generator=generator)
                 texts[:, step] = chosen[:, 0].numpy()
-                given = chosen.to(device)
+                given = chosen.to(model.device)
     except torch.cuda.OutOfMemoryError as error:
         raise PipelineError("the GPU's memory is too small for the teacher to write: use --texts 0") from error
     return Written(texts, counts.numpy())

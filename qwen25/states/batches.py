@@ -31,10 +31,10 @@ def in_batches(count: int, batch_size: int, compute: Callable[[slice], None], ad
     return batch_size
 
 
-def not_finite(name: str, layer: int, count: int) -> PipelineError:
-    """Return the error for states that are NaN or infinite."""
+def not_finite(teacher: str, part: str, inputs: str) -> PipelineError:
+    """Return the error for numbers that are NaN or infinite, which a part of the teacher gives for some inputs."""
     return PipelineError(
-        f"teacher {name}: layer {layer} gives NaN or infinity for {count} tokens; try --dtype float32, "
+        f"teacher {teacher}: {part} gives NaN or infinity for {inputs}; try --dtype float32, "
         "and if it was that already, its weights are damaged"
     )
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -19,7 +19,7 @@ import torch
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.log import logger
-from qwen25.states.decoder import Architecture
+from qwen25.states.architecture import Architecture
 from qwen25.states.jobs import WAVE_BYTES, Job
 
 #: Part of a checkpoint's key: raise it with any change that can change a bit of the states.
@@ -102,25 +102,37 @@ class Place(NamedTuple):
     states: Path | None = None
 
 
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where a long run keeps what is done, so that it can go on there after it was cut off.
+
+    :ivar resume: go on with what the folder holds; otherwise start anew.
+    """
+
+    folder: Path
+    resume: bool = True
+
+
 class Checkpoint:
     """A folder that a run can go on from: the states after a layer, the layers collected, a manifest.
 
     The manifest is replaced last, in one step, so that at any moment it names files that are whole.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        """Use ``folder`` for the run that ``key`` identifies."""
-        self.folder, self.key = folder, key
-        self._manifest = folder / "manifest.json"
+    def __init__(self, checkpointing: Checkpointing, key: str) -> None:
+        """Use a folder for the run that ``key`` identifies."""
+        self.folder, self.key = checkpointing.folder, key
+        self._resume = checkpointing.resume
+        self._manifest = self.folder / "manifest.json"
         self._saved = time.perf_counter()
         self._cost = 0.0
 
-    def open(self, results: Results, resume: bool) -> Place:
+    def open(self, results: Results) -> Place:
         """Return where to go on.
 
         What does not belong to this run or is not whole is discarded, with one line in the log.
         """
-        found = self._read() if resume else None
+        found = self._read() if self._resume else None
         if found is not None:
             return found
         discard_checkpoint(self.folder)
@@ -241,8 +253,8 @@ def run_key(architecture: Architecture, job: Job, weights_hash: str) -> str:
         "architecture": asdict(architecture),
         "prefix": list(job.prefix),
         "layers": list(job.layers),
-        "device": job.device.split(":")[0],
-        "dtype": str(job.dtype),
+        "device": job.computing.device.split(":")[0],
+        "dtype": str(job.computing.dtype),
         "batches": [job.batch(architecture, group.ids.shape[1]) for group in job.groups],
         "wave_bytes": WAVE_BYTES,
         "groups": [list(group.ids.shape) for group in job.groups],

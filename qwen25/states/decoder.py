@@ -4,20 +4,19 @@ The layers are computed here rather than by transformers' modules, because a lon
 shared prefix leaves most of attention out: the prefix's keys and values are computed once a layer
 for all tokens, and without a prefix the softmax over one position is 1, so that attention is the
 value projection. What is computed is exactly Qwen2, Qwen3, Llama, Mistral and Gemma 3 (text).
-
-Top to bottom: a configuration -> its architecture; a layer's weights; states through a layer.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
+
+from qwen25.states.architecture import Architecture
 
 
 @dataclass
@@ -226,7 +225,9 @@ def layer_forward(
     :param keep: also return the keys and values of the first sequence.
     :return: the states after the layer, (sequences, positions or 1, hidden).
     """
-    attended, kept = _attention(layer, architecture, rms_norm(x, layer.before_attention, architecture.eps), shared, last_only, keep)
+    attended, kept = _attention(
+        layer, architecture, rms_norm(x, layer.before_attention, architecture.eps), shared, last_only, keep
+    )
     if layer.after_attention is not None:
         attended = rms_norm(attended, layer.after_attention, architecture.eps)
     y = attended.add_(x[:, -1:] if last_only else x)

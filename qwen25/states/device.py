@@ -1,6 +1,8 @@
-"""Where to compute, in which number format, with how many threads."""
+"""Where to compute, in which number format, how much at a time, with how many threads."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # scikit-learn needs it
@@ -8,6 +10,33 @@ from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # scik
 from qwen25.runtime.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a teacher computes.
+
+    :ivar device: ``cpu`` or a CUDA device.
+    :ivar dtype: the number format of weights and states.
+    :ivar batch_size: sequences at a time; None: what suits the device.
+    """
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a batch of nothing.
+
+        :raises InputError: if the batch size is below 1.
+        """
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"the batch size must be at least 1, not {self.batch_size}")
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether it is computed on a GPU."""
+        return self.device.startswith("cuda")
 
 
 def choose_device(name: str) -> str:

@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from qwen25.states.costs import LIBRARY_BYTES, Plan
 from qwen25.states.decoder import Scratch, layer_forward
 from qwen25.states.jobs import Job, count_positions, in_place
+from qwen25.states.plan import LIBRARY_BYTES, Plan
 from qwen25.states.prefetch import layer_bytes, layers_ahead
 from qwen25.states.weights import Weights
 
@@ -21,7 +21,7 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
 
     :raises PipelineError: if the layer cannot be read.
     """
-    architecture, size = weights.architecture, job.dtype.itemsize
+    architecture, size = weights.architecture, job.computing.dtype.itemsize
     waves = job.waves(architecture)
     state_bytes = max(map(count_positions, waves), default=0) * architecture.hidden * size
     kept = job.tokens * architecture.hidden * 4
@@ -31,12 +31,12 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
     scratch = batch * (2 * architecture.intermediate + 6 * architecture.hidden) * size
     reused = kept if in_place(job, waves, checkpoint) else 0
     working = state_bytes + scratch + layer_bytes(weights, job) * (layers_ahead(weights, job) + 1)
-    memory = working if job.on_cuda else LIBRARY_BYTES + working + (0 if checkpoint else collected - reused)
+    memory = working if job.computing.on_cuda else LIBRARY_BYTES + working + (0 if checkpoint else collected - reused)
     seconds = None
     if job.depth and job.tokens:
         seconds = _probe(weights, job) * job.positions * job.depth
     disk = 2 * state_bytes + collected if checkpoint else 0
-    return Plan(job.tokens, job.layers, job.device, seconds, memory, disk, streams=True)
+    return Plan(job.tokens, job.layers, job.computing.device, seconds, memory, disk, streams=True)
 
 
 def _probe(weights: Weights, job: Job) -> float:
@@ -46,8 +46,8 @@ def _probe(weights: Weights, job: Job) -> float:
     length = group.ids.shape[1]
     count = min(len(group.rows), job.batch(architecture, length), max(1, PROBE_ROWS // length))
     with torch.inference_mode():
-        layer = weights.layer(0, job.dtype).moved(lambda t: t.to(job.device))
-        x = torch.randn(count, length, architecture.hidden).to(job.device, job.dtype)
+        layer = weights.layer(0, job.computing.dtype).moved(lambda t: t.to(job.computing.device))
+        x = torch.randn(count, length, architecture.hidden).to(job.computing.device, job.computing.dtype)
         shared = None
         scratch = Scratch()
         if job.prefix:
@@ -63,5 +63,5 @@ def _probe(weights: Weights, job: Job) -> float:
 
 
 def _synchronise(job: Job) -> None:
-    if job.on_cuda:
-        torch.cuda.synchronize(job.device)
+    if job.computing.on_cuda:
+        torch.cuda.synchronize(job.computing.device)

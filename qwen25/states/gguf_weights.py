@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from qwen25.runtime.errors import PipelineError, first_line
-from qwen25.states.decoder import Unsupported
-from qwen25.states.weights import Weights, architecture_of
+from qwen25.states.architecture import Unsupported, architecture_of
+from qwen25.states.weights import Weights
 from qwen25.teacher.teacher import Teacher
 
 #: transformers' name of a module -> GGUF's; a layer's stand behind ``layers.N.`` and ``blk.N.``.

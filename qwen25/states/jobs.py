@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from qwen25.runtime.errors import InputError
-from qwen25.states.decoder import Architecture
+from qwen25.runtime.errors import InputError, as_input_error
+from qwen25.states.architecture import Architecture
+from qwen25.states.device import Computing
 from qwen25.teacher.teacher import Teacher
 
 #: The most bytes of states that are taken through the layers at once; more tokens go in waves.
@@ -75,20 +76,12 @@ class Job:
 
     :ivar prefix: the token ids before each sequence.
     :ivar layers: which states, ascending: 0 is the embedding, the architecture's depth the normed last.
-    :ivar batch_size: sequences at a time, or None for what suits the device.
     """
 
     groups: list[Group]
     prefix: tuple[int, ...]
     layers: tuple[int, ...]
-    device: str
-    dtype: torch.dtype
-    batch_size: int | None = None
-
-    @property
-    def on_cuda(self) -> bool:
-        """Whether it is computed on a GPU."""
-        return self.device.startswith("cuda")
+    computing: Computing
 
     @property
     def depth(self) -> int:
@@ -111,17 +104,17 @@ class Job:
         Never measured: a run that goes on from a checkpoint must cut the same batches, because the
         size of a matrix product can change the last bit of its result.
         """
-        if self.batch_size is not None:
-            return self.batch_size
+        if self.computing.batch_size is not None:
+            return self.computing.batch_size
         rows = CUDA_ROWS
-        if not self.on_cuda:
-            wide = 2 * architecture.intermediate * self.dtype.itemsize
+        if not self.computing.on_cuda:
+            wide = 2 * architecture.intermediate * self.computing.dtype.itemsize
             rows = min(CPU_ROWS, max(256, CPU_SCRATCH_BYTES // wide // 256 * 256))
         return max(1, rows // positions)
 
     def waves(self, architecture: Architecture) -> list[list[Group]]:
         """Cut the groups into waves whose states take at most ``WAVE_BYTES``."""
-        room = max(1, WAVE_BYTES // (architecture.hidden * self.dtype.itemsize))
+        room = max(1, WAVE_BYTES // (architecture.hidden * self.computing.dtype.itemsize))
         waves: list[list[Group]] = []
         left = 0
         for group in self.groups:
@@ -138,6 +131,7 @@ class Job:
 
 
 TokenIds = np.ndarray | Sequence[Sequence[int]]
+Position = Literal["token", "last"]
 
 
 @dataclass(frozen=True)
@@ -151,14 +145,40 @@ class Frame:
 def frame_for(teacher: Teacher, prefix: str, suffix: str = "") -> Frame:
     """Return what stands around each token: the texts for a decoder, [CLS] and [SEP] for an encoder."""
     tokenizer = teacher.tokenizer()
-    if teacher.is_causal:
-        before, behind = (tuple(tokenizer.encode(text, add_special_tokens=False).ids) for text in (prefix, suffix))
-        return Frame(before, behind)
-    around = tokenizer.encode("", add_special_tokens=True).ids
-    return Frame(prefix=tuple(around[:1]), suffix=tuple(around[1:]))
+    with as_input_error(f"teacher {teacher.name}: its tokenizer is damaged", "download it again"):
+        if teacher.is_causal:
+            before, behind = (tuple(tokenizer.encode(text, add_special_tokens=False).ids) for text in (prefix, suffix))
+            return Frame(before, behind)
+        around = tokenizer.encode("", add_special_tokens=True).ids
+        return Frame(prefix=tuple(around[:1]), suffix=tuple(around[1:]))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which states of a teacher are wanted, whatever the tokens.
+
+    :ivar layers: ascending; see :class:`Job`.
+    :ivar at: whether the state is read at the token (a word's last one) or at the frame's last position.
+    """
+
+    frame: Frame
+    layers: tuple[int, ...]
+    computing: Computing
+    at: Position
+
+    def job(self, token_ids: TokenIds) -> Job:
+        """Return what to compute for these tokens.
+
+        :raises InputError: if an item has no tokens.
+        """
+        groups = group_by_length(token_ids)
+        # A causal model's token does not see what follows: a suffix matters only where it is read.
+        if self.at == "last":
+            groups = with_suffix(groups, self.frame.suffix)
+        return Job(groups, self.frame.prefix, self.layers, self.computing)
 
 
 def in_place(job: Job, waves: list[list[Group]], checkpoint: bool) -> bool:
     """Whether the states can live in the array that the deepest layer's are returned in."""
-    plain = job.dtype == torch.float32 and not job.on_cuda and not checkpoint
+    plain = job.computing.dtype == torch.float32 and not job.computing.on_cuda and not checkpoint
     return plain and len(waves) == 1 and len(job.groups) == 1 and job.groups[0].ids.shape[1] == 1

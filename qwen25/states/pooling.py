@@ -24,24 +24,26 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import read_json
 from qwen25.runtime.log import logger
-from qwen25.states.batches import in_batches
-from qwen25.states.costs import LIBRARY_BYTES, Plan
+from qwen25.states.batches import in_batches, not_finite
+from qwen25.states.checkpoint import Checkpointing
+from qwen25.states.device import Computing
 from qwen25.states.jobs import Frame, Group, TokenIds, count_positions, count_rows, group_by_length
+from qwen25.states.plan import LIBRARY_BYTES, Plan
 from qwen25.states.whole_model import WHOLE_MODEL_BATCH
 from qwen25.store.model_files import no_weights, steps_of
-from qwen25.teacher.teacher import Teacher
+from qwen25.teacher.teacher import Teacher, hash_weights
 
-#: The steps that a pipeline may have behind its transformer, and those of them with weights of their own.
-STEPS = ("Pooling", "Dense", "LayerNorm", "Normalize")
+#: The modules that a model may have behind its transformer, and those of them with weights of their own.
+MODULES = ("Pooling", "Dense", "LayerNorm", "Normalize")
 WITH_WEIGHTS = ("Dense", "LayerNorm")
 #: Sequences that the estimate of the time is made from.
 PROBE = 64
 
 
 def weight_files(teacher: Teacher) -> list[Path]:
-    """Return the files of all weights: the transformer's, then those of the steps behind it.
+    """Return the files of all weights: the transformer's, then those of the modules behind it.
 
-    :raises InputError: if it is no embedding model, or has a step that is not supported or has only pickled weights.
+    :raises InputError: if it is no embedding model, or has a module that is not supported or has only pickled weights.
     """
     if teacher.gguf or not (teacher.folder / "modules.json").is_file():
         raise InputError(
@@ -57,10 +59,10 @@ def weight_files(teacher: Teacher) -> list[Path]:
         # Of any other library, sentence-transformers would run the code that lies in the folder; of a name with
         # dashes in it, another repository's.
         known = re.fullmatch(r"sentence_transformers(\.\w+)+", kind)
-        if not known or not (name in STEPS if number else folder == teacher.folder):
+        if not known or not (name in MODULES if number else folder == teacher.folder):
             raise InputError(
                 f"teacher {teacher.name}: step {number} of its modules.json, {kind}, is not supported: recipe pooled "
-                f"takes a Transformer in the model's own folder, then {', '.join(STEPS)}"
+                f"takes a Transformer in the model's own folder, then {', '.join(MODULES)}"
             )
         if name == "Dense" and not _activation(folder).startswith("torch.nn."):
             raise InputError(f"teacher {teacher.name}: {folder.name} has no activation function of PyTorch's")
@@ -83,16 +85,14 @@ class Embedder:
     """An embedding model, ready to compute.
 
     :ivar name: what reports call it.
-    :ivar steps: transformer, pooling and what follows, but no closing normalisation.
+    :ivar modules: transformer, pooling and what follows, but no closing normalisation.
     :ivar frame: the special tokens that its tokenizer puts around a text.
-    :ivar layers: the number of its transformer's layers.
     :ivar added: the ids of its tokenizer's added tokens.
     """
 
     name: str
-    steps: list[Any]
+    modules: list[Any]
     frame: Frame
-    layers: int
     added: frozenset[int]
     device: str
 
@@ -112,20 +112,20 @@ class Embedder:
         inputs = torch.from_numpy(np.hstack([before, ids, behind])).to(self.device)
         features = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs)}
         with torch.inference_mode():
-            for step in self.steps:
-                features = step(features)
+            for module in self.modules:
+                features = module(features)
         return features["sentence_embedding"].float().cpu().numpy()
 
 
-def load_embedder(teacher: Teacher, device: str, dtype: torch.dtype) -> Embedder:
+def load_embedder(teacher: Teacher, computing: Computing) -> Embedder:
     """Load an embedding model; neither code nor pickles of its folder are run.
 
     :raises InputError: if it is none; see :func:`weight_files`.
     :raises PipelineError: if its weights cannot be loaded, or not all are there.
     """
     weight_files(teacher)
-    teacher.load(dtype)  # only to learn of missing weights: sentence-transformers would make them up
-    options = {"use_safetensors": True, "dtype": dtype}
+    teacher.load(computing.dtype)  # only to learn of missing weights: sentence-transformers would make them up
+    options = {"use_safetensors": True, "dtype": computing.dtype}
     try:
         from sentence_transformers import SentenceTransformer
 
@@ -133,31 +133,85 @@ def load_embedder(teacher: Teacher, device: str, dtype: torch.dtype) -> Embedder
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         with contextlib.redirect_stderr(io.StringIO()):
             model = SentenceTransformer(
-                str(teacher.folder), device=device, trust_remote_code=False, local_files_only=True,
-                model_kwargs=options)  # fmt: skip
+                str(teacher.folder),
+                device=computing.device,
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs=options,
+            )
     except Exception as error:  # many libraries lie behind this call
         raise PipelineError(f"teacher {teacher.name}: its pipeline cannot be loaded: {first_line(error)}") from error
-    steps = list(model.eval())
-    while type(steps[-1]).__name__ == "Normalize":
-        steps.pop()
+    modules = list(model.eval())
+    while type(modules[-1]).__name__ == "Normalize":
+        modules.pop()
     encoded = model.tokenizer("a", return_special_tokens_mask=True)
     marks, ids = encoded["special_tokens_mask"], tuple(encoded["input_ids"])
     frame = Frame(ids[: marks.index(0)], ids[len(marks) - marks[::-1].index(0) :])
     added = frozenset(teacher.tokenizer().get_added_tokens_decoder())
-    return Embedder(teacher.name, steps, frame, teacher.layers, added, device)
+    return Embedder(teacher.name, modules, frame, added, computing.device)
 
 
-def plan(embedder: Embedder, token_ids: TokenIds) -> Plan:
-    """Return what ``pooled_states`` would cost, after timing a small batch.
+class PooledStates:
+    """An embedding model's own vector of each token: see :class:`qwen25.states.token_states.TokenStates`."""
 
-    :raises InputError: if an item has no tokens, or one that is no special token has no embedding.
-    """
-    groups, _ = _known(embedder, group_by_length(token_ids))
-    tokens, memory = len(token_ids), sum(weight.nbytes for step in embedder.steps for weight in step.parameters())
-    if not embedder.device.startswith("cuda"):
-        memory += LIBRARY_BYTES + tokens * embedder.width * 4
-    seconds = _seconds(embedder, groups)
-    return Plan(tokens, (embedder.layers,), embedder.device, seconds, memory, 0, streams=False, reason="recipe pooled")
+    def __init__(self, teacher: Teacher, computing: Computing) -> None:
+        """Load the model.
+
+        :raises InputError: if the teacher is no embedding model; see :func:`weight_files`.
+        :raises PipelineError: if its weights cannot be loaded, or not all are there.
+        """
+        self.teacher, self.computing = teacher, computing
+        self._embedder: Embedder | None = None
+        self.width = self.embedder.width
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model, loaded again where ``compute`` has given back its memory."""
+        self._embedder = self._embedder or load_embedder(self.teacher, self.computing)
+        return self._embedder
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of the weights of all modules."""
+        return hash_weights(self.teacher.name, weight_files(self.teacher))
+
+    def plan(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> Plan:
+        """Return what ``compute`` would cost, after timing a small batch; it keeps no checkpoint."""
+        groups, _ = _known(self.embedder, group_by_length(token_ids))
+        memory = sum(weight.nbytes for module in self.embedder.modules for weight in module.parameters())
+        if not self.computing.on_cuda:
+            memory += LIBRARY_BYTES + len(token_ids) * self.width * 4
+        return Plan(
+            len(token_ids),
+            (self.teacher.layers,),
+            self.computing.device,
+            seconds=_seconds(self.embedder, groups),
+            memory_bytes=memory,
+            disk_bytes=0,
+            streams=False,
+            reason="recipe pooled",
+        )
+
+    def compute(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> dict[int, np.ndarray]:
+        """Compute the vector of each token, or word, and give back the model's memory.
+
+        A special token that has no embedding (Gemma's tokenizer has one, for images) gets the mean of the
+        others: it says nothing. The vectors count as states of the last layer.
+        """
+        logger.info("%s", self.plan(token_ids, checkpointing))
+        embedder, self._embedder = self.embedder, None
+        groups, unknown = _known(embedder, group_by_length(token_ids))
+        out = np.zeros((len(token_ids), self.width), dtype=np.float32)
+        size = self.computing.batch_size or WHOLE_MODEL_BATCH
+        with progress("token states", count_rows(groups)) as advance:
+            for group in groups:
+                size = in_batches(len(group.rows), size, partial(_put, embedder, group, out), advance)
+        broken = int((~np.isfinite(out)).any(axis=1).sum())
+        if broken:
+            raise not_finite(self.teacher.name, "its pooling", f"{broken} tokens")
+        if len(unknown):
+            out[unknown] = out.sum(axis=0, dtype=np.float64) / max(1, len(out) - len(unknown))
+        return {self.teacher.layers: out}
 
 
 def _seconds(embedder: Embedder, groups: list[Group]) -> float | None:
@@ -174,36 +228,6 @@ def _seconds(embedder: Embedder, groups: list[Group]) -> float | None:
     return (time.perf_counter() - started) / probe.size * count_positions(groups)
 
 
-def pooled_states(embedder: Embedder, token_ids: TokenIds, batch_size: int | None = None) -> np.ndarray:
-    """Compute the vector of each token, or word, in a sequence of its own.
-
-    A special token that has no embedding (Gemma's tokenizer has one, for images) gets the mean of the
-    others: it says nothing.
-
-    :param token_ids: the teacher's ids, shape (tokens,); or a list of ids for each word.
-    :param batch_size: sequences at a time (None: what suits the device).
-    :return: float32 array of shape (tokens, width).
-    :raises InputError: if an item has no tokens, or one that is no special token has no embedding.
-    :raises PipelineError: if memory runs out, or a vector is not finite.
-    """
-    logger.info("%s", plan(embedder, token_ids))
-    groups, unknown = _known(embedder, group_by_length(token_ids))
-    out = np.zeros((len(token_ids), embedder.width), dtype=np.float32)
-    size = batch_size or WHOLE_MODEL_BATCH
-    with progress("token states", count_rows(groups)) as advance:
-        for group in groups:
-            size = in_batches(len(group.rows), size, partial(_put, embedder, group, out), advance)
-    broken = int((~np.isfinite(out)).any(axis=1).sum())
-    if broken:
-        raise PipelineError(
-            f"teacher {embedder.name} gives NaN or infinity for {broken} tokens; try --dtype float32, "
-            "and if it was that already, its weights are damaged"
-        )
-    if len(unknown):
-        out[unknown] = out.sum(axis=0, dtype=np.float64) / max(1, len(out) - len(unknown))
-    return out
-
-
 def _put(embedder: Embedder, group: Group, out: np.ndarray, batch: slice) -> None:
     out[group.rows[batch]] = embedder.vectors(group.ids[batch])
 
@@ -213,7 +237,7 @@ def _known(embedder: Embedder, groups: list[Group]) -> tuple[list[Group], np.nda
 
     :raises InputError: if such a token is no special one.
     """
-    rows = embedder.steps[0].auto_model.get_input_embeddings().num_embeddings
+    rows = embedder.modules[0].auto_model.get_input_embeddings().num_embeddings
     kept, unknown = [], [np.empty(0, dtype=np.int64)]
     for group in groups:
         outside = (group.ids >= rows).any(axis=1)

@@ -16,14 +16,14 @@ from qwen25.states.weights import Weights
 
 def layer_bytes(weights: Weights, job: Job) -> int:
     """Return the size of a layer in the computing dtype."""
-    return weights.architecture.layer_parameters * job.dtype.itemsize
+    return weights.architecture.layer_parameters * job.computing.dtype.itemsize
 
 
 def layers_ahead(weights: Weights, job: Job) -> int:
     """Return how many layers to read ahead: on CUDA several, as far as they take a quarter of what is free."""
-    if not job.on_cuda:
+    if not job.computing.on_cuda:
         return 1
-    free, _ = torch.cuda.mem_get_info(job.device)
+    free, _ = torch.cuda.mem_get_info(job.computing.device)
     return max(1, min(4, free // 4 // max(1, layer_bytes(weights, job))))
 
 
@@ -40,7 +40,7 @@ class Prefetch:
         self._order = iter(order)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="layers")
         self._queue: deque[Future[tuple[Layer, Any]]] = deque()
-        self._stream = torch.cuda.Stream(job.device) if job.on_cuda else None
+        self._stream = torch.cuda.Stream(job.computing.device) if job.computing.on_cuda else None
         for _ in range(ahead):
             self._submit()
 
@@ -50,18 +50,18 @@ class Prefetch:
             self._queue.append(self._pool.submit(self._load, index))
 
     def _load(self, index: int) -> tuple[Layer, Any]:
-        layer = self._weights.layer(index, self._job.dtype)
+        layer = self._weights.layer(index, self._job.computing.dtype)
         if self._stream is None:
             return layer, None
         with torch.cuda.stream(self._stream):
-            layer = layer.moved(lambda t: t.pin_memory().to(self._job.device, non_blocking=True))
+            layer = layer.moved(lambda t: t.pin_memory().to(self._job.computing.device, non_blocking=True))
             return layer, self._stream.record_event()
 
     def next(self) -> Layer:
         """Return the next layer, ready to be used on the current stream."""
         layer, copied = self._queue.popleft().result()
         if copied is not None:
-            stream = torch.cuda.current_stream(self._job.device)
+            stream = torch.cuda.current_stream(self._job.computing.device)
             stream.wait_event(copied)
             for _, tensor in layer.tensors():  # its memory must outlive this stream's use of it
                 tensor.record_stream(stream)

@@ -4,7 +4,7 @@ A static table needs one short forward pass a token. Taken breadth-first, memory
 number of tokens and on one layer, not on the depth of the teacher; each weight is read once; and
 the states after a layer are all that is needed to go on from there.
 
-Top to bottom: the estimate; layers read ahead; the loop over waves, layers and batches; its errors.
+Top to bottom: the loop over waves, layers and batches; what its caller sees of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.log import logger
 from qwen25.states.batches import free_cuda_memory, halve, not_finite, out_of_memory
-from qwen25.states.checkpoint import Checkpoint, Place, Results, read_states
+from qwen25.states.checkpoint import Checkpoint, Checkpointing, Place, Results, read_states, require_space, run_key
 from qwen25.states.decoder import KeysValues, Layer, Scratch, layer_forward, rms_norm
-from qwen25.states.jobs import Group, Job, count_positions, count_rows, in_place
+from qwen25.states.estimate import make_plan
+from qwen25.states.jobs import Group, Job, Request, TokenIds, count_positions, count_rows, in_place
+from qwen25.states.plan import Plan
 from qwen25.states.prefetch import Prefetch, layers_ahead
 from qwen25.states.weights import Weights
+from qwen25.teacher.teacher import Teacher
 
 #: How many sequences are embedded at a time.
 EMBEDDING_ROWS = 4096
@@ -48,11 +51,12 @@ class _Wave:
 
 
 class _Run:
-    """One job on its way; see :func:`stream`."""
+    """One job on its way; see :class:`StreamedStates`."""
 
-    def __init__(self, weights: Weights, job: Job, checkpoint: Checkpoint | None, resume: bool) -> None:
+    def __init__(self, weights: Weights, job: Job, checkpoint: Checkpoint | None) -> None:
         """Prepare the results and find out where to start."""
         self.weights, self.job, self.checkpoint = weights, job, checkpoint
+        self.architecture, self.computing = weights.architecture, job.computing
         self.waves = job.waves(weights.architecture)
         self.results = Results(job, weights.architecture.hidden, checkpoint.folder if checkpoint else None)
         self.batch_limit: int | None = None
@@ -60,7 +64,7 @@ class _Run:
         self.advance: Callable[[int], None] = lambda steps: None
         self.start = Place()
         if checkpoint is not None:
-            self.start = checkpoint.open(self.results, resume)
+            self.start = checkpoint.open(self.results)
             self._say_where(checkpoint.folder.name)
 
     def _say_where(self, name: str) -> None:
@@ -98,8 +102,8 @@ class _Run:
                     self.checkpoint.save(self.results, place.wave, index + 1, wave.tensors())
 
     def _empty_wave(self, groups: list[Group]) -> _Wave:
-        hidden, dtype, device = self.weights.architecture.hidden, self.job.dtype, self._state_device(groups)
-        prefix = torch.empty(1, len(self.job.prefix), hidden, dtype=dtype, device=self.job.device)
+        hidden, dtype, device = self.architecture.hidden, self.computing.dtype, self._state_device(groups)
+        prefix = torch.empty(1, len(self.job.prefix), hidden, dtype=dtype, device=self.computing.device)
         if in_place(self.job, self.waves, self.checkpoint is not None):
             return _Wave(groups, [torch.from_numpy(self.results.arrays()[self.job.depth])[:, None]], prefix)
         states = [torch.empty(*group.ids.shape, hidden, dtype=dtype, device=device) for group in groups]
@@ -107,11 +111,11 @@ class _Run:
 
     def _state_device(self, groups: list[Group]) -> str:
         """Return where the states live: on the GPU while they take under half of what is free."""
-        if not self.job.on_cuda:
+        if not self.computing.on_cuda:
             return "cpu"
-        free, _ = torch.cuda.mem_get_info(self.job.device)
-        if count_positions(groups) * self.weights.architecture.hidden * self.job.dtype.itemsize < free // 2:
-            return self.job.device
+        free, _ = torch.cuda.mem_get_info(self.computing.device)
+        if count_positions(groups) * self.architecture.hidden * self.computing.dtype.itemsize < free // 2:
+            return self.computing.device
         logger.info("the states do not fit on the GPU: they stay in memory and are moved batch by batch")
         return "cpu"
 
@@ -119,7 +123,9 @@ class _Run:
         """Fill the wave with its tokens' embeddings."""
         table = self.weights.embedding_table()
         # As transformers does it: the scale is rounded to the table's dtype before it is applied.
-        scale = torch.tensor(self.weights.architecture.hidden**0.5).to(self.job.dtype) if self.weights.architecture.gemma else None
+        scale = (
+            torch.tensor(self.architecture.hidden**0.5).to(self.computing.dtype) if self.architecture.gemma else None
+        )
         prefix = np.array([self.job.prefix], dtype=np.int64)
         for matrix in (prefix, *(group.ids for group in wave.groups)):
             outside = matrix[(matrix < 0) | (matrix >= len(table))]
@@ -130,7 +136,7 @@ class _Run:
                 )
 
         def look_up(matrix: np.ndarray) -> torch.Tensor:
-            values = table[torch.from_numpy(matrix)].to(self.job.dtype)
+            values = table[torch.from_numpy(matrix)].to(self.computing.dtype)
             return values if scale is None else values * scale
 
         wave.prefix.copy_(look_up(prefix))
@@ -146,7 +152,7 @@ class _Run:
 
     def _layer(self, layers: Prefetch, index: int, wave: _Wave) -> None:
         """Take the prefix and all of the wave's groups through a layer."""
-        architecture, shared, norm = self.weights.architecture, None, None
+        architecture, shared, norm = self.architecture, None, None
         try:
             layer = layers.next()
             if self.job.prefix:
@@ -155,7 +161,7 @@ class _Run:
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory() from error
         if index + 1 == architecture.layers:
-            norm = self.weights.final_norm(self.job.dtype).to(self.job.device)
+            norm = self.weights.final_norm(self.computing.dtype).to(self.computing.device)
         broken: int | torch.Tensor = 0
         for group, states in zip(wave.groups, wave.states, strict=True):
             start = 0
@@ -174,14 +180,15 @@ class _Run:
         self._require_finite(index + 1, broken)
 
     def _batch_size(self, group: Group) -> int:
-        size = self.job.batch(self.weights.architecture, group.ids.shape[1])
+        size = self.job.batch(self.architecture, group.ids.shape[1])
         return min(size, self.batch_limit or size)
 
     def _batch(self, layer: Layer, x: torch.Tensor, shared: KeysValues | None, last: bool) -> torch.Tensor | None:
         """Take a batch through a layer; None if the GPU's memory is too small, and the next one will be smaller."""
         try:
-            architecture = self.weights.architecture
-            return layer_forward(layer, architecture, x.to(self.job.device), shared, last_only=last, scratch=self.scratch)[0]
+            return layer_forward(
+                layer, self.architecture, x.to(self.computing.device), shared, last_only=last, scratch=self.scratch
+            )[0]
         except torch.cuda.OutOfMemoryError as error:
             self.batch_limit = halve(len(x), error)
         # Only here, when the error no longer holds on to what had been computed.
@@ -195,7 +202,7 @@ class _Run:
 
     def _require_finite(self, layer: int, broken: int | torch.Tensor) -> None:
         if int(broken):
-            raise not_finite(self.weights.name, layer, int(broken))
+            raise not_finite(self.weights.name, f"layer {layer}", f"{int(broken)} tokens")
 
 
 def _broken(states: torch.Tensor) -> torch.Tensor:
@@ -203,19 +210,37 @@ def _broken(states: torch.Tensor) -> torch.Tensor:
     return (~torch.isfinite(states)).flatten(1).any(dim=1).sum()
 
 
-def stream(
-    weights: Weights, job: Job, checkpoint: Checkpoint | None = None, resume: bool = True
-) -> dict[int, np.ndarray]:
-    """Compute a job's states breadth-first.
+@dataclass(frozen=True)
+class StreamedStates:
+    """A decoder's states, computed breadth-first: see :class:`qwen25.states.token_states.TokenStates`."""
 
-    :param checkpoint: where to keep what is done; the caller discards it when it has used the result,
-        which lives in the checkpoint's files.
-    :param resume: go on from the checkpoint; otherwise start anew.
-    :return: layer -> float32 array of shape (tokens, hidden).
-    :raises InputError: if a token has no embedding.
-    :raises PipelineError: if weights are missing or damaged, a state is not finite, memory or disk run out.
-    """
-    run = _Run(weights, job, checkpoint, resume)
-    if job.tokens:
-        run.all()
-    return run.results.arrays()
+    teacher: Teacher
+    weights: Weights
+    request: Request
+
+    @property
+    def width(self) -> int:
+        """The width of a layer's states."""
+        return self.weights.architecture.hidden
+
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of all weight files."""
+        return self.teacher.weights_sha256
+
+    def plan(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> Plan:
+        """Return what ``compute`` would cost, after timing one batch in the first layer."""
+        return make_plan(self.weights, self.request.job(token_ids), checkpointing is not None)
+
+    def compute(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> dict[int, np.ndarray]:
+        """Compute the states of all tokens, going on from the checkpoint if there is one of this very run."""
+        estimate = self.plan(token_ids, checkpointing)
+        logger.info("%s", estimate)
+        job, checkpoint = self.request.job(token_ids), None
+        if checkpointing is not None and job.tokens:
+            require_space(checkpointing.folder, estimate.disk_bytes)
+            checkpoint = Checkpoint(checkpointing, run_key(self.weights.architecture, job, self.weights_sha256))
+        run = _Run(self.weights, job, checkpoint)
+        if job.tokens:
+            run.all()
+        return run.results.arrays()

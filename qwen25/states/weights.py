@@ -170,7 +170,8 @@ def _fused(parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
 
 def _layer_tensors(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each tensor that a layer must have."""
-    hidden, inner, query, key = architecture.hidden, architecture.intermediate, architecture.query_width, architecture.key_width
+    hidden, inner = architecture.hidden, architecture.intermediate
+    query, key = architecture.query_width, architecture.key_width
     sizes: dict[str, tuple[int, ...]] = {
         "self_attn.q_proj.weight": (query, hidden),
         "self_attn.k_proj.weight": (key, hidden),

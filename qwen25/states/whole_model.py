@@ -2,88 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
+from qwen25.runtime.log import logger
 from qwen25.states.batches import in_batches, not_finite
-from qwen25.states.costs import LIBRARY_BYTES, Plan, weight_counts
-from qwen25.states.jobs import Frame, Group, Job, with_suffix
+from qwen25.states.checkpoint import Checkpointing
+from qwen25.states.jobs import Group, Request, TokenIds, with_suffix
+from qwen25.states.plan import LIBRARY_BYTES, Plan, weight_counts
 from qwen25.teacher.teacher import Teacher
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 #: Sequences at a time where the whole model computes them and no other number is asked for.
 WHOLE_MODEL_BATCH = 1024
 
 
-def whole_model_plan(teacher: Teacher, job: Job, reason: str) -> Plan:
-    """Describe what the whole model takes; its time is not known before it is loaded."""
-    # Packed weights are unpacked: the configuration says how many there will be, nearly.
-    layer, table = weight_counts(teacher)
-    weights = (teacher.layers * layer + table) * job.dtype.itemsize
-    collected = job.tokens * teacher.hidden_size * 4 * len(job.layers)
-    memory = weights + collected + LIBRARY_BYTES
-    return Plan(job.tokens, job.layers, job.device, None, memory, 0, streams=False, reason=reason)
+@dataclass(frozen=True)
+class WholeModelStates:
+    """Any teacher's states, computed by the whole model: see :class:`qwen25.states.token_states.TokenStates`.
+
+    :ivar reason: why it is not streamed.
+    """
+
+    teacher: Teacher
+    request: Request
+    reason: str
+
+    @property
+    def width(self) -> int:
+        """The width of a layer's states."""
+        return self.teacher.hidden_size
+
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of all weight files."""
+        return self.teacher.weights_sha256
+
+    def plan(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> Plan:
+        """Return what ``compute`` would cost; its time is not known before the model is loaded."""
+        job, computing = self.request.job(token_ids), self.request.computing
+        # Packed weights are unpacked: the configuration says how many there will be, nearly.
+        layer, table = weight_counts(self.teacher)
+        weights = (self.teacher.layers * layer + table) * computing.dtype.itemsize
+        collected = job.tokens * self.width * 4 * len(job.layers)
+        reason = self.reason + ("; without checkpoints" if checkpointing else "")
+        return Plan(
+            job.tokens,
+            job.layers,
+            computing.device,
+            seconds=None,
+            memory_bytes=weights + collected + LIBRARY_BYTES,
+            disk_bytes=0,
+            streams=False,
+            reason=reason,
+        )
+
+    def compute(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> dict[int, np.ndarray]:
+        """Compute the states with the model as transformers loads it, cut after the deepest layer wanted."""
+        logger.info("%s", self.plan(token_ids, checkpointing))
+        job, frame, computing = self.request.job(token_ids), self.request.frame, self.request.computing
+        groups, behind = job.groups, 0
+        if self.request.at == "token":
+            groups, behind = with_suffix(groups, frame.suffix), len(frame.suffix)
+        pretrained = self.teacher.load(computing.dtype)
+        _require_embeddings(self.teacher.name, pretrained, groups)
+        _cut_after(pretrained, job.layers[-1], self.teacher.layers)
+        model = cast(torch.nn.Module, pretrained).to(computing.device)
+        out = {layer: np.empty((job.tokens, self.width), dtype=np.float32) for layer in job.layers}
+        batch_size = computing.batch_size or WHOLE_MODEL_BATCH
+        with torch.inference_mode(), progress("token states", job.tokens) as advance:
+            for group in groups:
+                position = len(frame.prefix) + group.ids.shape[1] - behind - 1
+                compute = partial(_put, model, group, frame.prefix, position, computing.device, out)
+                batch_size = in_batches(len(group.rows), batch_size, compute, advance)
+        for layer, array in out.items():
+            broken = int((~np.isfinite(array)).any(axis=1).sum())
+            if broken:
+                raise not_finite(self.teacher.name, f"layer {layer}", f"{broken} tokens")
+        return out
 
 
-def whole_model_states(teacher: Teacher, job: Job, frame: Frame, at: Literal["token", "last"]) -> dict[int, np.ndarray]:
-    """Compute the states with the model as transformers loads it, cut after the deepest layer wanted."""
-    groups = job.groups
-    behind = 0
-    if at == "token":
-        groups, behind = with_suffix(groups, frame.suffix), len(frame.suffix)
-    pretrained = teacher.load(job.dtype)
-    rows = cast(torch.nn.Embedding, pretrained.get_input_embeddings()).num_embeddings
+def _require_embeddings(name: str, model: PreTrainedModel, groups: list[Group]) -> None:
+    rows = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
     for group in groups:
         if int(group.ids.max()) >= rows:
             raise InputError(
-                f"teacher {teacher.name}: token {int(group.ids.max())} has no embedding (the table has {rows} rows)"
+                f"teacher {name}: token {int(group.ids.max())} has no embedding (the table has {rows} rows)"
             )
-    _cut_after(pretrained, job.layers[-1], teacher.layers)
-    model = cast(torch.nn.Module, pretrained).to(job.device)
-    out = {layer: np.empty((job.tokens, teacher.hidden_size), dtype=np.float32) for layer in job.layers}
-    batch_size = job.batch_size or WHOLE_MODEL_BATCH
-    with torch.inference_mode(), progress("token states", job.tokens) as advance:
-        for group in groups:
-            position = len(frame.prefix) + group.ids.shape[1] - behind - 1
-            batch_size = _whole_model_group(model, group, frame.prefix, position, batch_size, out, job.device, advance)
-    for layer, array in out.items():
-        broken = int((~np.isfinite(array)).any(axis=1).sum())
-        if broken:
-            raise not_finite(teacher.name, layer, broken)
-    return out
 
 
-def _whole_model_group(
+def _put(
     model: torch.nn.Module,
     group: Group,
     prefix: tuple[int, ...],
     position: int,
-    batch_size: int,
-    out: dict[int, np.ndarray],
     device: str,
-    advance: Callable[[int], None],
-) -> int:
-    """Put a group's states at ``position`` into ``out``; return the batch size that fitted."""
-
-    def compute(batch: slice) -> None:
-        for layer, state in _forward(model, group.ids[batch], prefix, position, list(out), device).items():
-            out[layer][group.rows[batch]] = state
-
-    return in_batches(len(group.rows), batch_size, compute, advance)
-
-
-def _forward(
-    model: torch.nn.Module, ids: np.ndarray, prefix: tuple[int, ...], position: int, layers: list[int], device: str
-) -> dict[int, np.ndarray]:
-    """Return, for each layer, the states at a position, (batch, hidden size)."""
+    out: dict[int, np.ndarray],
+    batch: slice,
+) -> None:
+    """Put the states at ``position`` of some of a group's sequences into ``out``."""
+    ids = group.ids[batch]
     whole = np.hstack([np.tile(np.array(prefix, dtype=np.int64), (len(ids), 1)), ids])
     inputs = torch.from_numpy(whole).to(device)
     states = model(input_ids=inputs, output_hidden_states=True, use_cache=False).hidden_states
-    return {layer: states[layer][:, position].float().cpu().numpy() for layer in layers}
+    for layer, array in out.items():
+        array[group.rows[batch]] = states[layer][:, position].float().cpu().numpy()
 
 
 def _cut_after(model: torch.nn.Module, layer: int, depth: int) -> None:

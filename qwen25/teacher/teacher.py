@@ -153,18 +153,13 @@ class Teacher:
                 raise PipelineError(f"teacher {self.name}: {file} is missing; download the teacher again")
         return {name: there[file] for name, file in names.items()}
 
+    @cached_property
     def weights_sha256(self) -> str:
-        """Return the SHA-256 of all weight files in name order.
+        """The SHA-256 of all weight files in name order.
 
         :raises PipelineError: if one cannot be read.
         """
-        try:
-            return sha256(self.weight_files)
-        except OSError as error:
-            name = Path(str(error.filename)).name
-            raise PipelineError(
-                f"teacher {self.name}: {name} cannot be read ({error.strerror}); download it again"
-            ) from error
+        return hash_weights(self.name, self.weight_files)
 
     def tokenizer(self) -> Tokenizer:
         """Return the teacher's own fast tokenizer, always the same one: leave it as it is.
@@ -240,6 +235,20 @@ class Teacher:
         if self.gguf and not with_head:
             model = model.base_model
         return model.eval()
+
+
+def hash_weights(teacher: str, files: list[Path]) -> str:
+    """Return the SHA-256 of a teacher's weight files, one after another.
+
+    :raises PipelineError: if one cannot be read.
+    """
+    try:
+        return sha256(files)
+    except OSError as error:
+        name = Path(str(error.filename)).name
+        raise PipelineError(
+            f"teacher {teacher}: {name} cannot be read ({error.strerror}); download it again"
+        ) from error
 
 
 def no_floats(teacher: str, name: str, kind: object) -> InputError:

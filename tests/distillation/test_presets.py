@@ -13,15 +13,16 @@ import pytest
 import torch
 from conftest import ROOT
 from model2vec import StaticModel
-from teachers import EMBEDDERS, VOCABULARY, make_embedder
+from teachers import EMBEDDERS, LAYERS, VOCABULARY, make_embedder
 from teachers import one_thread as one_thread  # a fixture
 from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d
 from qwen25.distillation import PRESETS, Settings
 from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.states.device import Computing
 from qwen25.states.jobs import Frame
-from qwen25.states.pooling import load_embedder, plan, pooled_states, weight_files
+from qwen25.states.pooling import PooledStates, weight_files
 from qwen25.teacher.teacher import Teacher
 
 #: The tokens whose text alone is that token; the special ones before them are no text.
@@ -33,6 +34,10 @@ FRAMES = {"bert": Frame((1,), (2,)), "qwen3": Frame((), (2,)), "gemma3_text": Fr
 def embedders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Teacher]:
     folder = tmp_path_factory.mktemp("embedders")
     return {name: make_embedder(folder / name, name) for name in EMBEDDERS}
+
+
+def pooled(teacher: Teacher, ids: Any = TOKENS) -> np.ndarray:
+    return PooledStates(teacher, Computing()).compute(ids)[LAYERS]
 
 
 def encoded(teacher: Teacher, texts: list[str]) -> np.ndarray:
@@ -47,54 +52,52 @@ def encoded(teacher: Teacher, texts: list[str]) -> np.ndarray:
 
 @pytest.mark.parametrize("name", EMBEDDERS)
 def test_tokens_are_pooled_as_the_teacher_pools_texts(name: str, embedders: dict[str, Teacher]) -> None:
-    embedder = load_embedder(embedders[name], "cpu", torch.float32)
-    assert embedder.frame == FRAMES[EMBEDDERS[name][0]]
-    found = pooled_states(embedder, TOKENS)
+    states = PooledStates(embedders[name], Computing())
+    assert states.embedder.frame == FRAMES[EMBEDDERS[name][0]]
+    found = states.compute(TOKENS)[LAYERS]
     assert found.shape == (len(TOKENS), 16 if name == "gemma3-dense" else 24) and found.dtype == np.float32
     expected = encoded(embedders[name], [f"w{i}" for i in TOKENS])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    again = pooled_states(load_embedder(embedders[name], "cpu", torch.float32), TOKENS)
+    again = states.compute(TOKENS)[LAYERS]  # by the model loaded once more
     assert found.tobytes() == again.tobytes()
 
 
 @pytest.mark.parametrize("name", ["bert-mean", "qwen3-last"])
 def test_words_of_several_tokens_are_pooled_whole(name: str, embedders: dict[str, Teacher]) -> None:
     words = [[7], [5, 9, 11], [8], [30, 6]]
-    found = pooled_states(load_embedder(embedders[name], "cpu", torch.float32), words, batch_size=2)
+    found = PooledStates(embedders[name], Computing(batch_size=2)).compute(words)[LAYERS]
     expected = encoded(embedders[name], [" ".join(f"w{i}" for i in word) for word in words])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_poolings_differ(embedders: dict[str, Teacher]) -> None:
-    mean, cls = (
-        pooled_states(load_embedder(embedders[f"bert-{p}"], "cpu", torch.float32), TOKENS) for p in ("mean", "cls")
-    )
+    mean, cls = (pooled(embedders[f"bert-{p}"]) for p in ("mean", "cls"))
     assert np.abs(mean - cls).max() > 0.01
 
 
 def test_a_special_token_without_an_embedding_says_nothing(embedders: dict[str, Teacher]) -> None:
-    embedder = load_embedder(embedders["gemma3-dense"], "cpu", torch.float32)
-    whole = pooled_states(embedder, np.arange(VOCABULARY + 1))
-    np.testing.assert_array_equal(whole[:-1], pooled_states(embedder, np.arange(VOCABULARY)))
+    teacher = embedders["gemma3-dense"]
+    whole = pooled(teacher, np.arange(VOCABULARY + 1))
+    np.testing.assert_array_equal(whole[:-1], pooled(teacher, np.arange(VOCABULARY)))
     np.testing.assert_allclose(whole[-1], whole[:-1].mean(axis=0), rtol=1e-5, atol=1e-6)
     with pytest.raises(InputError, match=f"token {VOCABULARY + 1} has no embedding"):
-        pooled_states(embedder, np.arange(VOCABULARY + 2))
+        pooled(teacher, np.arange(VOCABULARY + 2))
     with pytest.raises(InputError, match="item 1 has no tokens"):
-        pooled_states(embedder, [[5], []])
+        pooled(teacher, [[5], []])
 
 
 def test_damaged_weights_are_reported(embedders: dict[str, Teacher]) -> None:
-    embedder = load_embedder(embedders["bert-mean"], "cpu", torch.float32)
-    embedder.steps[0].auto_model.get_input_embeddings().weight.data[9] = torch.nan
+    states = PooledStates(embedders["bert-mean"], Computing())
+    states.embedder.modules[0].auto_model.get_input_embeddings().weight.data[9] = torch.nan
     with pytest.raises(PipelineError, match="NaN or infinity for 1 tokens"):
-        pooled_states(embedder, TOKENS)
+        states.compute(TOKENS)
 
 
 def test_a_gpu_that_runs_out_of_memory_gets_smaller_batches(
     embedders: dict[str, Teacher],
 ) -> None:
-    embedder = load_embedder(embedders["bert-mean"], "cpu", torch.float32)
-    expected = pooled_states(embedder, TOKENS)
+    states = PooledStates(embedders["bert-mean"], Computing())
+    expected = states.compute(TOKENS)[LAYERS]
     sizes: list[int] = []
 
     def refuse(_: Any, inputs: tuple[dict[str, torch.Tensor]]) -> None:
@@ -103,16 +106,17 @@ def test_a_gpu_that_runs_out_of_memory_gets_smaller_batches(
             raise torch.cuda.OutOfMemoryError("no room")
 
     limit = 7
-    embedder.steps[0].register_forward_pre_hook(refuse)
-    np.testing.assert_allclose(pooled_states(embedder, TOKENS), expected, rtol=1e-4, atol=1e-5)
+    states.embedder.modules[0].register_forward_pre_hook(refuse)
+    np.testing.assert_allclose(states.compute(TOKENS)[LAYERS], expected, rtol=1e-4, atol=1e-5)
     assert {56, 28, 14, 7} <= set(sizes)
     limit = 0
+    states.embedder.modules[0].register_forward_pre_hook(refuse)
     with pytest.raises(PipelineError, match="--device cpu"):
-        pooled_states(embedder, TOKENS)
+        states.compute(TOKENS)
 
 
 def test_the_plan_is_one_line(embedders: dict[str, Teacher]) -> None:
-    found = plan(load_embedder(embedders["bert-mean"], "cpu", torch.float32), TOKENS)
+    found = PooledStates(embedders["bert-mean"], Computing()).plan(TOKENS)
     assert found.tokens == len(TOKENS)
     assert found.seconds is not None and found.seconds > 0
     assert "recipe pooled" in str(found) and "\n" not in str(found)
@@ -128,7 +132,7 @@ class TestWhatIsRefused:
     @staticmethod
     def refused(folder: Path, match: str) -> None:
         with pytest.raises(InputError, match=match):
-            load_embedder(Teacher("tiny", "folder", folder), "cpu", torch.float32)
+            PooledStates(Teacher("tiny", "folder", folder), Computing())
 
     @staticmethod
     def change(folder: Path, step: int, **values: str) -> None:
@@ -172,7 +176,7 @@ class TestWhatIsRefused:
         del tensors["layers.1.mlp.up_proj.weight"]
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(PipelineError, match=r"lack layers\.1\.mlp\.up_proj"):
-            load_embedder(Teacher("tiny", "folder", folder), "cpu", torch.float32)
+            PooledStates(Teacher("tiny", "folder", folder), Computing())
 
     def test_all_weights_are_hashed(self, folder: Path) -> None:
         names = [str(path.relative_to(folder)) for path in weight_files(Teacher("tiny", "folder", folder))]
@@ -263,7 +267,7 @@ class TestRuns:
         assert "1 layer(s) x 16 span only" in capsys.readouterr().err
         metadata = metadata_of(tmp_path / "peer")
         assert (metadata["dims"], metadata["storage"], metadata["vocabulary"]["tokens"]) == (16, "float16", 62)
-        assert metadata["teacher"]["weights_sha256"] != teacher.weights_sha256()  # the dense layers' too
+        assert metadata["teacher"]["weights_sha256"] != teacher.weights_sha256  # the dense layers' too
 
     def test_the_metadata_names_the_corpus_as_the_source_of_frequencies(self, qwen3: Path, tmp_path: Path) -> None:
         corpus = tmp_path / "corpus.txt"

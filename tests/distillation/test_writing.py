@@ -14,9 +14,10 @@ from qwen25.distillation import writing
 from qwen25.distillation.frequencies import teacher_frequencies, text_frequencies, zipf_frequencies
 from qwen25.distillation.language import read_corpus
 from qwen25.distillation.vocabulary import first_rows, static_vocabulary
-from qwen25.distillation.writing import STEPS, Written, _starts, _write_batch, discard_texts, write_texts
+from qwen25.distillation.writing import TEXT_TOKENS, Written, _starts, _write_batch, discard_texts, write_texts
 from qwen25.runtime import provenance
 from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.states.checkpoint import Checkpointing
 from qwen25.teacher.teacher import Teacher, find_teacher
 
 
@@ -28,7 +29,7 @@ def teacher(tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch) -> Teacher:
 
 def test_counts_are_what_sampling_draws_in_the_long_run(teacher: Teacher) -> None:
     written = write_texts(teacher, 200, seed=1)
-    assert written.texts.shape == (200, STEPS)
+    assert written.texts.shape == (200, TEXT_TOKENS)
     assert written.counts.sum() == pytest.approx(written.texts.size)
     drawn = np.bincount(written.texts.ravel(), minlength=len(written.counts))
     # A token expected n times is drawn n times, give or take a few roots of n.
@@ -36,7 +37,7 @@ def test_counts_are_what_sampling_draws_in_the_long_run(teacher: Teacher) -> Non
 
 
 def test_the_first_step_is_the_models_own_distribution(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "STEPS", 1)
+    monkeypatch.setattr(writing, "TEXT_TOKENS", 1)
     starts = list(_starts(teacher, 8, "\n", 3))
     model = teacher.load(torch.float32, with_head=True)
     size = teacher.tokenizer().get_vocab_size()
@@ -71,8 +72,8 @@ def test_a_cut_off_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path, mo
 
     monkeypatch.setattr(writing, "_write_batch", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        write_texts(teacher, 24, seed=1, folder=tmp_path / "texts")
-    resumed = write_texts(teacher, 24, seed=1, folder=tmp_path / "texts")
+        write_texts(teacher, 24, seed=1, checkpointing=Checkpointing(tmp_path / "texts"))
+    resumed = write_texts(teacher, 24, seed=1, checkpointing=Checkpointing(tmp_path / "texts"))
     assert len(calls) == 4
     np.testing.assert_array_equal(resumed.texts, whole.texts)
     np.testing.assert_array_equal(resumed.counts, whole.counts)
@@ -84,10 +85,10 @@ def test_a_cut_off_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path, mo
 @pytest.mark.parametrize("damage", ["truncated", "other seed"])
 def test_a_batch_that_is_not_this_runs_is_written_anew(teacher: Teacher, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "texts"
-    write_texts(teacher, 8, seed=7 if damage == "other seed" else 1, folder=folder)
+    write_texts(teacher, 8, seed=7 if damage == "other seed" else 1, checkpointing=Checkpointing(folder))
     if damage == "truncated":
         (folder / "batch-00000.safetensors").write_bytes(b"half")
-    again = write_texts(teacher, 8, seed=1, folder=folder)
+    again = write_texts(teacher, 8, seed=1, checkpointing=Checkpointing(folder))
     np.testing.assert_array_equal(again.texts, write_texts(teacher, 8, seed=1).texts)
 
 
@@ -97,7 +98,7 @@ def test_a_full_disk_is_one_line(teacher: Teacher, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(provenance.os, "fsync", no_space)
     with pytest.raises(PipelineError, match="free some space"):
-        write_texts(teacher, 8, folder=tmp_path)
+        write_texts(teacher, 8, checkpointing=Checkpointing(tmp_path))
 
 
 def test_an_encoder_writes_nothing(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS
+from teachers import LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, make_teacher, states_of
 from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
 from qwen25.runtime.errors import PipelineError
 from qwen25.states import checkpoint, jobs
-from qwen25.states.checkpoint import discard_checkpoint
-from qwen25.states.compute import plan, token_states
+from qwen25.states.checkpoint import Checkpointing, discard_checkpoint
 from qwen25.states.jobs import Frame
 from qwen25.states.prefetch import Prefetch
+from qwen25.states.token_states import token_states
 from qwen25.teacher.teacher import Teacher
 
 IDS = np.arange(VOCABULARY)
@@ -31,8 +31,9 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np, torch
 from qwen25.states import checkpoint, streaming
-from qwen25.states.compute import token_states
+from qwen25.states.device import Computing
 from qwen25.states.jobs import Frame
+from qwen25.states.token_states import token_states
 from qwen25.teacher.teacher import Teacher
 
 torch.set_num_threads(1)
@@ -65,15 +66,14 @@ def forward(*args, **options):
     return real_forward(*args, **options)
 
 checkpoint.Checkpoint.save, checkpoint.write_json, streaming.layer_forward = save, write_json, forward
-token_states(Teacher("t", "folder", teacher), np.arange(61), Frame((5, 9, 5)), [0, 1, 3, 4], batch_size=16,
-             checkpoint=folder, weights_hash="w")
+states = token_states(Teacher("t", "folder", teacher), Frame((5, 9, 5)), [0, 1, 3, 4], Computing(batch_size=16))
+states.compute(np.arange(61), checkpoint.Checkpointing(folder))
 """
 
 
 def states_with(teacher: Teacher, folder: Path | None, **options: Any) -> dict[int, np.ndarray]:
     """Compute what RUN computes."""
-    options = {"batch_size": 16, "weights_hash": "w", **options}
-    return token_states(teacher, IDS, Frame((5, 9, 5)), [0, 1, 3, 4], checkpoint=folder, **options)
+    return states_of(teacher, IDS, Frame((5, 9, 5)), [0, 1, 3, 4], folder=folder, **{"batch_size": 16, **options})
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def test_a_run_in_waves_goes_on_within_its_wave(
     dtype: torch.dtype, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_layer: None
 ) -> None:
     monkeypatch.setattr(jobs, "WAVE_BYTES", 24 * dtype.itemsize * 25)  # three waves of up to 25 positions
-    options: dict[str, Any] = {"at": "last", "dtype": dtype, "weights_hash": "w", "batch_size": 4}
-    run = lambda folder: token_states(teacher, WORDS * 3, Frame(PREFIX, SUFFIX), [1, 4], checkpoint=folder, **options)  # noqa: E731
+    options: dict[str, Any] = {"at": "last", "dtype": dtype, "batch_size": 4}
+    run = lambda folder: states_of(teacher, WORDS * 3, Frame(PREFIX, SUFFIX), [1, 4], folder=folder, **options)  # noqa: E731
     undisturbed = run(None)
     real, count = Prefetch.next, 0
 
@@ -196,7 +196,7 @@ def test_resume_false_starts_anew(
     assert read == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("options", [{"weights_hash": "other"}, {"dtype": torch.float16}, {"batch_size": 7}])
+@pytest.mark.parametrize("options", [{"seed": 1}, {"dtype": torch.float16}, {"batch_size": 7}])
 def test_a_checkpoint_of_another_run_is_discarded(
     options: dict[str, Any],
     teacher: Teacher,
@@ -207,6 +207,8 @@ def test_a_checkpoint_of_another_run_is_discarded(
 ) -> None:
     folder = tmp_path / "checkpoint"
     cut_off(teacher, folder, monkeypatch)
+    if "seed" in options:
+        teacher = make_teacher(tmp_path / "other", seed=options.pop("seed"))
     read = layers_read(monkeypatch)
     with caplog.at_level("INFO", logger="qwen25"):
         found = states_with(teacher, folder, **options)
@@ -244,10 +246,11 @@ def test_too_little_disk_is_said_before_the_work_starts(
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
-    needed = plan(teacher, IDS, Frame(), [1, 4], checkpoint=tmp_path / "checkpoint").disk_bytes
+    states, checkpointing = token_states(teacher, Frame(), [1, 4]), Checkpointing(tmp_path / "checkpoint")
+    needed = states.plan(IDS, checkpointing).disk_bytes
     assert needed == 2 * IDS.size * 24 * 4 + 2 * IDS.size * 24 * 4
     with pytest.raises(PipelineError, match=f"need {needed:,} bytes .* another disk"):
-        token_states(teacher, IDS, Frame(), [1, 4], checkpoint=tmp_path / "checkpoint", weights_hash="w")
+        states.compute(IDS, checkpointing)
     assert not (tmp_path / "checkpoint").exists()
 
 

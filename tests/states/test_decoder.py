@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from teachers import CONFIGS, LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, check, make_teacher
+from teachers import CONFIGS, LAYERS, PREFIX, SUFFIX, VOCABULARY, WORDS, check, make_teacher, states_of
 from teachers import one_thread as one_thread  # the fixtures
 from teachers import teacher as teacher
 
-from qwen25.states.compute import token_states
 from qwen25.states.jobs import Frame
 from qwen25.teacher.teacher import Teacher
 
@@ -30,22 +29,22 @@ def test_states_are_those_of_the_plain_forward_pass(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_near_float32(teacher: Teacher, dtype: torch.dtype) -> None:
-    exact = token_states(teacher, np.arange(VOCABULARY), Frame(PREFIX), [LAYERS])[LAYERS]
-    half = token_states(teacher, np.arange(VOCABULARY), Frame(PREFIX), [LAYERS], dtype=dtype)[LAYERS]
+    exact = states_of(teacher, np.arange(VOCABULARY), Frame(PREFIX), [LAYERS])[LAYERS]
+    half = states_of(teacher, np.arange(VOCABULARY), Frame(PREFIX), [LAYERS], dtype=dtype)[LAYERS]
     cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
     assert half.dtype == np.float32
     assert cosine.min() > 0.98
 
 
 def test_a_shared_prefix_gives_what_repeating_it_in_every_sequence_gives(teacher: Teacher) -> None:
-    shared = token_states(teacher, np.arange(20), Frame(PREFIX), [LAYERS])[LAYERS]
-    repeated = token_states(teacher, [[*PREFIX, i] for i in range(20)], Frame(), [LAYERS])[LAYERS]
+    shared = states_of(teacher, np.arange(20), Frame(PREFIX), [LAYERS])[LAYERS]
+    repeated = states_of(teacher, [[*PREFIX, i] for i in range(20)], Frame(), [LAYERS])[LAYERS]
     np.testing.assert_allclose(shared, repeated, rtol=1e-4, atol=1e-4)
 
 
 def test_a_suffix_changes_nothing_at_the_token_itself(teacher: Teacher) -> None:
-    without = token_states(teacher, np.arange(20), Frame(PREFIX), [LAYERS])[LAYERS]
-    before = token_states(teacher, np.arange(20), Frame(PREFIX, SUFFIX), [LAYERS])[LAYERS]
-    behind = token_states(teacher, np.arange(20), Frame(PREFIX, SUFFIX), [LAYERS], at="last")[LAYERS]
+    without = states_of(teacher, np.arange(20), Frame(PREFIX), [LAYERS])[LAYERS]
+    before = states_of(teacher, np.arange(20), Frame(PREFIX, SUFFIX), [LAYERS])[LAYERS]
+    behind = states_of(teacher, np.arange(20), Frame(PREFIX, SUFFIX), [LAYERS], at="last")[LAYERS]
     np.testing.assert_array_equal(before, without)
     assert not np.allclose(behind, without, atol=0.1)

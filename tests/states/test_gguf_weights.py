@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from teachers import states_of
 
 from qwen25.runtime.errors import PipelineError
-from qwen25.states.compute import token_states
 from qwen25.states.gguf_weights import GgufWeights, _gguf_name, _unpaired
 from qwen25.states.jobs import frame_for
 from qwen25.teacher.teacher import Teacher, find_teacher
@@ -25,7 +25,7 @@ def test_states_equal_the_whole_models(packaged: Teacher) -> None:
     ids = np.arange(1000, 1024)
     frame = frame_for(packaged, "\n")
     layers = [0, 3, packaged.layers]
-    streamed = token_states(packaged, ids, frame, layers)
+    streamed = states_of(packaged, ids, frame, layers)
     model = packaged.load(torch.float32)
     inputs = torch.tensor([[*frame.prefix, int(i)] for i in ids])
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def test_what_cannot_be_unpacked_is_named(packing: str, heads: int) -> None:
 
     name, data = "blk.0.attn_q.weight", np.zeros((8, 8), dtype=np.float32)
     weights = GgufWeights.__new__(GgufWeights)
-    weights.name, weights._paired, weights.shape = "tiny", True, SimpleNamespace(heads=heads)  # type: ignore[assignment]
+    weights.name, weights._paired, weights.architecture = "tiny", True, SimpleNamespace(heads=heads)  # type: ignore[assignment]
     weights._tensors = {name: SimpleNamespace(name=name, data=data, tensor_type=GGMLQuantizationType[packing])}  # type: ignore[dict-item]
     with pytest.raises(PipelineError, match=rf"^teacher tiny: {name} cannot be unpacked \(.*\); fetch another file$"):
         weights._unpacked("layers.0.self_attn.q_proj.weight")

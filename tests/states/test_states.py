@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from teachers import states_of
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, GPTNeoXConfig, LlamaConfig
 
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.states.compute import plan, token_states
 from qwen25.states.device import choose_device, choose_dtype
 from qwen25.states.jobs import Frame, frame_for
+from qwen25.states.token_states import token_states
 from qwen25.teacher.teacher import Teacher
 
 VOCABULARY, HIDDEN, LAYERS = 40, 16, 3
@@ -102,7 +103,7 @@ def test_every_kind_of_teacher_gives_the_states_of_single_sequences(
     assert frame == (Frame((1,), (2,)) if name == "bert" else Frame((5, 6, 7), (8, 9)))
     tokens = np.arange(VOCABULARY)
     for ids, words in ((tokens, tokens[:, None].tolist()), (WORDS, WORDS)):
-        found = token_states(teacher, ids, frame, [0, 2, LAYERS], at=at, batch_size=batch_size)
+        found = states_of(teacher, ids, frame, [0, 2, LAYERS], at=at, batch_size=batch_size)
         assert list(found) == [0, 2, LAYERS]
         for layer, array in found.items():
             expected = one_by_one(teacher, words, frame, layer, at)
@@ -111,8 +112,8 @@ def test_every_kind_of_teacher_gives_the_states_of_single_sequences(
 
 
 def test_inner_layers_are_raw_whatever_the_deepest_one(llama: Teacher) -> None:
-    shallow = token_states(llama, np.arange(9), Frame((5,)), [2])[2]
-    deep = token_states(llama, np.arange(9), Frame((5,)), [2, LAYERS])[2]
+    shallow = states_of(llama, np.arange(9), Frame((5,)), [2])[2]
+    deep = states_of(llama, np.arange(9), Frame((5,)), [2, LAYERS])[2]
     np.testing.assert_array_equal(shallow, deep)
 
 
@@ -124,7 +125,7 @@ def test_what_is_not_streamed_says_why_in_one_line(
 ) -> None:
     teacher = request.getfixturevalue(name)
     with caplog.at_level("INFO", logger="qwen25"):
-        token_states(teacher, np.arange(9), Frame(), [1], checkpoint=tmp_path / "checkpoint")
+        states_of(teacher, np.arange(9), Frame(), [1], folder=tmp_path / "checkpoint")
     (line,) = [record.getMessage() for record in caplog.records if record.name == "qwen25"]
     assert "the whole model" in line
     assert reason in line
@@ -133,30 +134,30 @@ def test_what_is_not_streamed_says_why_in_one_line(
 
 
 def test_the_plan_is_one_line_and_is_logged_before_the_work(llama: Teacher, caplog: pytest.LogCaptureFixture) -> None:
-    found = plan(llama, np.arange(VOCABULARY), Frame((5,)), [1, 2])
+    found = token_states(llama, Frame((5,)), [1, 2]).plan(np.arange(VOCABULARY))
     assert (found.tokens, found.layers, found.streams, found.disk_bytes) == (VOCABULARY, (1, 2), True, 0)
     assert found.seconds is not None
     assert found.seconds > 0
     assert str(found).startswith("token states: 40 tokens, layers 1, 2, cpu, layer by layer: about 1 s, ")
     assert "\n" not in str(found)
     with caplog.at_level("INFO", logger="qwen25"):
-        token_states(llama, np.arange(VOCABULARY), Frame((5,)), [1, 2])
+        states_of(llama, np.arange(VOCABULARY), Frame((5,)), [1, 2])
     assert [message.split(":")[0] for message in caplog.messages] == ["token states"]
 
 
 @pytest.mark.parametrize("layers", [[], [-1], [LAYERS + 1]])
 def test_layers_that_do_not_exist_are_refused(llama: Teacher, layers: list[int]) -> None:
     with pytest.raises(InputError, match="layers must be between 0 and 3"):
-        token_states(llama, np.arange(9), Frame(), layers)
+        states_of(llama, np.arange(9), Frame(), layers)
 
 
 def test_what_cannot_be_computed_is_refused(llama: Teacher, neox: Teacher) -> None:
     with pytest.raises(InputError, match="batch size"):
-        token_states(llama, np.arange(9), Frame(), [1], batch_size=0)
+        states_of(llama, np.arange(9), Frame(), [1], batch_size=0)
     with pytest.raises(InputError, match="item 1 has no tokens"):
-        token_states(llama, [[3], []], Frame(), [1])
+        states_of(llama, [[3], []], Frame(), [1])
     with pytest.raises(InputError, match="token 40 has no embedding"):
-        token_states(neox, np.array([2, VOCABULARY]), Frame(), [1])
+        states_of(neox, np.array([2, VOCABULARY]), Frame(), [1])
 
 
 def test_a_whole_model_that_gives_nan_is_reported_with_the_layer(neox: Teacher, monkeypatch: Any) -> None:
@@ -169,13 +170,13 @@ def test_a_whole_model_that_gives_nan_is_reported_with_the_layer(neox: Teacher, 
 
     monkeypatch.setattr(Teacher, "load", load)
     with pytest.raises(PipelineError, match=r"layer 2 gives NaN or infinity for 9 tokens.*--dtype float32"):
-        token_states(neox, np.arange(9), Frame((5,)), [1, 2])
+        states_of(neox, np.arange(9), Frame((5,)), [1, 2])
 
 
 def test_a_whole_model_that_runs_out_of_gpu_memory_goes_on_with_smaller_batches(
     neox: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = token_states(neox, np.arange(VOCABULARY), Frame((5,)), [LAYERS])[LAYERS]
+    expected = states_of(neox, np.arange(VOCABULARY), Frame((5,)), [LAYERS])[LAYERS]
     limit, real = 7, Teacher.load
 
     def load(self: Teacher, dtype: torch.dtype) -> Any:
@@ -188,11 +189,11 @@ def test_a_whole_model_that_runs_out_of_gpu_memory_goes_on_with_smaller_batches(
         return model
 
     monkeypatch.setattr(Teacher, "load", load)
-    found = token_states(neox, np.arange(VOCABULARY), Frame((5,)), [LAYERS])[LAYERS]
+    found = states_of(neox, np.arange(VOCABULARY), Frame((5,)), [LAYERS])[LAYERS]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     limit = 0
     with pytest.raises(PipelineError, match="--device cpu"):
-        token_states(neox, np.arange(VOCABULARY), Frame((5,)), [LAYERS])
+        states_of(neox, np.arange(VOCABULARY), Frame((5,)), [LAYERS])
 
 
 def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
