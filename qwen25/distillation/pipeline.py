@@ -35,7 +35,7 @@ from qwen25.distillation.writing import discard_texts, plan_texts
 from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import write_json
-from qwen25.runtime.folders import beside, check_output, held, placed, recover
+from qwen25.runtime.folders import OutputFolder, beside, check_output, output_folder
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
@@ -62,10 +62,8 @@ def distil(settings: Settings) -> dict[str, Any]:
     settings = settings.completed()
     settings.check()
     corpus = _corpus(settings)
-    with held(beside(settings.output, "lock"), str(settings.output)):
-        recover(settings.output)
-        check_output(settings.output, settings.overwrite)
-        return _distil(settings, corpus, clock)
+    with output_folder(settings.output, lambda folder: check_output(folder, settings.overwrite)) as output:
+        return _distil(settings, output, corpus, clock)
 
 
 def plan(settings: Settings) -> list[str]:
@@ -104,7 +102,7 @@ class Source:
     states: TokenStates
 
 
-def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
+def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clock) -> dict[str, Any]:
     logger.info("1/8 load: teacher %s", settings.teacher)
     source = _load(settings)
     teacher, recipe = source.teacher, source.recipe
@@ -126,12 +124,12 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
         logger.info("3/8 token states: the teacher's own pooling, each token alone")
     else:
         logger.info("3/8 token states: layers %s, each token after %r", source.layers, recipe.prefix)
-    checkpoint = beside(settings.output, "states")
+    checkpoint = output.beside("states")
     states = source.states.compute(vocabulary.sequences, Checkpointing(checkpoint, settings.resume))
     clock.lap("token_states")
 
     logger.info("4/8 language: how often does each token occur?")
-    written = beside(settings.output, "texts")
+    written = output.beside("texts")
     language = learn_language(
         settings,
         teacher,
@@ -198,8 +196,7 @@ def _distil(settings: Settings, corpus: Corpus, clock: Clock) -> dict[str, Any]:
         "threads": threads(),
     }
     table = stored(table, str(settings.storage), recipe.sif)
-    check_output(settings.output, settings.overwrite)  # once more: hours may have passed
-    with placed(settings.output) as new:
+    with output.replaced() as new:
         metadata = write_model(new, table, vocabulary.tokenizer, metadata)
         if settings.onnx:
             write_onnx(new, new)

@@ -24,7 +24,7 @@ from qwen25.reports.plots import category_bars
 from qwen25.reports.results import read_results
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import sha256, write_bytes, write_text
-from qwen25.runtime.folders import beside, held, placed, recover
+from qwen25.runtime.folders import output_folder
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import size_text
 from qwen25.store.hub import check_id, looks_like_an_id
@@ -181,7 +181,7 @@ class Publication:
         :raises InputError: if ``folder`` holds something else than an earlier publication.
         :raises PipelineError: if it cannot be written, or another process is at work on it.
         """
-        _check_replaceable(folder)
+        _check_replaceable(folder)  # before the plots, which take seconds
         with as_input_error(*OTHER_VERSION):
             facts = self.facts(onnx)
             card = self.header() + render_template("card.md", **facts)
@@ -190,20 +190,17 @@ class Publication:
                 "evaluation.png": plots.png(category_bars(self.evaluation)),
                 "comparison.png": plots.png(plots.comparison(self.comparison)),
             }
-        with held(beside(folder, "lock"), str(folder)):
-            recover(folder)
-            _check_replaceable(folder)  # once more: what has come back may be a model
-            with placed(folder) as new:
-                for name in (*MODEL_FILES, NORMALIZE):
-                    _copy(self.model / name, new / name)
-                for name in EXAMPLES:
-                    _copy(examples / name, new / "examples" / name)
-                if onnx:
-                    write_onnx(self.model, new)
-                for name, content in figures.items():
-                    write_bytes(new / name, content)
-                write_text(new / BENCHMARKS, benchmarks)
-                write_text(new / CARD, card)
+        with output_folder(folder, _check_replaceable) as output, output.replaced() as new:
+            for name in (*MODEL_FILES, NORMALIZE):
+                _copy(self.model / name, new / name)
+            for name in EXAMPLES:
+                _copy(examples / name, new / "examples" / name)
+            if onnx:
+                write_onnx(self.model, new)
+            for name, content in figures.items():
+                write_bytes(new / name, content)
+            write_text(new / BENCHMARKS, benchmarks)
+            write_text(new / CARD, card)
 
 
 def _repository_name(name: str) -> str:

@@ -7,7 +7,8 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from qwen25.runtime.errors import InputError, PipelineError
@@ -51,37 +52,74 @@ def check_output(folder: Path, overwrite: bool) -> None:
         raise InputError(f"cannot write into {parent}: give another --output")
 
 
-@contextlib.contextmanager
-def placed(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to write into, which takes the place of ``folder`` if the block ends well.
+@dataclass(frozen=True)
+class OutputFolder:
+    """An output folder that this run has for itself: see :func:`output_folder`.
 
-    Whether what ``folder`` holds may be replaced is for the caller to check, after ``recover``.
-    However block, process or machine end, ``folder`` holds what it held or what is new, whole. There is one
-    exception: a process that is killed between the two renames leaves nothing there and the old folder beside
-    it, from where ``recover`` puts it back. Only the holder of the folder's lock may call either.
-
-    :raises PipelineError: if it cannot be written.
+    :ivar path: where it is, or will be.
+    :ivar check: refuses it if what it holds may not be replaced.
     """
-    folder = folder.resolve()  # "." is another place when its folder has been moved
-    recover(folder)
-    new = beside(folder, "new")
-    try:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        beside(folder, "replacing").touch()
-        new.mkdir()
-        yield new
-        for path in filter(Path.is_file, new.rglob("*")):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        if folder.exists():
-            folder.replace(beside(folder, "old"))
-        new.replace(folder)
-    except OSError as error:
-        raise PipelineError(
-            f"cannot write {folder}: {error.strerror or error}; free some space and run again"
-        ) from error
-    finally:
-        _recover(folder)
+
+    path: Path
+    check: Callable[[Path], None]
+
+    def beside(self, kind: str) -> Path:
+        """Return where something of ``kind`` that belongs to the folder lies until the folder is whole."""
+        return beside(self.path, kind)
+
+    @contextlib.contextmanager
+    def replaced(self) -> Iterator[Path]:
+        """Yield a new folder to write into, which takes the place of the old one if the block ends well.
+
+        However block, process or machine end, the place holds what it held or what is new, whole. There is one
+        exception: a process that is killed between the two renames leaves nothing there and the old folder
+        beside it, from where the next run's :func:`output_folder` puts it back.
+
+        :raises InputError: if what the folder holds by now may not be replaced.
+        :raises PipelineError: if it cannot be written.
+        """
+        folder = self.path.resolve()  # "." is another place when its folder has been moved
+        recover(folder)
+        self.check(self.path)  # hours may have passed
+        new = beside(folder, "new")
+        try:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            beside(folder, "replacing").touch()
+            new.mkdir()
+            yield new
+            for path in filter(Path.is_file, new.rglob("*")):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            if folder.exists():
+                folder.replace(beside(folder, "old"))
+            new.replace(folder)
+        except OSError as error:
+            raise PipelineError(
+                f"cannot write {folder}: {error.strerror or error}; free some space and run again"
+            ) from error
+        finally:
+            _recover(folder)
+
+
+@contextlib.contextmanager
+def output_folder(path: Path, check: Callable[[Path], None]) -> Iterator[OutputFolder]:
+    """Have an output folder for this run alone, in the state in which the last whole run left it.
+
+    >>> with output_folder(path, check) as output:    # locked; what a killed run moved aside is back
+    ...     work(output.beside("states"))
+    ...     with output.replaced() as new:            # takes the place of the old one if all goes well
+    ...         write_into(new)
+
+    :param check: called with ``path`` before anything is done, and again whenever it may have changed; raises
+        InputError if what is there may not be replaced.
+    :raises InputError: if the folder may not be replaced, or something that is no run's lies where a run would write.
+    :raises PipelineError: if another process is at work on it.
+    """
+    check(path)  # before a lock is left in a place that was not meant
+    with held(beside(path, "lock"), str(path)):
+        recover(path)
+        check(path)  # what has come back may be something else
+        yield OutputFolder(path, check)
 
 
 def recover(folder: Path) -> None:
