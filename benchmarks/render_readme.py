@@ -2,9 +2,9 @@
 """Write the measured numbers of README.md, from the demo's result files.
 
 bash run_qwen25.sh demo
-python benchmarks/render_readme.py --from demo    # keep the demo's results in docs/results/demo, then render
-python benchmarks/render_readme.py                # render again from the results kept
-python benchmarks/render_readme.py --check        # exit 1 if README.md says something else
+python -m benchmarks.render_readme --from demo   # keep the demo's results in docs/results/demo, then render
+python -m benchmarks.render_readme               # render again from the results kept
+python -m benchmarks.render_readme --check       # exit 1 if README.md says something else
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from qwen25.reports.demo import demo_markdown
+from qwen25.runtime.files import read_json, write_text
 
-from qwen25.reports.demo import demo_markdown  # noqa: E402
-from qwen25.runtime.files import read_json, write_text  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 RESULTS = ROOT / "docs" / "results" / "demo"
 FILES = {

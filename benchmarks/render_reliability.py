@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "reliability.json"
 DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
 #: What is promised -> where it is tested: file and class.
-PROMISES = {
+PROMISES: dict[str, list[tuple[str, str | None]]] = {
     "A run that is killed at any moment leaves the old model or the new one, and the next run ends with the same "
     "bytes as one that was left in peace": [("test_faults", "TestKilled")],
     "A result file is whole or not there, and never takes the place of what the run reads": [

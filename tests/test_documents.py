@@ -16,8 +16,8 @@ DOCUMENTS = sorted(
 
 
 def test_the_readme_says_what_the_demo_measured() -> None:
-    script = ROOT / "benchmarks" / "render_readme.py"
-    assert subprocess.run([sys.executable, str(script), "--check"], check=False).returncode == 0
+    command = [sys.executable, "-m", "benchmarks.render_readme", "--check"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_the_evaluation_document_is_rendered() -> None:
 
 def test_the_performance_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from benchmarks.distill_speed import JSON, REPORT, render
+    from benchmarks.distill_speed.document import JSON, REPORT, render
     from qwen25.runtime.files import read_json
 
     assert (ROOT / REPORT).read_text(encoding="utf-8") == render(read_json(ROOT / JSON))
@@ -56,7 +56,7 @@ def test_the_performance_document_is_rendered() -> None:
 
 def test_the_recipes_document_is_rendered() -> None:
     sys.path.insert(0, str(ROOT))
-    from benchmarks.recipes import DOCUMENT, RESULT, document
+    from benchmarks.recipes.document import DOCUMENT, RESULT, document
     from qwen25.runtime.files import read_json
 
     assert RESULT.with_name(DOCUMENT).read_text(encoding="utf-8") == document(read_json(RESULT))

@@ -40,7 +40,7 @@ from qwen25.store.static_model import model_card
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 SOURCES = sorted(
-    path for pattern in ("*.py", "qwen25/**/*.py", "benchmarks/*.py", "examples/*.py") for path in ROOT.glob(pattern)
+    path for pattern in ("*.py", "qwen25/**/*.py", "benchmarks/**/*.py", "examples/*.py") for path in ROOT.glob(pattern)
 )
 TOKEN = "hf_" + "Secret7Secret" * 2
 #: A token of another form, which no rule knows.

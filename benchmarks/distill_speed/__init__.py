@@ -1,0 +1,1 @@
+"""How long phase 1 takes, beside model2vec."""
