@@ -53,7 +53,7 @@ def static_vocabulary(teacher: Tokenizer) -> Vocabulary:
     """
     spec = json.loads(teacher.to_str())
     model = spec["model"]
-    if model["type"] == "BPE" and _is_byte_level(spec):
+    if model["type"] == "BPE" and is_byte_level(spec):
         ids = _drop_added_tokens(spec)
     else:
         ids = np.arange(teacher.get_vocab_size(with_added_tokens=True))
@@ -82,7 +82,7 @@ def first_rows(vocabulary: Vocabulary, rows: int) -> Vocabulary:
         return vocabulary
     spec = json.loads(vocabulary.tokenizer.to_str())
     model = spec["model"]
-    if model["type"] != "BPE" or not _is_byte_level(spec):
+    if model["type"] != "BPE" or not is_byte_level(spec):
         raise InputError("only a byte-level BPE vocabulary can be cut to a size: use --max-size-mb none")
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
     basic = set(model["vocab"]) - {left + right for left, right in merges}
@@ -142,7 +142,8 @@ def with_words(vocabulary: Vocabulary, words: list[str]) -> Vocabulary:
     return Vocabulary(tokenizer, vocabulary.teacher_ids, tuple(map(tuple, pieces)))
 
 
-def _is_byte_level(spec: dict[str, Any]) -> bool:
+def is_byte_level(spec: dict[str, Any]) -> bool:
+    """Whether a tokenizer, from its JSON, is a byte-level one."""
     pre = spec["pre_tokenizer"] or {}
     steps = pre.get("pretokenizers", [pre])
     return any(step.get("type") == "ByteLevel" for step in steps)
