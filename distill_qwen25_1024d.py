@@ -28,13 +28,15 @@ from typing import Any
 
 from qwen25.distillation import PRESETS, Settings, distil, plan
 from qwen25.distillation.recipe import RECIPES
-from qwen25.distillation.settings import MAX_SIZE_MB, require_outside
+from qwen25.distillation.settings import MAX_SIZE_MB, SIZED_TEACHERS, require_outside
+from qwen25.distillation.token_use import LANGUAGES
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.log import logger, set_up_logging
 from qwen25.states.device import DTYPES
 from qwen25.store.packaged import described
+from qwen25.store.quantisation import STORAGES
 from qwen25.teacher.teacher import DEFAULT_TEACHER
 
 LOG_FILE = Path("distill_qwen25_1024d.log")
@@ -51,6 +53,11 @@ def size_mb(text: str) -> float:
     if not (math.isfinite(value * 1e6) and value > 0):
         raise argparse.ArgumentTypeError(f"a number of megabytes above 0 or none, not {text!r}")
     return value
+
+
+def languages(text: str) -> tuple[str, ...]:
+    """Parse --languages: codes with commas between them."""
+    return tuple(code.strip() for code in text.split(",") if code.strip())
 
 
 def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
@@ -142,13 +149,27 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         "--max-size-mb",
         type=size_mb,
         metavar="MB",
-        help="keep only as many tokens, the first merges, as fit into a model.safetensors of MB (10^6 bytes), or "
-        f"none: all of them (default: {MAX_SIZE_MB:.0f} for {DEFAULT_TEACHER}, none for others)",
+        help="keep only the tokens that text needs most, as many as fit into a model.safetensors of MB (10^6 bytes), "
+        f"or none: all of them (default: {MAX_SIZE_MB:.0f} for {', '.join(SIZED_TEACHERS)}; none for others)",
+    )
+    add(
+        "--languages",
+        type=languages,
+        metavar="CODES",
+        help="whose words decide, beside the merge order, which tokens are kept where a size is set; a --corpus "
+        f"decides instead (default: {','.join(LANGUAGES)})",
     )
     add(
         "--storage",
-        choices=["float32", "float16"],
-        help="number format of the saved vectors (default: float16 where a size is set, else float32)",
+        choices=STORAGES,
+        help="number format of the saved vectors (default: int8 where a size is set, else float32)",
+    )
+    add(
+        "--no-float16-copy",
+        dest="float16_copy",
+        action="store_false",
+        help="beside int8 vectors, leave out the copy that sentence-transformers needs (default: write it, twice as "
+        "large as the model)",
     )
     add("--onnx", action="store_true", help="write onnx/model.onnx as well, for JavaScript and others (default: off)")
 

@@ -195,10 +195,10 @@ class TestDistil:
     def test_the_default_teacher_is_cut_to_a_size(self) -> None:
         parser = distill_qwen25_1024d.build_parser()
         for flags, size, storage in (
-            ([], 65, "float16"),
+            ([], 65, "int8"),
             (["--max-size-mb", "none"], math.inf, "float32"),
             (["--teacher", "smollm2-135m"], math.inf, "float32"),
-            (["--teacher", "smollm2-135m", "--max-size-mb", "20"], 20, "float16"),
+            (["--teacher", "smollm2-135m", "--max-size-mb", "20"], 20, "int8"),
         ):
             settings = distill_qwen25_1024d.settings_of(parser.parse_args(flags)).completed()
             assert (settings.max_size_mb, settings.storage) == (size, storage)

@@ -18,19 +18,14 @@ from qwen25.distillation.language import (
     spread_over,
 )
 from qwen25.distillation.recipe import Recipe, recipe_named
+from qwen25.distillation.row_selection import most_used_rows
 from qwen25.distillation.selection import Trial, candidate_layers, select
 from qwen25.distillation.sentences import bend, sentence_vectors
 from qwen25.distillation.settings import Settings
 from qwen25.distillation.smoke_test import smoke_test
+from qwen25.distillation.token_use import text_use, token_use
 from qwen25.distillation.vectors import distil_vectors
-from qwen25.distillation.vocabulary import (
-    Vocabulary,
-    first_rows,
-    read_words,
-    rows_within,
-    static_vocabulary,
-    with_words,
-)
+from qwen25.distillation.vocabulary import Vocabulary, read_words, static_vocabulary, with_words
 from qwen25.distillation.writing import discard_texts, plan_texts
 from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime.errors import InputError, as_input_error
@@ -45,6 +40,7 @@ from qwen25.states.jobs import frame_for
 from qwen25.states.pooling import PooledStates
 from qwen25.states.token_states import TokenStates, token_states
 from qwen25.store.onnx_export import write_onnx
+from qwen25.store.quantisation import quantise, rows_within
 from qwen25.store.static_model import load_model, write_model
 from qwen25.teacher.teacher import Teacher, find_teacher
 
@@ -185,6 +181,7 @@ def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clo
             "tokens": len(vocabulary),
             "custom_words": len(vocabulary.words),
             "max_size_mb": _size(settings) if math.isfinite(_size(settings)) else None,
+            "languages": list(settings.languages),
         },
         "frequencies": language.source,
         "sentence_vectors": len(language.sentences),
@@ -195,9 +192,9 @@ def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clo
         "storage": settings.storage,
         "threads": threads(),
     }
-    table = stored(table, str(settings.storage), recipe.sif)
+    stored = quantise(table, str(settings.storage))
     with output.replaced() as new:
-        metadata = write_model(new, table, vocabulary.tokenizer, metadata)
+        metadata = write_model(new, stored, vocabulary.tokenizer, metadata, settings.float16_copy)
         if settings.onnx:
             write_onnx(new, new)
         clock.lap("save")
@@ -270,9 +267,17 @@ def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> Voc
     words = read_words(settings.vocabulary) if settings.vocabulary else []
     if math.isfinite(_size(settings)):
         dims = min(settings.dims, len(source.layers) * source.states.width)  # the states span no more directions
-        rows = rows_within(_size(settings), dims, np.dtype(settings.storage).itemsize)
-        vocabulary = first_rows(vocabulary, rows - len(words))
+        rows = rows_within(_size(settings), dims, str(settings.storage)) - len(words)
+        if rows < len(vocabulary):
+            vocabulary = most_used_rows(vocabulary, _use(settings, vocabulary, corpus), rows)
     return with_words(vocabulary, words) if words else vocabulary
+
+
+def _use(settings: Settings, vocabulary: Vocabulary, corpus: Corpus) -> np.ndarray:
+    """Return how much text needs each token: the user's own, or that of the languages."""
+    if corpus.texts:
+        return text_use(vocabulary.tokenizer, corpus.texts)
+    return token_use(vocabulary.tokenizer, settings.languages)
 
 
 def _select(
@@ -307,17 +312,3 @@ def _fit_to_sentences(source: Source, table: np.ndarray, vocabulary: Vocabulary,
     encoded = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
     sums = np.stack([table[encoding.ids].sum(axis=0) for encoding in encoded])
     return bend(table, language.frequencies, sums, targets)
-
-
-def stored(table: np.ndarray, storage: str, sif: float) -> np.ndarray:
-    """Return the vectors in the number format of the file.
-
-    :raises InputError: if they are too large or too small for it.
-    """
-    with np.errstate(over="ignore"):
-        kept = table.astype(storage)
-    if not np.isfinite(kept).all():
-        raise InputError(f"the vectors are too large for {storage}: use --storage float32")
-    if not kept.any():
-        raise InputError(f"--sif {sif:g} makes all vectors zero in {storage}: give a larger one")
-    return kept

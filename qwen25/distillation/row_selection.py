@@ -39,7 +39,8 @@ def most_used_rows(vocabulary: Vocabulary, use: np.ndarray, rows: int) -> Vocabu
         raise InputError("only a byte-level BPE vocabulary can be cut to a size: use --max-size-mb none")
     model = spec["model"]
     halves = _halves(model)
-    kept = {token for token in model["vocab"] if token not in halves and len(token) == 1}
+    added = {token["content"] for token in spec["added_tokens"]}
+    kept = added | {token for token in model["vocab"] if token not in halves and len(token) == 1}
     if rows <= len(kept):
         raise InputError(f"the size allows {rows} tokens, but {len(kept)} single characters come first: allow more")
     unreached = _unreached(vocabulary.tokenizer)
@@ -54,15 +55,24 @@ def most_used_rows(vocabulary: Vocabulary, use: np.ndarray, rows: int) -> Vocabu
     return keep_tokens(vocabulary, kept)
 
 
+def first_merges(vocabulary: Vocabulary, rows: int) -> Vocabulary:
+    """Keep the first ``rows`` tokens of a byte-level BPE: its bytes and its first merges, for comparison."""
+    return most_used_rows(vocabulary, -np.arange(len(vocabulary), dtype=float), rows)
+
+
 def keep_tokens(vocabulary: Vocabulary, kept: set[str]) -> Vocabulary:
     """Return the vocabulary of the tokens ``kept`` alone, numbered in their old order; the set must be closed."""
     spec = json.loads(vocabulary.tokenizer.to_str())
     model = spec["model"]
-    tokens = sorted(kept, key=model["vocab"].__getitem__)
-    old_rows = [model["vocab"][token] for token in tokens]
+    old = vocabulary.tokenizer.get_vocab(with_added_tokens=True)
+    tokens = sorted(kept, key=old.__getitem__)
+    old_rows = [old[token] for token in tokens]
+    rows = {token: row for row, token in enumerate(tokens)}
     merges = [pair for pair in _pairs(model) if {*pair, pair[0] + pair[1]} <= kept]
     model["merges"] = [list(pair) for pair in merges]
-    model["vocab"] = {token: row for row, token in enumerate(tokens)}
+    model["vocab"] = {token: rows[token] for token in tokens if token in model["vocab"]}
+    for token in spec["added_tokens"]:
+        token["id"] = rows[token["content"]]
     return Vocabulary(Tokenizer.from_str(json.dumps(spec)), vocabulary.teacher_ids[old_rows])
 
 

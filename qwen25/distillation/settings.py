@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.distillation.recipe import Recipe, recipe_named
+from qwen25.distillation.token_use import LANGUAGES, check_languages
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular
 from qwen25.runtime.folders import check_output, require_text
 from qwen25.store.onnx_export import require_onnx
 from qwen25.teacher.teacher import DEFAULT_TEACHER
 
-#: What the default teacher's model is cut to unless a size is given; in 10^6 bytes.
+#: What a Qwen2.5 teacher's model is cut to unless a size is given; in 10^6 bytes.
 MAX_SIZE_MB = 65.0
+#: The teachers whose model is cut to that size by default: those of the announced model's vocabulary.
+SIZED_TEACHERS = (DEFAULT_TEACHER, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 #: More texts would take a small teacher a day to write.
 MAX_TEXTS = 1_000_000
 
@@ -38,8 +41,10 @@ class Settings:
     :ivar device: ``auto``, ``cuda`` or ``cpu``.
     :ivar dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``: the number format that the teacher computes in.
     :ivar max_size_mb: the most that ``model.safetensors`` may take, in 10^6 bytes; infinity: all tokens are kept;
-        None: 65 for the default teacher, infinity for others.
-    :ivar storage: the number format of the saved vectors; None: float16 where a size is set, else float32.
+        None: 65 for ``SIZED_TEACHERS``, infinity for others.
+    :ivar languages: whose words decide, beside the merge order, which tokens are kept where a size is set.
+    :ivar storage: the number format of the saved vectors; None: int8 where a size is set, else float32.
+    :ivar float16_copy: beside int8 vectors, write a copy that sentence-transformers loads.
     :ivar onnx: also write ``onnx/model.onnx`` and the tokenizer files that transformers.js reads.
     :ivar vocabulary: a file of words or phrases, one a line, that get a vector of their own.
     :ivar batch_size: tokens a forward pass; None: what suits the device.
@@ -56,14 +61,16 @@ class Settings:
     dims: int = 1024
     recipe: str = "default"
     sif: float | None = None
-    texts: int = 1024
+    texts: int = 0
     corpus: Path | None = None
     sentence_vectors: int = 0
     select: bool = False
     device: str = "auto"
     dtype: str = "auto"
     max_size_mb: float | None = None
+    languages: tuple[str, ...] = LANGUAGES
     storage: str | None = None
+    float16_copy: bool = True
     onnx: bool = False
     vocabulary: Path | None = None
     batch_size: int | None = None
@@ -76,8 +83,8 @@ class Settings:
         """Return the settings with the parameters set whose default depends on others."""
         size = self.max_size_mb
         if size is None:
-            size = MAX_SIZE_MB if self.teacher == DEFAULT_TEACHER else math.inf
-        storage = self.storage or ("float16" if math.isfinite(size) else "float32")
+            size = MAX_SIZE_MB if self.teacher in SIZED_TEACHERS else math.inf
+        storage = self.storage or ("int8" if math.isfinite(size) else "float32")
         return replace(self, max_size_mb=size, storage=storage)
 
     def check(self) -> None:
@@ -88,6 +95,7 @@ class Settings:
         """
         self._check_numbers()
         self._check_combinations(recipe_named(self.recipe, self.sif))
+        check_languages(self.languages)
         self._check_paths()
         if self.onnx:
             require_onnx()

@@ -57,7 +57,7 @@ def token_use(tokenizer: Tokenizer, languages: Sequence[str] = LANGUAGES) -> np.
     """
     bare = Tokenizer.from_str(tokenizer.to_str())
     bare.normalizer = normalizers.Sequence([])  # words inside a text have no space of the model's own before them
-    return _with_merge_order(sum(_in_language(bare, language) / len(languages) for language in languages))
+    return _with_merge_order(np.mean([_in_language(bare, language) for language in languages], axis=0))
 
 
 def text_use(tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:

@@ -70,43 +70,6 @@ def static_vocabulary(teacher: Tokenizer) -> Vocabulary:
     return Vocabulary(tokenizer, ids)
 
 
-def first_rows(vocabulary: Vocabulary, rows: int) -> Vocabulary:
-    """Keep the first ``rows`` tokens of a byte-level BPE: its bytes and its first merges.
-
-    Any prefix of a merge list is itself a consistent tokenizer, and merge order is frequency order, so
-    what is dropped are the rarest tokens; their text falls into shorter ones and none is ever lost.
-
-    :raises InputError: if the tokenizer is another kind, or ``rows`` leaves no merge at all.
-    """
-    if rows >= len(vocabulary):
-        return vocabulary
-    spec = json.loads(vocabulary.tokenizer.to_str())
-    model = spec["model"]
-    if model["type"] != "BPE" or not is_byte_level(spec):
-        raise InputError("only a byte-level BPE vocabulary can be cut to a size: use --max-size-mb none")
-    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
-    basic = set(model["vocab"]) - {left + right for left, right in merges}
-    if rows <= len(basic):
-        raise InputError(f"the size allows {rows} tokens, but {len(basic)} single characters come first: allow more")
-    kept, merged = set(basic), 0
-    for left, right in merges:
-        if len(kept) == rows and left + right not in kept:
-            break
-        kept.add(left + right)
-        merged += 1
-    old_rows = sorted(model["vocab"][token] for token in kept)
-    tokens = {row: token for token, row in model["vocab"].items()}
-    model["vocab"] = {tokens[old]: new for new, old in enumerate(old_rows)}
-    model["merges"] = [list(pair) for pair in merges[:merged]]
-    return Vocabulary(Tokenizer.from_str(json.dumps(spec)), vocabulary.teacher_ids[old_rows])
-
-
-def rows_within(size_mb: float, dims: int, bytes_per_number: int) -> int:
-    """Return how many rows of ``dims`` numbers fit into a model file of ``size_mb`` (10^6 bytes)."""
-    header = 1024  # safetensors' own: the names, types and shapes of its tensors
-    return max(0, int((size_mb * 1e6 - header) // (dims * bytes_per_number)))
-
-
 def read_words(path: Path) -> list[str]:
     """Read a custom vocabulary: one word or phrase a line, without repeats, in order.
 

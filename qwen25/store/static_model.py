@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from model2vec import StaticModel
 from model2vec.persistence import save_pretrained
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
@@ -16,15 +17,23 @@ from qwen25.runtime.files import sha256, write_json, write_text
 from qwen25.runtime.folders import beside
 from qwen25.runtime.markdown import code, text
 from qwen25.store.model_files import no_weights
+from qwen25.store.quantisation import Stored
 
 SCHEMA_VERSION = 1
 
 
-def write_model(folder: Path, vectors: np.ndarray, tokenizer: Tokenizer, metadata: dict[str, Any]) -> dict[str, Any]:
+#: Where a model that sentence-transformers cannot hold keeps a copy for it. Not a name that model2vec downloads.
+FLOAT16_COPY = "static_embedding_float16"
+
+
+def write_model(
+    folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any], float16_copy: bool = True
+) -> dict[str, Any]:
     """Write a model into a new folder, all but its ``metadata.json``.
 
-    :param vectors: one row a token; shape (tokens, dims).
+    :param stored: one row a token; shape (tokens, dims).
     :param metadata: everything about the making of the model.
+    :param float16_copy: beside int8, write what sentence-transformers reads; otherwise it cannot load the folder.
     :return: the metadata with sizes and hashes.
     :raises PipelineError: if it cannot be written.
     """
@@ -32,22 +41,28 @@ def write_model(folder: Path, vectors: np.ndarray, tokenizer: Tokenizer, metadat
         "model_type": "model2vec",
         "architectures": ["StaticModel"],
         "tokenizer_name": metadata["teacher"]["name"],
-        "apply_pca": vectors.shape[1],
+        "apply_pca": stored.table.shape[1],
         "sif_coefficient": metadata["recipe"]["sif"],
-        "hidden_dim": vectors.shape[1],
+        "hidden_dim": stored.table.shape[1],
         "seq_length": 1_000_000,
         "normalize": True,
         # None: texts are never cut, so that model2vec and sentence-transformers agree on long ones.
         "max_length": None,
     }
     try:
-        save_pretrained(folder, vectors, tokenizer, config, create_model_card=False)
+        save_pretrained(folder, stored.table, tokenizer, config, create_model_card=False, weights=stored.weights)
+        if stored.weights is not None:
+            (folder / "modules.json").unlink()
+            if float16_copy:
+                _write_float16_copy(folder, stored, tokenizer)
     except Exception as error:  # of a full disk, safetensors and tokenizers have errors of their own
         raise PipelineError(f"cannot write the model: {first_line(error)}; free some space and run again") from error
     (folder / "1_Normalize").mkdir(exist_ok=True)
     write_json(folder / "1_Normalize" / "config.json", {})
-    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.*")) if path.is_file()}
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # safetensors makes it readable by its owner alone
+    files = [path for path in sorted(folder.rglob("*.*")) if path.is_file() and path.parent.name != "1_Normalize"]
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     metadata = {
         "schema_version": SCHEMA_VERSION,
         **metadata,
@@ -57,6 +72,20 @@ def write_model(folder: Path, vectors: np.ndarray, tokenizer: Tokenizer, metadat
     }
     write_text(folder / "README.md", model_card(metadata))
     return metadata
+
+
+def _write_float16_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> None:
+    """Write the model as sentence-transformers holds it: StaticEmbedding takes neither int8 nor weights."""
+    copy = folder / FLOAT16_COPY
+    copy.mkdir()
+    save_file({"embedding.weight": stored.vectors().astype(np.float16)}, copy / "model.safetensors")
+    tokenizer.save(str(copy / "tokenizer.json"), pretty=False)
+    steps = [("0", FLOAT16_COPY, "StaticEmbedding"), ("1", "1_Normalize", "Normalize")]
+    modules = [
+        {"idx": i, "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (name, path, kind) in enumerate(steps)
+    ]
+    write_json(folder / "modules.json", modules)
 
 
 def load_model(folder: Path) -> StaticModel:

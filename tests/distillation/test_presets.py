@@ -214,7 +214,7 @@ class TestPresets:
 
     def test_none_changes_nothing(self) -> None:
         args = self.parsed()
-        assert (args.preset, args.recipe, args.dims, args.storage) == (None, "default", 1024, "float16")
+        assert (args.preset, args.recipe, args.dims, args.storage) == (None, "default", 1024, "int8")
 
     @staticmethod
     def parsed(*flags: str) -> Settings:
@@ -285,7 +285,9 @@ class TestRuns:
         assert distil(tmp_path / "peer", "--preset", "qwen3-256d", "--teacher", str(qwen3), "--dry-run") == 0
         said = capsys.readouterr().err
         assert "2,000 tokens" in said and "recipe pooled" in said and "written texts" not in said
-        assert distil(tmp_path / "model", "--teacher", str(tiny_teacher), "--dry-run", "--select") == 0
+        assert (
+            distil(tmp_path / "model", "--teacher", str(tiny_teacher), "--texts", "1024", "--dry-run", "--select") == 0
+        )
         said = capsys.readouterr().err
         assert "written texts: 1,024 of 32 tokens" in said and "not included: --select" in said
         assert not (tmp_path / "peer").exists() and not (tmp_path / "model").exists()

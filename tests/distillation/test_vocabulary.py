@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,12 @@ import pytest
 from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model2vec.persistence import save_pretrained
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from qwen25.distillation.frequencies import rank_frequencies, zipf_frequencies
 from qwen25.distillation.vocabulary import (
     Vocabulary,
-    first_rows,
     read_words,
-    rows_within,
     static_vocabulary,
     with_words,
 )
@@ -42,11 +38,6 @@ def real_static(real: Tokenizer) -> Tokenizer:
 @pytest.fixture(scope="module")
 def tiny_static(tiny_tokenizer: Tokenizer) -> Tokenizer:
     return static_vocabulary(tiny_tokenizer).tokenizer
-
-
-@pytest.fixture(scope="module")
-def tiny_small(tiny_tokenizer: Tokenizer) -> Tokenizer:
-    return first_rows(static_vocabulary(tiny_tokenizer), 300).tokenizer
 
 
 @given(text=st.text(max_size=60).filter(lambda t: t and not any(s in t for s in SPECIAL_TOKENS)))
@@ -99,41 +90,6 @@ def test_wordpiece_keeps_its_vocabulary() -> None:
     assert static.tokenizer.encode("Hello worlds").tokens == ["hello", "world", "##s"]
 
 
-class TestFewerRows:
-    SCRIPTS = "Ascii é ß Ωμέγα Привет 你好 こんにちは 한국어 नमस्ते العربية עברית ไทย 🙂 \u0301 \x00\t\n"
-
-    @pytest.mark.parametrize("rows", [257, 300, 1000])
-    def test_no_text_is_lost(self, tiny_tokenizer: Tokenizer, rows: int) -> None:
-        small = first_rows(static_vocabulary(tiny_tokenizer), rows)
-        assert len(small) == small.tokenizer.get_vocab_size() == rows
-        assert small.tokenizer.decode(small.tokenizer.encode(self.SCRIPTS).ids) == " " + self.SCRIPTS
-
-    @given(text=st.text(min_size=1, max_size=40))
-    @settings(max_examples=200, deadline=None)
-    def test_any_text_still_encodes(self, tiny_small: Tokenizer, text: str) -> None:
-        ids = tiny_small.encode(text).ids
-        assert tiny_small.decode(ids) == " " + unicodedata.normalize("NFC", text)
-
-    def test_rows_keep_their_meaning(self, tiny_tokenizer: Tokenizer) -> None:
-        """A row of the small vocabulary stands for the same teacher token as before."""
-        small = first_rows(static_vocabulary(tiny_tokenizer), 700)
-        names = {i: token for token, i in tiny_tokenizer.get_vocab().items()}
-        rows = {i: token for token, i in small.tokenizer.get_vocab().items()}
-        assert [names[i] for i in small.teacher_ids] == [rows[i] for i in range(len(small))]
-
-    def test_enough_room_changes_nothing(self, tiny_tokenizer: Tokenizer) -> None:
-        whole = static_vocabulary(tiny_tokenizer)
-        assert first_rows(whole, 10**6) is whole
-
-    def test_too_little_room_is_refused(self, tiny_tokenizer: Tokenizer) -> None:
-        with pytest.raises(InputError, match="256 single characters"):
-            first_rows(static_vocabulary(tiny_tokenizer), 256)
-
-    def test_rows_fit_into_the_size(self) -> None:
-        assert rows_within(65, 1024, 4) * 1024 * 4 < 65e6 < (rows_within(65, 1024, 4) + 2) * 1024 * 4
-        assert rows_within(0.0001, 1024, 4) == 0
-
-
 class TestCustomWords:
     @pytest.mark.parametrize("text", ["kubernetes", "We like kubernetes a lot", "(kubernetes)"])
     def test_a_word_gets_its_own_row(self, tiny_tokenizer: Tokenizer, text: str) -> None:
@@ -175,19 +131,6 @@ def test_zipf_frequencies() -> None:
     assert frequencies.sum() == pytest.approx(1)
     assert (np.diff(frequencies) < 0).all()
     assert frequencies[0] / frequencies[8] == pytest.approx(5)
-
-
-def test_65_mb_of_the_real_vocabulary_at_1024_dimensions(real: Tokenizer, tmp_path: Path) -> None:
-    """The promise of the default: a file of 65 MB, with a tokenizer that still loses no text."""
-    whole = static_vocabulary(real)
-    small = first_rows(whole, rows_within(65, 1024, 2))
-    vectors = np.random.default_rng(0).standard_normal((len(small), 1024), dtype=np.float32).astype(np.float16)
-    metadata = {"teacher": {"name": "random"}, "recipe": {"sif": 5e-4}}
-    save_pretrained(tmp_path / "model", vectors, small.tokenizer, metadata, create_model_card=False)
-    size = (tmp_path / "model" / "model.safetensors").stat().st_size
-    assert 64.9e6 < size <= 65e6
-    text = "It's 2024: naïve 数学 και עברית हिन्दी 🙂"
-    assert small.tokenizer.decode(small.tokenizer.encode(text).ids).strip() == text
 
 
 def test_unused_and_special_tokens_have_the_last_ranks() -> None:

@@ -13,7 +13,8 @@ import torch
 from qwen25.distillation import writing
 from qwen25.distillation.frequencies import teacher_frequencies, text_frequencies, zipf_frequencies
 from qwen25.distillation.language import read_corpus
-from qwen25.distillation.vocabulary import first_rows, static_vocabulary
+from qwen25.distillation.row_selection import first_merges
+from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.distillation.writing import TEXT_TOKENS, Written, _starts, _write_batch, discard_texts, write_texts
 from qwen25.runtime import provenance
 from qwen25.runtime.errors import InputError, PipelineError
@@ -121,7 +122,7 @@ def test_frequencies_follow_the_counts(teacher: Teacher) -> None:
 
 def test_a_dropped_tokens_count_goes_to_its_pieces(teacher: Teacher) -> None:
     tokenizer = teacher.tokenizer()
-    small = first_rows(static_vocabulary(tokenizer), 400)
+    small = first_merges(static_vocabulary(tokenizer), 400)
     dropped = next(i for i in range(1000, 2000) if i not in small.teacher_ids)
     control = tokenizer.token_to_id("<|im_start|>")
     counts = np.zeros(tokenizer.get_vocab_size())
