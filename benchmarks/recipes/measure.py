@@ -12,7 +12,8 @@ from model2vec import StaticModel
 
 from qwen25.distillation.frequencies import teacher_frequencies
 from qwen25.distillation.recipe import RECIPES
-from qwen25.distillation.vocabulary import Vocabulary, first_rows, static_vocabulary
+from qwen25.distillation.row_selection import first_merges
+from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import write_texts
 from qwen25.evaluation.encoder import Encoder, static_encoder
 from qwen25.evaluation.evaluate import Evaluation, evaluate
@@ -105,7 +106,7 @@ def load_source(args: argparse.Namespace, teacher: Teacher, clock: Clock) -> Sou
     """Compute the states and let the teacher write; what is done is kept in ``--work``."""
     vocab = static_vocabulary(teacher.tokenizer())
     if args.quick:
-        vocab = first_rows(vocab, QUICK_ROWS)
+        vocab = first_merges(vocab, QUICK_ROWS)
     prefix = RECIPES["default"].prefix
 
     def compute(text: str, layers: list[int], name: str) -> dict[int, np.ndarray]:

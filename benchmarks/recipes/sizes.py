@@ -11,7 +11,9 @@ from benchmarks.recipes.measure import Row, Scorer, Source
 from benchmarks.recipes.variants import distil
 from qwen25.distillation.recipe import RECIPES
 from qwen25.distillation.settings import Settings
-from qwen25.distillation.vocabulary import Vocabulary, first_rows, rows_within
+from qwen25.distillation.row_selection import first_merges
+from qwen25.distillation.vocabulary import Vocabulary
+from qwen25.store.quantisation import rows_within
 
 BUDGETS_MB = (20.0, 40.0, 65.0, 100.0)
 CLUSTERED_MB = (65.0,)
@@ -30,12 +32,12 @@ FORMS = {
     "clustered": "all tokens, clustered, float16",
     "int8": "first merges x 1024, int8",
 }
-#: form -> (bytes a number, least of the default's dimensions and this).
+#: form -> (number format, least of the default's dimensions and this).
 CUT_FORMS = {
-    "float16": (2, Settings.dims),
-    "float32": (4, Settings.dims),
-    "float16_512": (2, HALF_DIMS),
-    "int8": (1, Settings.dims),
+    "float16": ("float16", Settings.dims),
+    "float32": ("float32", Settings.dims),
+    "float16_512": ("float16", HALF_DIMS),
+    "int8": ("int8", Settings.dims),
 }
 
 
@@ -52,7 +54,7 @@ class Tables:
         if rows >= len(self.source.vocab):
             return self.source.vocab, self.full
         if rows not in self._made:
-            cut = first_rows(self.source.vocab, rows)
+            cut = first_merges(self.source.vocab, rows)
             frequencies = self.source.frequencies(cut, self.source.counts)
             table = distil(self.source, RECIPES["default"], frequencies, self.source.rows_of(cut))
             self._made[rows] = cut, table
@@ -71,10 +73,10 @@ def size_rows(tables: Tables, scorer: Scorer, args: argparse.Namespace) -> list[
     whole = {form: cut_row(tables, scorer, form, None) for form in CUT_FORMS}
     rows = []
     for budget in QUICK_BUDGETS_MB if args.quick else BUDGETS_MB:
-        for form, (width, _) in CUT_FORMS.items():
-            fits = rows_within(budget, whole[form]["dims"], width) >= whole[form]["tokens"]
+        for form, (storage, _) in CUT_FORMS.items():
+            fits = rows_within(budget, whole[form]["dims"], storage) >= whole[form]["tokens"]
             rows.append({**whole[form], "budget_mb": budget} if fits else cut_row(tables, scorer, form, budget))
-        if rows_within(budget, whole["float16"]["tokens"], 2) < whole["float16"]["dims"]:
+        if rows_within(budget, whole["float16"]["tokens"], "float16") < whole["float16"]["dims"]:
             rows.append(fewer_dims_row(tables, scorer, budget))
         else:
             rows.append({**whole["float16"], "form": "all_float16", "budget_mb": budget})
@@ -95,9 +97,9 @@ def size_row(scorer: Scorer, form: str, budget: float | None, vocab: Vocabulary,
 
 def cut_row(tables: Tables, scorer: Scorer, form: str, budget: float | None) -> Row:
     """Score the first merges, as many as fit."""
-    width, dims = CUT_FORMS[form]
+    storage, dims = CUT_FORMS[form]
     dims = min(dims, tables.full.shape[1])
-    rows = len(tables.source.vocab) if budget is None else rows_within(budget, dims, width)
+    rows = len(tables.source.vocab) if budget is None else rows_within(budget, dims, storage)
     vocab, table = tables.first(rows)
     return size_row(scorer, form, budget, vocab, stored(table[:, :dims], form))
 
@@ -105,7 +107,7 @@ def cut_row(tables: Tables, scorer: Scorer, form: str, budget: float | None) -> 
 def fewer_dims_row(tables: Tables, scorer: Scorer, budget: float) -> Row:
     """Score the whole vocabulary with as many dimensions as fit."""
     vocab = tables.source.vocab
-    dims = rows_within(budget, len(vocab), 2)
+    dims = rows_within(budget, len(vocab), "float16")
     return size_row(scorer, "all_float16", budget, vocab, stored(tables.full[:, :dims], "float16"))
 
 
@@ -113,7 +115,7 @@ def clustered_row(tables: Tables, scorer: Scorer, budget: float, seed: int) -> R
     """Score the whole vocabulary with a centroid for each token, scaled by the token's own weight."""
     vocab, full = tables.source.vocab, tables.full
     mapping = MAPPING_BYTES * len(vocab)
-    count = rows_within(budget - mapping / 1e6, full.shape[1], 2)
+    count = rows_within(budget - mapping / 1e6, full.shape[1], "float16")
     norms = np.maximum(np.linalg.norm(full, axis=1, keepdims=True), 1e-12)
     centroids, nearest = clusters(full / norms, count, seed)
     kept = centroids.astype(np.float16)

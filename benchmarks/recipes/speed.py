@@ -16,13 +16,14 @@ from model2vec.persistence import save_pretrained
 
 from benchmarks.recipes.measure import Row
 from benchmarks.recipes.sizes import QUICK_BUDGETS_MB, SHOWN_MB, Tables, stored
-from qwen25.distillation.vocabulary import Vocabulary, rows_within
+from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.encoder import Encoder, static_encoder
 from qwen25.evaluation.items import default_items_folder, load_items
 from qwen25.evaluation.loading import load_encoder
 from qwen25.runtime.errors import InputError
+from qwen25.store.quantisation import rows_within
 
 #: Sentences, the same in a quick run, and how often they are encoded.
 SPEED_SENTENCES, QUICK_SENTENCES, SPEED_REPEATS = 20_000, 2000, 3
@@ -54,7 +55,7 @@ def speed_rows(tables: Tables, args: argparse.Namespace) -> list[Row]:
 def speed_models(tables: Tables, args: argparse.Namespace) -> tuple[list[Encoder], list[Row]]:
     """Return the models to time, the whole float32 table first, and a row for each that cannot be had."""
     budget = QUICK_BUDGETS_MB[0] if args.quick else SHOWN_MB
-    cut, small = tables.first(rows_within(budget, tables.full.shape[1], 2))
+    cut, small = tables.first(rows_within(budget, tables.full.shape[1], "float16"))
     whole, small_name = tables.source.vocab, f"{budget:g} MB, float16"
     models = [
         loaded("float32", tables.full, whole, args.work),
