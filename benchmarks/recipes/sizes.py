@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.recipes.measure import Row, Scorer, Source
 from benchmarks.recipes.variants import distil
 from qwen25.distillation.recipe import RECIPES
-from qwen25.distillation.settings import Settings
 from qwen25.distillation.row_selection import first_merges
+from qwen25.distillation.settings import Settings
 from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.store.quantisation import rows_within
 
