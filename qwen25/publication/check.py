@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODEL_FILES, OTHER_VERSION
+from qwen25.publication.contents import BENCHMARKS, CARD, COPY_FILES, EXAMPLES, MODEL_FILES, OTHER_VERSION
 from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256
 from qwen25.store.onnx_export import ONNX_FILE
@@ -103,7 +103,7 @@ def _size_faults(folder: Path) -> list[str]:
     """Compare sizes and hash in the metadata with the files."""
     metadata = read_json(folder / "metadata.json")
     with as_input_error(*OTHER_VERSION):
-        sizes = {name: size for name, size in metadata["sizes_bytes"].items() if name in MODEL_FILES}
+        sizes = {name: size for name, size in metadata["sizes_bytes"].items() if name in (*MODEL_FILES, *COPY_FILES)}
         faults = [
             f"{name} has {(folder / name).stat().st_size:,} bytes, metadata.json says {size:,}"
             for name, size in sizes.items()

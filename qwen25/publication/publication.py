@@ -16,7 +16,16 @@ from qwen25.evaluation.categories.all import CATEGORIES
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.recommendations import is_useful, ours_of
 from qwen25.evaluation.results import WORSE
-from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODEL_FILES, NORMALIZE, OTHER_VERSION, PARTS
+from qwen25.publication.contents import (
+    BENCHMARKS,
+    CARD,
+    COPY_FILES,
+    EXAMPLES,
+    MODEL_FILES,
+    NORMALIZE,
+    OTHER_VERSION,
+    PARTS,
+)
 from qwen25.reports import comparison_report, evaluation_report, plots
 from qwen25.reports.comparison_report import comparison_remarks, recommendation_lines
 from qwen25.reports.evaluation_report import evaluation_remarks
@@ -191,7 +200,8 @@ class Publication:
                 "comparison.png": plots.png(plots.comparison(self.comparison)),
             }
         with output_folder(folder, _check_replaceable) as output, output.replaced() as new:
-            for name in (*MODEL_FILES, NORMALIZE):
+            copies = [name for name in COPY_FILES if (self.model / name).is_file()]
+            for name in (*MODEL_FILES, NORMALIZE, *copies):
                 _copy(self.model / name, new / name)
             for name in EXAMPLES:
                 _copy(examples / name, new / "examples" / name)

@@ -1,4 +1,4 @@
-"""The demo's last step: ``python -m qwen25.demo FOLDER`` writes FOLDER/report.md and prints the summary."""
+"""The demo's last step: ``python -m qwen25.reports.demo FOLDER`` writes FOLDER/report.md and prints the summary."""
 
 from __future__ import annotations
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
+#: The packaged teacher of the same size.
+WITHOUT_HUB = "qwen2.5-coder-1.5b"
 VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
 
 
@@ -280,7 +282,12 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
             raise InputError(f"{spec} is no model folder: it has no config.json")
         teacher = Teacher(path.resolve().name, "folder", path)
     elif looks_like_an_id(spec):
-        folder = snapshot(spec, revision, offline)
+        try:
+            folder = snapshot(spec, revision, offline)
+        except PipelineError as error:
+            if spec != DEFAULT_TEACHER or isinstance(error, InputError):
+                raise
+            raise PipelineError(f"{error}; or take --teacher {WITHOUT_HUB}, which needs no hub") from error
         return Teacher(spec, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
     else:
         known = ", ".join(sorted(PACKAGED))
