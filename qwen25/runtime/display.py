@@ -8,9 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+#: Of a table that goes into a file or a pipe.
+WIDTH_OF_FILES = 200
+#: Names longer than this wrap where a table is too wide.
+LONGEST_NAME = 24
 
 
 def silence_stdout() -> None:
@@ -44,14 +50,49 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda steps: bar.advance(task, steps)
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output; its first column is left-aligned, the others right."""
-    # No markup: names are shown as they are.
-    console = _Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], importance: Sequence[int] | None = None
+) -> None:
+    """Print a table on standard output; its first column is left-aligned, the others right.
+
+    Where it is too wide, columns are left out and named below it; what is shown is never cut.
+
+    :param importance: the columns from the most to the least important (None: from left to right); the
+        first column always stays.
+    """
+    # No markup: names are shown as they are. A log or a file takes more than a terminal, unless COLUMNS says otherwise.
+    is_narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = _Console(width=None if is_narrow else WIDTH_OF_FILES, markup=False, emoji=False)
+    widths = _column_widths(header, rows, importance or range(len(header)), console.width)
     # Plain ASCII where no person looks: the table may land in a log or a file.
     table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for i, width in widths.items():
+        table.add_column(header[i], justify="left" if i == 0 else "right", width=width, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[i] for i in widths))
     console.print(table)
+    if left_out := [name for i, name in enumerate(header) if i not in widths]:
+        console.print(f"A wider terminal also shows: {', '.join(left_out)}.")
+
+
+def _column_widths(
+    header: Sequence[str], rows: Sequence[Sequence[str]], importance: Sequence[int], room: int
+) -> dict[int, int]:
+    """Return the columns that a table of a width has room for, in their own order, and how wide each is.
+
+    Cells are never cut; headers wrap between words, and names wrap where they are long.
+    """
+    cells = [max((cell_len(row[i]) for row in rows), default=0) for i in range(len(header))]
+    least = [max(cells[i], *(cell_len(word) for word in ["", *header[i].split()])) for i in range(len(header))]
+    least[0] = min(least[0], LONGEST_NAME)
+    widths = {0: least[0]}
+    room -= least[0] + 4  # two borders, two spaces
+    for i in importance:
+        if i not in widths and least[i] + 3 <= room:  # one border, two spaces
+            widths[i] = least[i]
+            room -= least[i] + 3
+    for i in widths:  # what is left lets names and headers stand on one line
+        more = min(room, max(cells[i], cell_len(header[i])) - widths[i])
+        widths[i] += max(0, more)
+        room -= max(0, more)
+    return dict(sorted(widths.items()))
