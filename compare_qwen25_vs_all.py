@@ -29,12 +29,15 @@ from qwen25.evaluation.peers import OURS, PEERS
 from qwen25.evaluation.results import comparison_file
 from qwen25.reports.comparison_report import (
     COST_HEADER,
+    COST_IMPORTANCE,
     QUALITY_HEADER,
+    QUALITY_IMPORTANCE,
     comparison_html,
     comparison_markdown,
     comparison_png,
     comparison_remarks,
     cost_rows,
+    missing_lines,
     quality_rows,
     recommendation_lines,
 )
@@ -104,9 +107,10 @@ def run_comparison(args: argparse.Namespace) -> int:
         args.output: json_text(comparison),
     }
     write_files(contents)
-    print_table("Quality", QUALITY_HEADER, quality_rows(comparison))
-    print_table("Cost", COST_HEADER, cost_rows(comparison))
-    for line in [*comparison_remarks(comparison), *recommendation_lines(comparison)]:
+    print_table("Quality", QUALITY_HEADER, quality_rows(comparison), QUALITY_IMPORTANCE)
+    print_table("Cost", COST_HEADER, cost_rows(comparison), COST_IMPORTANCE)
+    lines = (comparison_remarks, recommendation_lines, missing_lines)
+    for line in [line for say in lines for line in say(comparison)]:
         print(line)
     for path in (args.output, *reports):
         print(path)

@@ -28,10 +28,11 @@ from qwen25.evaluation.outputs import check_outputs
 from qwen25.evaluation.results import EvaluationResult, as_json, evaluation_file
 from qwen25.evaluation.verdict import DECISION_TABLE, POOR
 from qwen25.reports.evaluation_report import (
-    EVALUATION_HEADER,
     evaluation_html,
     evaluation_remarks,
-    evaluation_rows,
+    standing_header,
+    standing_importance,
+    standing_rows,
 )
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
@@ -108,7 +109,7 @@ def run_evaluation(args: argparse.Namespace) -> int:
     reports = {args.report: evaluation_html(result)} if args.report else {}
     write_files({**reports, args.output: json_text(result)})
     if not args.json_only:
-        print_table(encoder.name, EVALUATION_HEADER, evaluation_rows(result))
+        print_table(encoder.name, standing_header(result), standing_rows(result), standing_importance(result))
         for remark in evaluation_remarks(result):
             print(remark)
     print(args.output)

@@ -449,7 +449,7 @@ class TestMarkup:
         name = HOSTILE.replace("=", "")
         assert phases.compare(name, "--model", f"[/red]$x^$ {name}=bm25") == 0
         page = (phases.folder / "comparison.html").read_text(encoding="utf-8")
-        assert "<script" not in page and page.count("<img") == 1 and "&lt;script&gt;" in page
+        assert page.count("<script") == page.count("<img") == 1 and "&lt;script&gt;" in page
         assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
         assert joined(shown((phases.folder / "comparison.md").read_text(encoding="utf-8"))).count(name) > 5
 
@@ -464,7 +464,7 @@ class TestMarkup:
         phases.items = items
         assert phases.evaluate() == phases.compare() == phases.publish() == 0
         page = (phases.folder / "report.html").read_text(encoding="utf-8")
-        assert "<script" not in page and "&lt;script&gt;" in page and page.count("<img") == 1
+        assert page.count("<script") == page.count("<img") == 1 and "&lt;script&gt;" in page
         seen = shown((phases.folder / "publication" / "BENCHMARKS.md").read_text(encoding="utf-8"))
         assert f"{HOSTILE} # big table[name](key)" in joined(seen)
         # A link inside an item is none of ours that could lead nowhere.

@@ -84,7 +84,7 @@ def _best_at(need: str, category: str, comparison: Comparison) -> Recommendation
     """Return the model that scores best in one category, whether or not it has an overall score."""
     rows = [row for row in comparison["models"] if "result" in row and row["kind"] != "control"]
     rows = [row for row in rows if category in row["result"]["categories"]]
-    return _best(need, sorted(rows, key=lambda row: -_score(row, category)["score"]), category)
+    return _best(need, sorted(rows, key=lambda row: -score_of(row, category)["score"]), category)
 
 
 def _best(need: str, rows: list[Row], category: str | None) -> Recommendation | None:
@@ -92,20 +92,20 @@ def _best(need: str, rows: list[Row], category: str | None) -> Recommendation | 
     if not rows:
         return None
     first, *others = rows
-    tied = [row for row in others if _are_tied(first, row, category)]
-    because = with_interval(_score(first, category))
-    beside = [f"{row['name']} {with_interval(_score(row, category))}" for row in tied or others[:1]]
+    tied = [row for row in others if are_tied(first, row, category)]
+    because = with_interval(score_of(first, category))
+    beside = [f"{row['name']} {with_interval(score_of(row, category))}" for row in tied or others[:1]]
     if beside:
         because += f"; {'tied with' if tied else 'next'} {', '.join(beside)}"
     return {"need": need, "model": first["name"], "tied": [row["name"] for row in tied], "because": because}
 
 
-def _score(row: Row, category: str | None) -> ScoreAndControl:
+def score_of(row: Row, category: str | None) -> ScoreAndControl:
     """Return a measured row's score in a category; None: overall."""
     return row["result"]["overall"] if category is None else row["result"]["categories"][category]
 
 
-def _are_tied(first: Row, row: Row, category: str | None) -> bool:
+def are_tied(first: Row, row: Row, category: str | None) -> bool:
     """Whether the numbers do not tell two models apart.
 
     Where one of them is ours the paired interval of their difference decides, else whether their own overlap.
@@ -115,7 +115,7 @@ def _are_tied(first: Row, row: Row, category: str | None) -> bool:
         found = paired[0]["overall"] if category is None else paired[0]["categories"].get(category)
         if found:
             return found["word"] == SAME
-    return _score(row, category)["interval"][1] >= _score(first, category)["interval"][0]
+    return score_of(row, category)["interval"][1] >= score_of(first, category)["interval"][0]
 
 
 def _smallest(rows: list[Row]) -> Recommendation | None:

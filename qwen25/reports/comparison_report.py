@@ -6,15 +6,28 @@ from typing import TypedDict
 
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.peers import PLAIN
-from qwen25.evaluation.recommendations import frontier, is_complete, ours_of, ranked, recommendations
+from qwen25.evaluation.recommendations import (
+    SPEED_NOISE,
+    are_tied,
+    frontier,
+    is_complete,
+    ours_of,
+    ranked,
+    recommendations,
+    score_of,
+)
 from qwen25.evaluation.results import BETTER, SAME, Comparison, ComparisonFile, Row
 from qwen25.reports import plots
-from qwen25.reports.evaluation_report import inline, score_or_dash
+from qwen25.reports.advice import comparison_advice
+from qwen25.reports.evaluation_report import page_script, picture, score_or_dash
 from qwen25.runtime.markdown import render_template, table, text
 from qwen25.runtime.wording import difference_text, rate_text, size_text, with_interval
 
 SHORT = {name: name.split("_")[0] for name in WEIGHTS}
 QUALITY_HEADER = ["model", "obtained", "overall [95 % interval]", "against ours", "control", *SHORT.values()]
+#: The columns as a terminal has room for them: model, overall, against ours, control, the categories by weight.
+QUALITY_IMPORTANCE = (0, 2, 3, 4, *sorted(range(5, 5 + len(WEIGHTS)), key=lambda i: -list(WEIGHTS.values())[i - 5]), 1)
+NOT_MEASURED = "not measured"
 
 
 def quality_rows(comparison: Comparison) -> list[list[str]]:
@@ -23,7 +36,7 @@ def quality_rows(comparison: Comparison) -> list[list[str]]:
     for row in _in_order(comparison):
         result = row.get("result")
         if result is None:
-            rows.append([row["name"], row["obtained"], *["-"] * (len(QUALITY_HEADER) - 2)])
+            rows.append([row["name"], row["obtained"], NOT_MEASURED, *["-"] * (len(QUALITY_HEADER) - 3)])
             continue
         complete = is_complete(row, ours_of(comparison))
         rows.append(
@@ -63,6 +76,7 @@ COST_HEADER = [
     "load",
     "unrelated cosine",
 ]
+COST_IMPORTANCE = (0, 3, 6, 7, 2, 4, 9, 1, 5, 8)
 
 
 def cost_rows(comparison: Comparison) -> list[list[str]]:
@@ -144,12 +158,16 @@ def comparison_remarks(comparison: Comparison) -> list[str]:
             better += (
                 [f"{row['name']}, a baseline, is better than {ours['name']} at {', '.join(wins)}."] if wins else []
             )
-    missing = [
+    return [*better, *rest]
+
+
+def missing_lines(comparison: Comparison) -> list[str]:
+    """Return which systems were not measured, why not, and how to measure them."""
+    return [
         f"{row['name']} was not measured: {row['reason']}. To measure it: {row['how']}."
         for row in comparison["models"]
         if "reason" in row
     ]
-    return [*better, *rest, *missing]
 
 
 def recommendation_lines(comparison: Comparison) -> list[str]:
@@ -161,21 +179,30 @@ def recommendation_lines(comparison: Comparison) -> list[str]:
     if edge := [row["name"] for row in frontier(comparison)]:
         where = "is on" if ours in edge else "is not on"
         lines.append(f"quality for its size: {ours} {where} the frontier, which is {', '.join(edge)}")
-    return lines
+    return [*comparison_advice(comparison), *lines]
 
 
 class Section(TypedDict, total=False):
-    """A titled part of the report: a note, a list of lines, a table; not all need be there."""
+    """A titled part of the report: a note, a list of lines, a table; not all need be there.
+
+    ``ours`` is the table's row of ours; ``best`` the cells that hold a column's best value, or one tied with it.
+    """
 
     title: str
     note: str
     lines: list[str]
     header: list[str]
     rows: list[list[str]]
+    ours: int | None
+    best: set[tuple[int, int]]
 
 
 RECOMMENDATION_NOTE = (
     "Drawn from this run's numbers, among what was measured; only for models that do more than match words."
+)
+COST_NOTE = (
+    "Sizes in megabytes (10^6 bytes). A speed is the median of up to five runs of this machine; speeds within a tenth "
+    "of each other are tied."
 )
 PUBLISHED_NOTE = (
     "Published by others, not measured here, and under another protocol: not comparable with the tables above."
@@ -191,9 +218,9 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
     sections: list[Section] = [
         {"title": "In short", "lines": comparison_remarks(comparison)},
         {"title": "Which model for which need", "note": RECOMMENDATION_NOTE, "lines": recommendation_lines(comparison)},
-        {"title": "Quality", "header": QUALITY_HEADER, "rows": quality_rows(comparison)},
-        {"title": "Categories", "header": CATEGORY_HEADER, "rows": category_rows(comparison)},
-        {"title": "Cost", "header": COST_HEADER, "rows": cost_rows(comparison)},
+        _quality_section(comparison),
+        _category_section(comparison),
+        _cost_section(comparison),
     ]
     if published:
         source = next(row["published"]["source"] for row in comparison["models"] if row["published"])
@@ -203,7 +230,57 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
         sections.append(
             {"title": "The protocol of those figures", "note": PROTOCOL_NOTE, "header": PROTOCOL_HEADER, "rows": rows}
         )
+    if missing := missing_lines(comparison):
+        sections.append({"title": "Not measured", "lines": missing})
     return sections
+
+
+def _quality_section(comparison: Comparison) -> Section:
+    rows = _in_order(comparison)
+    first = len(QUALITY_HEADER) - len(WEIGHTS)
+    best = _best_scores(ranked(comparison), rows, None, QUALITY_HEADER.index("overall [95 % interval]"))
+    for i, category in enumerate(WEIGHTS):
+        best |= _best_scores(rows, rows, category, first + i)
+    section: Section = {"title": "Quality", "header": QUALITY_HEADER, "rows": quality_rows(comparison), "best": best}
+    return {**section, "ours": _place_of_ours(section["rows"], comparison)}
+
+
+def _category_section(comparison: Comparison) -> Section:
+    rows = [row for row in _in_order(comparison) if "result" in row]
+    best: set[tuple[int, int]] = set()
+    for i, category in enumerate(WEIGHTS):
+        best |= _best_scores(rows, rows, category, 1 + i)
+    section: Section = {"title": "Categories", "header": CATEGORY_HEADER, "rows": category_rows(comparison)}
+    return {**section, "best": best, "ours": _place_of_ours(section["rows"], comparison)}
+
+
+def _cost_section(comparison: Comparison) -> Section:
+    rows = [row for row in _in_order(comparison) if "result" in row]
+    best: set[tuple[int, int]] = set()
+    for key, column in (("size_bytes", "on disk"), ("memory_bytes", "in memory"), ("latency_p50_ms", "query p50")):
+        found = {i: row["result"]["health"][key] for i, row in enumerate(rows) if row["kind"] != "control"}
+        found = {i: value for i, value in found.items() if value}
+        best |= {(i, COST_HEADER.index(column)) for i, value in found.items() if value == min(found.values())}
+    speeds = {i: r["result"]["health"]["sentences_per_second"] for i, r in enumerate(rows) if r["kind"] != "control"}
+    limit = (1 - SPEED_NOISE) * max(speeds.values())
+    best |= {(i, COST_HEADER.index("speed")) for i, speed in speeds.items() if speed >= limit}
+    section: Section = {"title": "Cost", "note": COST_NOTE, "header": COST_HEADER, "rows": cost_rows(comparison)}
+    return {**section, "best": best, "ours": _place_of_ours(section["rows"], comparison)}
+
+
+def _best_scores(candidates: list[Row], rows: list[Row], category: str | None, column: int) -> set[tuple[int, int]]:
+    """Return the cells of the best score in a column and of those tied with it; ``category`` None: overall."""
+    scored = [row for row in candidates if "result" in row and row["kind"] != "control"]
+    scored = [row for row in scored if category is None or category in row["result"]["categories"]]
+    if not scored:
+        return set()
+    first = max(scored, key=lambda row: score_of(row, category)["score"])
+    names = {row["name"] for row in scored if row is first or are_tied(first, row, category)}
+    return {(i, column) for i, row in enumerate(rows) if row["name"] in names}
+
+
+def _place_of_ours(rows: list[list[str]], comparison: Comparison) -> int:
+    return next(i for i, row in enumerate(rows) if row[0] == comparison["ours"])
 
 
 def difference_rows(row: Row) -> list[list[str]]:
@@ -221,7 +298,7 @@ def example_rows(items: list[dict[str, str]], fields: list[str]) -> list[list[st
 def comparison_markdown(comparison: ComparisonFile) -> str:
     """Render the comparison as Markdown; its plot is comparison.png beside it."""
     title = f"# {text(comparison['ours'])} beside others"
-    lines = [title, "", "![quality against size](comparison.png)", ""]
+    lines = [title, "", "![quality against size in MB](comparison.png)", ""]
     for section in comparison_sections(comparison):
         lines += [f"## {section['title']}", ""]
         lines += [text(section["note"]), ""] if "note" in section else []
@@ -237,7 +314,8 @@ def comparison_html(comparison: ComparisonFile) -> str:
         "comparison.html",
         title=f"{comparison['ours']} beside others",
         sections=comparison_sections(comparison),
-        plot=inline(plots.comparison(comparison)),
+        plot=picture(lambda: plots.comparison(comparison)),
+        **page_script(),
         footer=_footer(comparison),
     )
 
@@ -267,7 +345,9 @@ def _against(row: Row) -> str:
     if "difference_to_ours" not in row:
         return "ours"
     against = row["difference_to_ours"]["overall"]
-    return "-" if against is None else f"{against['value']:+.3f} {against['word']}"
+    return (
+        "-" if against is None else f"{against['value']:+.3f} {'tied' if against['word'] == SAME else against['word']}"
+    )
 
 
 markdown_table = table

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwen25.evaluation.results import Comparison, EvaluationResult
+from qwen25.evaluation.results import Comparison, EvaluationFile
 from qwen25.reports.comparison_report import (
     COST_HEADER,
     QUALITY_HEADER,
+    QUALITY_IMPORTANCE,
     comparison_remarks,
     cost_rows,
+    missing_lines,
     quality_rows,
     recommendation_lines,
 )
@@ -40,7 +42,7 @@ def summarise(args: argparse.Namespace) -> int:
         text = "# Demo\n\n" + demo_markdown(metadata, evaluation, comparison)
         rows, remarks = quality_rows(comparison), evaluation_remarks(evaluation)
     write_text(folder / "report.md", text)
-    print_table("Demo", QUALITY_HEADER, rows)
+    print_table("Demo", QUALITY_HEADER, rows, QUALITY_IMPORTANCE)
     for remark in remarks:
         print(remark)
     files = (
@@ -68,7 +70,7 @@ if __name__ == "__main__":
 
 
 def demo_markdown(
-    metadata: dict[str, Any], evaluation: EvaluationResult, comparison: Comparison, heading: int = 2
+    metadata: dict[str, Any], evaluation: EvaluationFile, comparison: Comparison, heading: int = 2
 ) -> str:
     """Render what the demo made, what it scores and what it is set beside.
 
@@ -97,5 +99,6 @@ def demo_markdown(
 def _comparison_lines(comparison: Comparison) -> list[str]:
     lines = [*table(QUALITY_HEADER, quality_rows(comparison)), ""]
     lines += [*table(COST_HEADER, cost_rows(comparison)), ""]
-    remarks = [*comparison_remarks(comparison), *recommendation_lines(comparison)]
+    lines_of = (comparison_remarks, recommendation_lines, missing_lines)
+    remarks = [line for say in lines_of for line in say(comparison)]
     return lines + [f"- {text(remark)}" for remark in remarks]

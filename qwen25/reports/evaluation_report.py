@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
+from markupsafe import Markup
+
 from qwen25.evaluation.results import EvaluationFile, EvaluationResult, Score
+from qwen25.evaluation.standing import Reference, references
 from qwen25.evaluation.verdict import DECISIVE
 from qwen25.reports import plots
+from qwen25.reports.advice import evaluation_advice
 from qwen25.reports.plots import category_bars
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import difference_text, rate_text, size_text, with_interval
+
+EVALUATION_HEADER = ["category", "weight", "score [95 % interval]", "random directions"]
 
 
 def evaluation_rows(result: EvaluationResult) -> list[list[str]]:
@@ -23,13 +32,58 @@ def evaluation_rows(result: EvaluationResult) -> list[list[str]]:
     return rows
 
 
-EVALUATION_HEADER = ["category", "weight", "score [95 % interval]", "random directions"]
+def standing_header(result: EvaluationFile) -> list[str]:
+    """Return the header of ``standing_rows``."""
+    return [*EVALUATION_HEADER, *(reference["name"] for reference in _shown(result))]
 
 
-def evaluation_remarks(result: EvaluationResult) -> list[str]:
+def standing_rows(result: EvaluationFile) -> list[list[str]]:
+    """Return the evaluation's rows, each with the reference models' scores on the same items beside it."""
+    beside = _shown(result)
+    is_whole = result["verdict"]["verdict"] is not None  # the overall score of a part does not compare
+    parts = [[reference["categories"].get(name) for reference in beside] for name in result["categories"]]
+    parts.append([reference["overall"] if is_whole else None for reference in beside])
+    return [
+        [*row, *(score_or_dash(score) for score in part)]
+        for row, part in zip(evaluation_rows(result), parts, strict=True)
+    ]
+
+
+def standing_importance(result: EvaluationFile) -> list[int]:
+    """Return the columns of ``standing_rows``, the most important first: the weights are the least."""
+    return [0, 2, 3, *range(len(EVALUATION_HEADER), len(standing_header(result))), 1]
+
+
+def _shown(result: EvaluationFile) -> list[Reference]:
+    """Return the references that get a column: the model's own control has one already."""
+    return [reference for reference in references(result["items_sha256"]) if reference["kind"] != "control"]
+
+
+def _best_of_rows(rows: list[list[str]]) -> set[tuple[int, int]]:
+    """Return the cells that hold the best score of a row, the control's apart."""
+    columns = [2, *range(len(EVALUATION_HEADER), len(rows[0]))]
+    scores = [{x: float(row[x].split()[0]) for x in columns if row[x] != "-"} for row in rows]
+    return {(y, x) for y, row in enumerate(scores) for x, score in row.items() if score == max(row.values())}
+
+
+def verdict_line(result: EvaluationFile) -> str:
+    """Return the verdict, its reasons, and what the reference models score on the same scale."""
+    verdict = result["verdict"]
+    line = f"Verdict: {verdict['verdict'] or 'none'} ({'; '.join(verdict['reasons'])})."
+    beside = [
+        f"{reference['name']} ({reference['what']}) {overall['score']:.3f}"
+        for reference in references(result["items_sha256"])
+        if (overall := reference["overall"])
+    ]
+    if verdict["verdict"] is None or not beside:
+        return line
+    return f"{line} On the same items: {'; '.join(beside)}; this model {result['overall']['score']:.3f}."
+
+
+def evaluation_remarks(result: EvaluationFile) -> list[str]:
     """Return what has to be said beside the scores, in plain sentences."""
     health, instruction = result["health"], result["categories"].get(DECISIVE)
-    remarks = []
+    remarks = [verdict_line(result), *evaluation_advice(result)]
     if instruction:
         gain = instruction["sub_scores"]["non_lexical_gain_over_shuffled"]
         numbers = f"gain over shuffled instructions {difference_text(gain)}"
@@ -45,13 +99,23 @@ def evaluation_remarks(result: EvaluationResult) -> list[str]:
         facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
     if health["size_bytes"] is not None:
         facts += f", {size_text(health['size_bytes'])} on disk"
-    remarks.append(f"{facts}.")
-    verdict = result["verdict"]
-    if verdict["verdict"] is None:
-        remarks.append(f"Verdict: none ({'; '.join(verdict['reasons'])}).")
-    else:
-        remarks.append(f"Verdict: {verdict['verdict']} ({'; '.join(verdict['reasons'])}).")
-    return remarks
+    return [*remarks, f"{facts}."]
+
+
+def health_rows(result: EvaluationResult) -> list[list[str]]:
+    """Return what the space, the size and the speed look like: names and values as people read them."""
+    rows = []
+    for name, value in result["health"].items():
+        if name.endswith("_bytes"):
+            row = [{"size_bytes": "on disk", "memory_bytes": "in memory"}.get(name, name), size_text(value)]
+        elif name == "sentences_per_second":
+            row = ["speed", rate_text(value)]
+        elif value is None:
+            row = [name, "-"]
+        else:
+            row = [name, f"{value:.3f}" if isinstance(value, float) else str(value)]
+        rows.append([row[0].replace("_", " "), row[1]])
+    return rows
 
 
 def evaluation_html(result: EvaluationFile) -> str:
@@ -59,10 +123,13 @@ def evaluation_html(result: EvaluationFile) -> str:
     return render_template(
         "evaluation.html",
         result=result,
-        header=EVALUATION_HEADER,
-        rows=evaluation_rows(result),
+        header=standing_header(result),
+        rows=[[row[0].replace("_", " "), *row[1:]] for row in standing_rows(result)],
+        best=_best_of_rows(standing_rows(result)),
         remarks=evaluation_remarks(result),
-        plot=inline(category_bars(result)),
+        health=health_rows(result),
+        plot=picture(lambda: category_bars(result)),
+        **page_script(),
     )
 
 
@@ -71,6 +138,18 @@ def score_or_dash(score: Score | None) -> str:
     return "-" if score is None else f"{score['score']:.3f}"
 
 
-def inline(figure: Any) -> str:
-    """Return a figure as base64, to be put into a page."""
-    return base64.b64encode(plots.png(figure)).decode()
+def picture(draw: Callable[[], Any]) -> dict[str, str]:
+    """Return a figure for light and for dark pages, as base64 to be put into one."""
+    with plots.dark_colours():
+        dark = plots.png(draw())
+    return {"light": _base64(plots.png(draw())), "dark": _base64(dark)}
+
+
+def page_script() -> dict[str, Any]:
+    """Return the script that sorts the tables of a page, and the hash by which the page allows it and no other."""
+    script = (files("qwen25") / "templates" / "sort.js").read_text(encoding="utf-8")
+    return {"script": Markup(script), "script_hash": _base64(hashlib.sha256(script.encode()).digest())}  # noqa: S704
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,19 +1,67 @@
-"""Results -> figures."""
+"""Results -> figures, for light pages and, inside ``dark_colours()``, for dark ones."""
 
 from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.categories.all import CATEGORIES, WEIGHTS
 from qwen25.evaluation.recommendations import frontier, ours_of, ranked
-from qwen25.evaluation.results import Comparison, EvaluationResult
+from qwen25.evaluation.results import Comparison, EvaluationResult, ScoreAndControl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OURS, OTHERS, CONTROL = "#dd8452", "#4c72b0", "#777777"
+
+@dataclass(frozen=True)
+class Colours:
+    """The colours of a figure; each has a contrast of at least 4.5 to the background (WCAG 2.2, 1.4.3).
+
+    Error bars are drawn in the colour of the text across bars in that of the others: at least 3 between them.
+    """
+
+    background: str
+    text: str
+    ours: str
+    others: str
+    control: str
+
+
+LIGHT = Colours("#ffffff", "#1c1c1c", "#9a3c00", "#3f6fc0", "#595959")
+DARK = Colours("#16181d", "#e8e8e8", "#ffb27a", "#5283e0", "#b4b4b4")
+_colours: ContextVar[Colours] = ContextVar("colours", default=LIGHT)
+
+
+@contextmanager
+def dark_colours() -> Iterator[None]:
+    """Draw for a dark page."""
+    token = _colours.set(DARK)
+    try:
+        yield
+    finally:
+        _colours.reset(token)
+
+
+def luminance(red: float, green: float, blue: float) -> float:
+    """Return the relative luminance of a colour whose parts lie in 0..1 (WCAG 2.2)."""
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Return the contrast of two colours whose parts lie in 0..1: from 1, none, to 21, black on white (WCAG 2.2)."""
+    dark, light = sorted((luminance(*one[:3]), luminance(*other[:3])))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def on_shade(shade: tuple[float, ...]) -> str:
+    """Return black or white, whichever has the higher contrast to a shade: at least 4.5 on any."""
+    return max(("black", (0.0, 0.0, 0.0)), ("white", (1.0, 1.0, 1.0)), key=lambda text: contrast(text[1], shade))[0]
 
 
 def png(figure: Figure) -> bytes:
@@ -30,33 +78,59 @@ def _figure(**options: Any) -> Figure:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
-    return Figure(**options)
+    return Figure(**options, facecolor=_colours.get().background)
+
+
+def _coloured(axes: Any) -> Any:
+    """Give axes the colours of the page."""
+    colours = _colours.get()
+    axes.set_facecolor(colours.background)
+    axes.tick_params(which="both", colors=colours.text)
+    for part in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        part.set_color(colours.text)
+    for spine in axes.spines.values():
+        spine.set_color(colours.control)
+    return axes
+
+
+def _legend(axes: Any, **options: Any) -> None:
+    colours = _colours.get()
+    legend = axes.legend(**options, facecolor=colours.background, edgecolor=colours.control)
+    for entry in legend.get_texts():
+        entry.set_color(colours.text)
 
 
 def category_bars(result: EvaluationResult) -> Figure:
     """Draw one model's categories with their intervals, beside its control."""
+    colours = _colours.get()
     names = [*result["categories"], "overall"]
     scores = [*result["categories"].values(), result["overall"]]
     figure = _figure(figsize=(8, 0.6 * len(names) + 1))
-    axes = figure.subplots()
+    axes = _coloured(figure.subplots())
     places = range(len(names))
-    values = [s["score"] for s in scores]
-    errors = [
-        [max(0.0, v - s["interval"][0]) for v, s in zip(values, scores, strict=True)],
-        [max(0.0, s["interval"][1] - v) for v, s in zip(values, scores, strict=True)],
-    ]
-    axes.barh(places, values, xerr=errors, color="#4c72b0", ecolor="#222222", capsize=3, label="model, 95 % interval")
+    values = [score["score"] for score in scores]
+    errors = [_error(score) for score in scores]
+    sides = [[low for low, _ in errors], [high for _, high in errors]]
+    label = "model, 95 % interval"
+    axes.barh(places, values, xerr=sides, color=colours.others, ecolor=colours.text, capsize=3, label=label)
     controls = [(p, s["control"]["score"]) for p, s in zip(places, scores, strict=True) if s["control"]]
     if controls:
-        axes.scatter([c for _, c in controls], [p for p, _ in controls], marker="D", color="#dd8452", zorder=3,
-                     label="random directions")  # fmt: skip
-    axes.set_yticks(list(places), [n.replace("_", " ") for n in names])
+        x, y = [score for _, score in controls], [place for place, _ in controls]
+        style = {"marker": "D", "color": colours.ours, "edgecolors": colours.background}
+        axes.scatter(x, y, **style, zorder=3, label="random directions")
+    axes.set_yticks(list(places), [name.replace("_", " ") for name in names])
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, *values) - 0.02, 1)
     axes.set_xlabel("score (0 chance, 1 perfect)")
-    axes.axvline(0, color="#222222", linewidth=0.8)
-    axes.legend(loc="lower right")
+    axes.axvline(0, color=colours.text, linewidth=0.8)
+    _legend(axes, loc="lower right")
     return figure
+
+
+def _error(score: ScoreAndControl) -> tuple[float, float]:
+    """Return how far a score's interval reaches below and above it."""
+    low, high = score["interval"]
+    return max(0.0, score["score"] - low), max(0.0, high - score["score"])
 
 
 def comparison(result: Comparison) -> Figure:
@@ -64,54 +138,70 @@ def comparison(result: Comparison) -> Figure:
     rows = [row for row in result["models"] if "result" in row]
     figure = _figure(figsize=(9, 5.5 + 0.4 * len(rows)), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[5, 1 + 0.4 * len(rows)])
-    _quality_against_size(above, result)
-    _categories_by_model(below, result)
+    _quality_against_size(_coloured(above), result)
+    _categories_by_model(_coloured(below), result)
     return figure
 
 
 def _quality_against_size(axes: Any, result: Comparison) -> None:
+    colours = _colours.get()
     ours = ours_of(result)["name"]
     points = [(row["result"]["health"]["size_bytes"], row["result"]["overall"]["score"]) for row in ranked(result)]
     for row in ranked(result):
         overall, size = row["result"]["overall"], row["result"]["health"]["size_bytes"]
         name = _literal(row["name"])
         if row["kind"] == "control":
-            axes.axhline(overall["score"], color=CONTROL, linestyle=":", label=name)
+            axes.axhline(overall["score"], color=colours.control, linestyle=":", label=name)
         if not size:
             continue
-        low, high = overall["interval"]
-        errors = [[max(0.0, overall["score"] - low)], [max(0.0, high - overall["score"])]]
-        color = OURS if row["name"] == ours else OTHERS
+        errors = [[side] for side in _error(overall)]
+        color = colours.ours if row["name"] == ours else colours.others
         axes.errorbar(size / 1e6, overall["score"], yerr=errors, fmt="o", color=color, ecolor=color, capsize=3)
         near = [score for other, score in points if other and 0.5 < other / size < 2]
         beside = (6, 6 if overall["score"] >= max(near) else -12)  # of neighbours in size, the best one's name is above
-        axes.annotate(name, (size / 1e6, overall["score"]), beside, textcoords="offset points", fontsize=8)
-    edge = frontier(result)
-    if edge:
+        place = (size / 1e6, overall["score"])
+        axes.annotate(name, place, beside, textcoords="offset points", fontsize=8, color=color)
+    if edge := frontier(result):
         sizes = [row["result"]["health"]["size_bytes"] / 1e6 for row in edge]
         scores = [row["result"]["overall"]["score"] for row in edge]
-        axes.step([*sizes, sizes[-1] * 3], [*scores, scores[-1]], where="post", color="#222222", linewidth=0.8,
-                  label="Pareto frontier")  # fmt: skip
+        x, y = [*sizes, sizes[-1] * 3], [*scores, scores[-1]]
+        axes.step(x, y, where="post", color=colours.text, linewidth=0.8, label="Pareto frontier")
+    axes.set_title("Quality against size in MB", fontsize=10)
     axes.set_xscale("log")
     axes.margins(x=0.2)
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(_megabytes)
+    axes.tick_params(which="minor", labelsize=7)
     axes.set_xlabel("size on disk (MB, log scale)")
     axes.set_ylabel("overall (0 chance, 1 perfect), 95 % interval")
-    axes.legend(loc="lower right", fontsize=8)
+    _legend(axes, loc="lower right", fontsize=8)
+
+
+def _megabytes(value: float, _: Any = None) -> str:
+    """Return a tick's text: 1, 2 and 5 times each power of ten have one."""
+    return f"{value:,g} MB" if f"{value:.0e}"[0] in "125" else ""
 
 
 def _categories_by_model(axes: Any, result: Comparison) -> None:
+    from matplotlib import colormaps
+
+    colours, ours = _colours.get(), ours_of(result)["name"]
     rows = ranked(result)
     rows += [row for row in result["models"] if "result" in row and row not in rows]
     categories = [row["result"]["categories"] for row in rows]
     found = [[scores[c]["score"] if c in scores else None for c in WEIGHTS] for scores in categories]
-    axes.imshow([[0.0 if v is None else max(0.0, v) for v in line] for line in found], cmap="Blues", vmin=0, vmax=1,
-                aspect="auto")  # fmt: skip
+    shades = colormaps["Blues"]
+    values = [[0.0 if v is None else min(1.0, max(0.0, v)) for v in line] for line in found]
+    axes.imshow(values, cmap=shades, vmin=0, vmax=1, aspect="auto")
     for y, line in enumerate(found):
         for x, value in enumerate(line):
-            text, color = ("-", "black") if value is None else (f"{value:.2f}", "white" if value > 0.6 else "black")
+            color = on_shade(shades(values[y][x]))
+            text = "-" if value is None else f"{value:.2f}"
             axes.text(x, y, text, ha="center", va="center", color=color, fontsize=8)
-    axes.set_xticks(range(len(WEIGHTS)), [c.replace("_", "\n") for c in WEIGHTS], fontsize=8)
-    axes.set_yticks(range(len(rows)), [_literal(row["name"]) for row in rows], fontsize=8)
+    axes.set_xticks(range(len(WEIGHTS)), [c.title.replace(" ", "\n") for c in CATEGORIES.values()], fontsize=8)
+    labels = axes.set_yticks(range(len(rows)), [_literal(row["name"]) for row in rows], fontsize=8)
+    for label, row in zip(labels, rows, strict=True):
+        label.label1.set_color(colours.ours if row["name"] == ours else colours.text)
     axes.xaxis.tick_top()
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 #: Of a table that goes into a file or a pipe.
 WIDTH_OF_FILES = 200
 #: Names longer than this wrap where a table is too wide.
-LONGEST_NAME = 24
+LONGEST_NAME = 16
 
 
 def silence_stdout() -> None:

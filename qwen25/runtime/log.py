@@ -34,6 +34,16 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+def _silence_libraries() -> None:
+    """Keep the log lines of other libraries off the terminal; with a handler of ours none of them sets up its own."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:  # what logging.basicConfig makes, not a file or a test's
+            root.removeHandler(handler)
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
+
+
 def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
     """Send the pipeline's log to standard error and, with times and the process, to ``log_file``.
 
@@ -46,6 +56,7 @@ def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
         handler.close()
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    _silence_libraries()
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING if quiet else logging.INFO)
     terminal.setFormatter(_RedactingFormatter("%(message)s"))
