@@ -44,7 +44,7 @@ def standing_rows(result: EvaluationFile) -> list[list[str]]:
     parts = [[reference["categories"].get(name) for reference in beside] for name in result["categories"]]
     parts.append([reference["overall"] if is_whole else None for reference in beside])
     return [
-        [*row, *(score_or_dash(score) for score in part)]
+        [row[0].replace("_", " "), *row[1:], *(score_or_dash(score) for score in part)]
         for row, part in zip(evaluation_rows(result), parts, strict=True)
     ]
 
@@ -124,7 +124,7 @@ def evaluation_html(result: EvaluationFile) -> str:
         "evaluation.html",
         result=result,
         header=standing_header(result),
-        rows=[[row[0].replace("_", " "), *row[1:]] for row in standing_rows(result)],
+        rows=standing_rows(result),
         best=_best_of_rows(standing_rows(result)),
         remarks=evaluation_remarks(result),
         health=health_rows(result),
