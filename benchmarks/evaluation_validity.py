@@ -27,11 +27,11 @@ from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.results import as_json
-from qwen25.reports.comparison_report import markdown_table
 from qwen25.runtime import console
 from qwen25.runtime.console import add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.markdown import table as markdown_table
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import with_interval
 

@@ -17,9 +17,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-from qwen25.reports.comparison_report import markdown_table
 from qwen25.runtime.errors import EXIT_OK, PipelineError
 from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.markdown import table as markdown_table
 from qwen25.runtime.provenance import Clock, provenance
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from benchmarks.recipes.sizes import FORMS, SHOWN_MB
 from benchmarks.recipes.variants import share_text
 from qwen25.distillation.frequencies import ZIPF_SHARE
 from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.reports.comparison_report import markdown_table
+from qwen25.runtime.markdown import table as markdown_table
 from qwen25.runtime.wording import difference_text, size_text, with_interval
 
 ROOT = Path(__file__).resolve().parents[2]

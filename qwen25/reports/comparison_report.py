@@ -348,6 +348,3 @@ def _against(row: Row) -> str:
     return (
         "-" if against is None else f"{against['value']:+.3f} {'tied' if against['word'] == SAME else against['word']}"
     )
-
-
-markdown_table = table
