@@ -20,9 +20,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.comparison import compare
-from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
+from qwen25.evaluation.items import default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.loading import SPECS
 from qwen25.evaluation.outputs import check_outputs
 from qwen25.evaluation.peers import OURS, PEERS
@@ -95,7 +94,7 @@ def run_comparison(args: argparse.Namespace) -> int:
     reports = [args.output.parent / f"comparison.{kind}" for kind in ("png", "md", "html")]
     specs = [args.ours[1], *others.values(), *(peer.spec for peer in peers.values())]
     check_outputs([*reports, args.output], specs, args.items)
-    items = {category: load_items(args.items, category) for category in WEIGHTS}
+    items = load_categories(args.items)
     hashes = items_sha256(args.items, items)  # of what was read, whatever the files become meanwhile
 
     found = compare(args.ours, others, items, args.seed, peers=peers, offline=args.offline, clock=clock)

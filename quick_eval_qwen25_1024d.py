@@ -22,7 +22,7 @@ from pathlib import Path
 
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.evaluate import evaluate
-from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
+from qwen25.evaluation.items import default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.loading import SPECS, load_encoder
 from qwen25.evaluation.outputs import check_outputs
 from qwen25.evaluation.results import EvaluationResult, as_json, evaluation_file
@@ -96,7 +96,7 @@ def run_evaluation(args: argparse.Namespace) -> int:
     clock = Clock()
     check_outputs([args.output, *filter(None, [args.report])], [args.model], args.items)
     categories = [name for name in WEIGHTS if name in args.categories]
-    items = {category: load_items(args.items, category) for category in categories}
+    items = load_categories(args.items, categories)
     hashes = items_sha256(args.items, categories)  # of what was read, whatever the files become meanwhile
     encoder = load_encoder(args.model, offline=args.offline)
     clock.lap("load")

@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.encoder import Encoder, random_control
 from qwen25.evaluation.evaluate import evaluate
-from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
+from qwen25.evaluation.items import default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.results import as_json
 from qwen25.runtime import console
@@ -71,7 +71,7 @@ def measure(args: argparse.Namespace) -> int:
     """Score every model both ways and write the result."""
     if not args.render:
         clock = Clock()
-        items = {category: load_items(args.items, category) for category in WEIGHTS}
+        items = load_categories(args.items)
         scorer = public_scorer(args.public_eval)
         rows = []
         for model in models(args.demo):

@@ -19,7 +19,7 @@ from typing import Any
 from qwen25.evaluation.categories.all import CATEGORIES
 from qwen25.evaluation.encoder import Encoder, random_control
 from qwen25.evaluation.evaluate import evaluate
-from qwen25.evaluation.items import default_items_folder, items_sha256, load_items
+from qwen25.evaluation.items import default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.results import as_json
 from qwen25.evaluation.standing import STANDING, VERSION
@@ -74,7 +74,7 @@ def measure(args: argparse.Namespace) -> int:
     """Score every reference model and write the result."""
     clock = Clock()
     folder = default_items_folder()
-    items = {category: load_items(folder, category) for category in CATEGORIES}
+    items = load_categories(folder)
     hashes = items_sha256(folder, items)
     models = []
     for encoder, what in encoders():

@@ -23,6 +23,16 @@ MAX_ITEMS = 5_000
 MAX_FILE_MB = 100  # 10^6 bytes
 
 
+def load_categories(folder: Path | None = None, categories: Iterable[str] = CATEGORIES) -> dict[str, list[Item]]:
+    """Read the items of several categories, as ``evaluate`` and ``compare`` take them: category -> items.
+
+    :param folder: None: the project's own items.
+    :raises InputError: if a file is missing, empty or too large, or any item lacks what its category needs.
+    """
+    folder = folder or default_items_folder()
+    return {category: load_items(folder, category) for category in categories}
+
+
 def load_items(folder: Path, category: str) -> list[Item]:
     """Read the items of ``category`` from ``folder``.
 

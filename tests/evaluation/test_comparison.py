@@ -18,11 +18,11 @@ from model2vec import StaticModel
 
 import compare_qwen25_vs_all
 from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.evaluation.comparison import Measured, difference
-from qwen25.evaluation.items import items_sha256
+from qwen25.evaluation.comparison import Measured, compare, difference
+from qwen25.evaluation.items import items_sha256, load_categories
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.matching import Bm25, LateInteraction
-from qwen25.evaluation.peers import PEERS, PUBLISHED
+from qwen25.evaluation.peers import PEERS, PUBLISHED, Peer
 from qwen25.evaluation.recommendations import frontier, recommendations
 from qwen25.reports.comparison_report import (
     comparison_markdown,
@@ -31,6 +31,7 @@ from qwen25.reports.comparison_report import (
     published_rows,
     quality_rows,
 )
+from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
 
 
@@ -410,3 +411,33 @@ def test_a_difference_needs_the_same_categories() -> None:
     assert difference(measured(0.4, ["a", "b"]), ours)["overall"]["word"] == "worse"
     part = difference(measured(0.6, ["a"]), ours)
     assert part["overall"] is None and part["categories"]["a"]["word"] == "better"
+
+
+class TestFromPython:
+    """``compare`` without a command line."""
+
+    def test_a_missing_peer_is_a_row_and_a_missing_model_is_an_error(
+        self, tiny_model: Path, small_items: Path, tmp_path: Path, few_resamples: None
+    ) -> None:
+        items = load_categories(small_items, ["code_understanding"])
+        peers = {"GONE": Peer(str(tmp_path / "gone"), "a model", "make it")}
+        found = compare(("OURS", str(tiny_model)), {"WORDS": "bm25"}, items, 42, peers=peers)
+        assert [row["obtained"] for row in found["models"]] == ["measured"] * 3 + ["unavailable"]
+        assert found["models"][-1]["name"] == "GONE" and found["models"][-1]["reason"]
+        with pytest.raises(InputError, match="no such model folder"):
+            compare(("OURS", str(tiny_model)), {"GONE": str(tmp_path / "gone")}, items, 42, peers={})
+
+    def test_names_must_differ_before_anything_is_loaded(self) -> None:
+        with pytest.raises(InputError, match="a name of its own"):
+            compare(("OURS", "nowhere"), {"OURS": "bm25"}, {}, 42, peers={})
+
+
+def test_two_models_are_tied_where_the_paired_interval_says_so(run: Runner, tiny_model: Path) -> None:
+    comparison = run("--model", f"TWIN={tiny_model}")
+    chosen = {found["need"]: found for found in recommendations(comparison)}
+    assert {chosen["code"]["model"], *chosen["code"]["tied"]} >= {"OURS", "TWIN"}
+    twin = rows_of(comparison)["TWIN"]
+    twin["result"]["categories"]["code_understanding"] |= {"score": 0.99, "interval": [0.98, 1.0]}
+    twin["difference_to_ours"]["categories"]["code_understanding"]["word"] = "better"
+    chosen = {found["need"]: found for found in recommendations(comparison)}
+    assert chosen["code"]["model"] == "TWIN" and chosen["code"]["tied"] == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import logging
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from qwen25.reports.evaluation_report import (
     standing_rows,
 )
 from qwen25.runtime.display import print_table
+from qwen25.runtime.log import logger, set_up_logging
 
 DEMO = ROOT / "docs" / "results" / "demo"
 
@@ -171,3 +174,14 @@ class TestTerminal:
             is_left_out = name in " ".join(shown.partition("also shows:")[2].split())
             assert (cell in shown) != is_left_out
         assert "16,000 sentences/s" in shown  # the most important one
+
+    def test_other_libraries_do_not_log_there(self, capsys: pytest.CaptureFixture[str]) -> None:
+        theirs = logging.StreamHandler(sys.stderr)
+        logging.getLogger().addHandler(theirs)  # as logging.basicConfig does
+        try:
+            set_up_logging()
+            logging.getLogger("some.library").error("noise")
+            logger.warning("ours")
+        finally:
+            logging.getLogger().removeHandler(theirs)
+        assert capsys.readouterr().err.splitlines() == ["ours"]
