@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write the measured numbers of README.md, from the demo's result files.
+"""Write the measured numbers of README.md and docs/DEMO.md, and the README's picture, from the demo's result files.
 
 bash run_qwen25.sh demo
 python -m benchmarks.render_readme --from demo   # keep the demo's results in docs/results/demo, then render
 python -m benchmarks.render_readme               # render again from the results kept
-python -m benchmarks.render_readme --check       # exit 1 if README.md says something else
+python -m benchmarks.render_readme --check       # exit 1 if a document says something else
 """
 
 from __future__ import annotations
@@ -14,10 +14,16 @@ import shutil
 import sys
 from pathlib import Path
 
+from qwen25.evaluation.recommendations import ranked
+from qwen25.evaluation.results import Comparison
+from qwen25.reports import plots
 from qwen25.reports.demo import demo_markdown
-from qwen25.runtime.files import read_json, write_text
+from qwen25.runtime.files import read_json, write_bytes, write_text
+from qwen25.runtime.markdown import table
+from qwen25.runtime.wording import size_text, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
+README, DEMO, PICTURE = ROOT / "README.md", ROOT / "docs" / "DEMO.md", ROOT / "docs" / "quality_size.png"
 
 RESULTS = ROOT / "docs" / "results" / "demo"
 FILES = {
@@ -25,15 +31,33 @@ FILES = {
     "eval_results.json": "eval_results.json",
     "comparison_results.json": "comparison_results.json",
 }
-BEGIN, END = "<!-- demo:begin", "<!-- demo:end -->"
+#: The rows of the README's table at most.
+ROWS = 5
 
 
-def rendered(readme: str) -> str:
-    """Return the README with the block between its markers drawn from the results kept."""
+def short_table(comparison: Comparison) -> str:
+    """Return the best models of a comparison as a Markdown table."""
+    rows = []
+    for row in ranked(comparison)[:ROWS]:
+        result = row["result"]
+        size, rate = result["health"]["size_bytes"], result["health"]["sentences_per_second"]
+        rows.append([row["name"], size_text(size) if size else "-", with_interval(result["overall"]), f"{rate:,.0f}"])
+    return "\n".join(table(["model", "size", "overall [95 % interval]", "sentences/s"], rows))
+
+
+def rendered() -> dict[Path, str]:
+    """Return the documents with the blocks between their markers drawn from the results kept."""
     metadata, evaluation, comparison = (read_json(RESULTS / name) for name in FILES.values())
-    start = readme.index("\n", readme.index(BEGIN)) + 1
-    block = demo_markdown(metadata, evaluation, comparison, heading=3)
-    return readme[:start] + "\n" + block + "\n" + readme[readme.index(END) :]
+    return {
+        README: _with_block(README, "table", short_table(comparison)),
+        DEMO: _with_block(DEMO, "demo", demo_markdown(metadata, evaluation, comparison)),
+    }
+
+
+def _with_block(document: Path, name: str, block: str) -> str:
+    content = document.read_text(encoding="utf-8")
+    start = content.index("\n", content.index(f"<!-- {name}:begin")) + 1
+    return content[:start] + "\n" + block.strip() + "\n\n" + content[content.index(f"<!-- {name}:end") :]
 
 
 def main() -> int:
@@ -46,12 +70,12 @@ def main() -> int:
         RESULTS.mkdir(parents=True, exist_ok=True)
         for source, name in FILES.items():
             shutil.copyfile(args.demo / source, RESULTS / name)
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    after = rendered(before)
+    documents = rendered()
     if args.check:
-        return int(before != after)
-    write_text(readme, after)
+        return int(any(path.read_text(encoding="utf-8") != content for path, content in documents.items()))
+    for path, content in documents.items():
+        write_text(path, content)
+    write_bytes(PICTURE, plots.png(plots.comparison(read_json(RESULTS / FILES["comparison_results.json"]))))
     return 0
 
 

@@ -24,8 +24,8 @@ def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.path.insert(0, str(ROOT))
     from benchmarks import render_readme
 
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert render_readme.rendered(readme) == readme
+    documents = render_readme.rendered()
+    assert all(path.read_text(encoding="utf-8") == content for path, content in documents.items())
     real = render_readme.read_json
 
     def changed(path: object) -> dict:
@@ -35,7 +35,7 @@ def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         return result
 
     monkeypatch.setattr(render_readme, "read_json", changed)
-    assert "0.987" in render_readme.rendered(readme)
+    assert "0.987" in render_readme.rendered()[render_readme.DEMO]
 
 
 def test_the_evaluation_document_is_rendered() -> None:
