@@ -288,8 +288,8 @@ class TestModels:
         monkeypatch.chdir(tmp_path)
         Path("folder").mkdir()
         Path("file.txt").write_text("mine")
-        for script in (quick_eval_qwen25_1024d, compare_qwen25_vs_all):
-            monkeypatch.setattr(script, "load_encoder", lambda *_: pytest.fail("it was loaded"))
+        for script, work in ((quick_eval_qwen25_1024d, "load_encoder"), (compare_qwen25_vs_all, "compare")):
+            monkeypatch.setattr(script, work, lambda *_: pytest.fail("it was begun"))
             assert script.main(["--output", place]) == 2
             assert capsys.readouterr().err.startswith("error: ")
 
