@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from qwen25.runtime.errors import PipelineError, first_line
 from qwen25.states.architecture import Unsupported, architecture_of
 from qwen25.states.weights import Weights
 from qwen25.teacher.teacher import Teacher
+
+if TYPE_CHECKING:
+    from gguf import GGMLQuantizationType
 
 #: transformers' name of a module -> GGUF's; a layer's stand behind ``layers.N.`` and ``blk.N.``.
 _LAYER_NAMES = {
@@ -27,6 +31,49 @@ _LAYER_NAMES = {
     "mlp.down_proj": "ffn_down",
 }
 _OUTER_NAMES = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
+
+
+class PackedTensor(NamedTuple):
+    """Where a tensor lies in a GGUF file, and how it is packed; each row is packed on its own.
+
+    :ivar shape: of the packed rows, as stored.
+    """
+
+    name: str
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    packing: GGMLQuantizationType
+
+    def unpacked(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return some rows in float32.
+
+        The file is mapped only while it is read, as safetensors files are: see :class:`Weights`.
+        """
+        from gguf.quants import dequantize
+
+        stored = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        values = dequantize(np.asarray(stored)[rows], self.packing)
+        # What was stored in float32 is still the mapping itself.
+        return values if values.flags.writeable else np.array(values, dtype=np.float32)
+
+
+class GgufTable:
+    """An embedding table of which only the rows asked for are unpacked."""
+
+    def __init__(self, tensor: PackedTensor) -> None:
+        """Take the table that a file holds."""
+        self._tensor = tensor
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._tensor.shape[0]
+
+    def __getitem__(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the rows of some ids, of any shape; float32, one dimension more than ``ids``."""
+        rows = torch.from_numpy(self._tensor.unpacked(ids.reshape(-1).numpy()))
+        return rows.reshape(*ids.shape, rows.shape[-1])
 
 
 class GgufWeights(Weights):
@@ -51,25 +98,29 @@ class GgufWeights(Weights):
         if config.model_type not in {"llama", "qwen2", "qwen3"}:
             raise Unsupported(f"its weights are {config.model_type} in GGUF form")
         try:
-            self._tensors = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+            self._tensors = {
+                t.name: PackedTensor(t.name, path, int(t.data_offset), t.data.shape, t.data.dtype, t.tensor_type)
+                for t in GGUFReader(path).tensors
+            }
         except (ValueError, OSError, KeyError, IndexError) as error:
             raise PipelineError(f"teacher {self.name}: {path.name} is damaged ({error}): fetch it again") from error
 
     def _read(self, wanted: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
         return self._of_right_shape({name: self._unpacked(name) for name in wanted}, wanted, "its header")
 
-    def embedding_table(self) -> torch.Tensor:
+    def embedding_table(self) -> GgufTable:
         """Return the embedding table; float32, shape (rows, hidden)."""
-        return self._read({"embed_tokens.weight": (-1, self.architecture.hidden)})["embed_tokens.weight"]
+        name = "embed_tokens.weight"
+        first = self._unpacked(name, slice(1))  # tells whether it can be unpacked, and how wide it is
+        self._of_right_shape({name: first}, {name: (-1, self.architecture.hidden)}, "its header")
+        return GgufTable(self._tensors[_gguf_name(name)])
 
-    def _unpacked(self, name: str) -> torch.Tensor:
-        from gguf.quants import dequantize
-
+    def _unpacked(self, name: str, rows: slice = slice(None)) -> torch.Tensor:
         tensor = self._tensors.get(_gguf_name(name))
         if tensor is None:
             raise PipelineError(f"teacher {self.name}: its weights lack {_gguf_name(name)}; fetch the file again")
         try:
-            values = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+            values = tensor.unpacked(rows)
             if self._paired and ".self_attn.q_proj." in name:
                 values = _unpaired(values, self.architecture.heads)
             elif self._paired and ".self_attn.k_proj." in name:

@@ -2,7 +2,8 @@
 
 A static table needs one short forward pass a token. Taken breadth-first, memory depends on the
 number of tokens and on one layer, not on the depth of the teacher; each weight is read once; and
-the states after a layer are all that is needed to go on from there.
+the states after a layer are all that is needed to go on from there. What it is worth against transformers'
+own model is measured in docs/STREAMING.md.
 
 Top to bottom: the loop over waves, layers and batches; what its caller sees of it.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,14 @@ from qwen25.teacher.teacher import Teacher, no_floats
 
 #: Where a checkpoint keeps the decoder's tensors, before ``layers.0.``.
 ROOTS = ("model.language_model.", "language_model.model.", "language_model.", "model.", "")
+
+
+class EmbeddingTable(Protocol):
+    """What gives the embeddings of token ids: a tensor, or something that makes its rows when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, ids: torch.Tensor) -> torch.Tensor: ...
 
 
 class Weights:
@@ -97,7 +105,7 @@ class Weights:
                 )
         return tensors
 
-    def embedding_table(self) -> torch.Tensor:
+    def embedding_table(self) -> EmbeddingTable:
         """Return the mapped embedding table; of its dtype on disk, shape (rows, hidden).
 
         Some tied checkpoints hold it under the name of the head alone.
