@@ -77,7 +77,7 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
     add(
         "--preset",
         choices=list(PRESETS),
-        help="distil a peer of the comparison from its own teacher by recipe pooled, with all of its tokens: "
+        help="tiny: for a web page or a phone; the others distil a peer of the comparison from its own teacher: "
         f"{presets}; a flag that is given wins over the preset (default: none)",
     )
     add(

@@ -171,8 +171,18 @@ def _peer(teacher: str, dims: int, storage: str, folder: str) -> dict[str, Any]:
 
 
 #: The static peers of the comparison, each from its own teacher, an embedding model: name -> settings.
-PRESETS: dict[str, dict[str, Any]] = {
+PEERS: dict[str, dict[str, Any]] = {
     "gemma-768d": _peer("google/embeddinggemma-300m", 768, "float16", "gemma-deposium-768d"),
     "qwen3-256d": _peer("Qwen/Qwen3-Embedding-0.6B", 256, "float32", "qwen3-deposium-256d"),
     "qwen3-1024d": _peer("Qwen/Qwen3-Embedding-0.6B", 1024, "float32", "qwen3-deposium-1024d"),
 }
+#: What a web page or a phone takes: 8 MB.
+TINY = {
+    "teacher": DEFAULT_TEACHER,
+    "dims": 256,
+    "storage": "int8",
+    "output": Path("models", "qwen25-deposium-tiny"),
+    "recipe": "default",
+    "max_size_mb": 8.0,
+}
+PRESETS: dict[str, dict[str, Any]] = {"tiny": TINY, **PEERS}

@@ -18,7 +18,8 @@ from teachers import one_thread as one_thread  # a fixture
 from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d
-from qwen25.distillation import PRESETS, Settings
+from qwen25.distillation import Settings
+from qwen25.distillation.settings import PEERS
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.states.device import Computing
 from qwen25.states.jobs import Frame
@@ -184,10 +185,10 @@ class TestWhatIsRefused:
 
 
 class TestPresets:
-    @pytest.mark.parametrize("name", list(PRESETS))
+    @pytest.mark.parametrize("name", list(PEERS))
     def test_a_preset_sets_its_flags(self, name: str) -> None:
         args = self.parsed("--preset", name)
-        for flag, value in PRESETS[name].items():
+        for flag, value in PEERS[name].items():
             assert getattr(args, flag) == value
         assert (args.recipe, args.max_size_mb) == ("pooled", math.inf)
         assert args.output.name == name.replace("-", "-deposium-")
@@ -204,13 +205,18 @@ class TestPresets:
         ],
     )
     def test_a_flag_wins_over_the_preset_on_either_side(self, flag: str, text: str, value: object) -> None:
-        preset = PRESETS["gemma-768d"]
+        preset = PEERS["gemma-768d"]
         for line in ((flag, text, "--preset", "gemma-768d"), ("--preset", "gemma-768d", flag, text)):
             args = vars(self.parsed(*line))
             name = flag.removeprefix("--").replace("-", "_")
             assert args[name] == value
             assert {k: args[k] for k in preset if k != name} == {k: v for k, v in preset.items() if k != name}
             assert args["preset"] == "gemma-768d"
+
+    def test_tiny_is_small_for_any_teacher(self) -> None:
+        settings = self.parsed("--preset", "tiny", "--teacher", "qwen2.5-coder-0.5b")
+        assert (settings.teacher, settings.dims, settings.storage) == ("qwen2.5-coder-0.5b", 256, "int8")
+        assert settings.max_size_mb == 8
 
     def test_none_changes_nothing(self) -> None:
         args = self.parsed()
