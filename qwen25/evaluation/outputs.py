@@ -15,7 +15,7 @@ from qwen25.store.model_files import CONFIGURATION, files_in, model_folder
 def check_outputs(outputs: Sequence[Path], specs: Iterable[str], items: Path | None = None) -> None:
     """Refuse, before the work, a place for a result that has no room for one or is taken.
 
-    :param specs: the models that the run reads; see ``encoders.SPECS``.
+    :param specs: the models that the run reads; see ``loading.SPECS``.
     :param items: the folder of the items that it reads.
     :raises InputError: if no file can be written there, or it is that of another result or of what the run reads.
     """

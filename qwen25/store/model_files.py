@@ -59,7 +59,7 @@ CONFIGURATION = ("*config*.json", "modules.json", "*token*.json", "tokenizer*", 
 
 
 def model_folder(spec: str) -> Path | None:
-    """Return the folder that ``spec`` (see ``encoders.SPECS``) names, or None for a model from elsewhere."""
+    """Return the folder that ``spec`` (see ``loading.SPECS``) names, or None for a model from elsewhere."""
     kind, _, rest = spec.partition(":")
     folder = Path(rest or kind).expanduser()
     return folder if folder.is_dir() else None
