@@ -109,7 +109,8 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         "--corpus",
         type=Path,
         metavar="FILE",
-        help="your own texts, one a line, instead of those that the teacher writes (default: none)",
+        help="your own texts in UTF-8, one a line, or JSON Lines with a field text, plain or gzip, instead of those "
+        "that the teacher writes (default: none)",
     )
     add(
         "--sentence-vectors",
@@ -122,7 +123,10 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         "--vocabulary",
         type=Path,
         metavar="FILE",
-        help="words or phrases, one a line, that get a vector of their own (default: none)",
+        help="words or phrases in UTF-8, one a line, that get a vector of their own (default: none); they are found as "
+        "whole words, after the teacher's own normalisation. What a tokenizer cannot do: a phrase is found with single "
+        "spaces between its words alone, and where a phrase ends within a word (heart attacks), a shorter one in it "
+        "(heart) is not found either",
     )
 
     add = recipe.add_argument

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ from qwen25.distillation.settings import Settings
 from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.distillation.writing import write_texts
 from qwen25.runtime.errors import InputError
-from qwen25.runtime.files import require_regular
+from qwen25.runtime.log import logger
+from qwen25.runtime.text_files import read_lines
 from qwen25.states.checkpoint import Checkpointing
 from qwen25.states.device import Computing
 from qwen25.teacher.teacher import Teacher
@@ -34,20 +35,58 @@ NO_CORPUS = Corpus([], "")
 
 
 def read_corpus(path: Path) -> Corpus:
-    """Read a user's own texts, one a line.
+    """Read a user's own texts, one a line, or JSON Lines with a field ``text``; gzip is inflated.
 
-    :raises InputError: if the file cannot be read or holds no text.
+    What was read is logged, so that a file of another kind is noticed.
+
+    :raises InputError: if the file cannot be read, is not UTF-8 or holds no text.
     """
-    require_regular(path, or_pipe=True)
-    try:
-        content = path.read_bytes()  # once: a pipe is empty then
-        lines = [line.strip() for line in content.decode("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the corpus {path}: {error}") from error
-    texts = [line for line in lines if line]
-    if not texts:
+    file = read_lines(path, "corpus")
+    lines = [line.strip() for line in file.lines if line.strip()]
+    if not lines:
         raise InputError(f"the corpus {path} holds no text: it needs one a line")
-    return Corpus(texts, hashlib.sha256(content).hexdigest())
+    kind, texts = "lines", lines
+    if _is_json_lines(lines):
+        kind, texts = "lines of JSON", _fields(path, lines)
+    elif _is_json("\n".join(lines)):
+        raise InputError(f'the corpus {path} is one JSON document: give JSON Lines with a field "text", or plain text')
+    logger.info(
+        "    corpus: %s %s, %s characters; the first: %.60s",
+        f"{len(texts):,}", kind, f"{sum(map(len, texts)):,}", texts[0])  # fmt: skip
+    return Corpus(texts, file.sha256)
+
+
+def _is_json_lines(lines: list[str]) -> bool:
+    """Whether the first lines are JSON objects."""
+    try:
+        return all(isinstance(json.loads(line), dict) for line in lines[:10])
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON array or object as a whole."""
+    try:
+        return text[0] in "[{" and isinstance(json.loads(text), (dict, list))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _fields(path: Path, lines: list[str]) -> list[str]:
+    """Return the field ``text`` of each line of JSON, less those without a word in it."""
+    texts = []
+    for number, line in enumerate(lines, 1):
+        try:
+            text = json.loads(line)["text"].strip()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f'the corpus {path} is JSON Lines, and its text {number} has no string "text": '
+                "name the field so, or give one text a line"
+            ) from error
+        texts.append(" ".join(text.split()))
+    if not any(texts):
+        raise InputError(f'the corpus {path} holds no text: every field "text" is empty')
+    return [text for text in texts if text]
 
 
 def spread_over(corpus: Corpus, count: int) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qwen25.distillation.custom_words import read_words, with_words
 from qwen25.distillation.language import (
     NO_CORPUS,
     Corpus,
@@ -25,7 +26,7 @@ from qwen25.distillation.settings import Settings
 from qwen25.distillation.smoke_test import smoke_test
 from qwen25.distillation.token_use import text_use, token_use
 from qwen25.distillation.vectors import distil_vectors
-from qwen25.distillation.vocabulary import Vocabulary, read_words, static_vocabulary, with_words
+from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import discard_texts, plan_texts
 from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime.errors import InputError, as_input_error
@@ -264,13 +265,14 @@ def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> Voc
     teacher = source.teacher
     with as_input_error(f"teacher {teacher.name}: its tokenizer is damaged", "download it again"):
         vocabulary = static_vocabulary(teacher.tokenizer())
+    added = vocabulary.added
     words = read_words(settings.vocabulary) if settings.vocabulary else []
     if math.isfinite(_size(settings)):
         dims = min(settings.dims, len(source.layers) * source.states.width)  # the states span no more directions
-        rows = rows_within(_size(settings), dims, str(settings.storage)) - len(words)
+        rows = rows_within(_size(settings), dims, str(settings.storage)) - len(words) - len(added)
         if rows < len(vocabulary):
             vocabulary = most_used_rows(vocabulary, _use(settings, vocabulary, corpus), rows)
-    return with_words(vocabulary, words) if words else vocabulary
+    return with_words(vocabulary, words, added) if words or added else vocabulary
 
 
 def _use(settings: Settings, vocabulary: Vocabulary, corpus: Corpus) -> np.ndarray:

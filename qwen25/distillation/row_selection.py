@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from qwen25.distillation.vocabulary import Vocabulary, is_byte_level
+from qwen25.distillation.static_tokenizer import is_byte_level
+from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.runtime.errors import InputError
 
 #: Longer runs of white space are hardly met in text; they fall into shorter ones.

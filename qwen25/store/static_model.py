@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ def write_model(
 ) -> dict[str, Any]:
     """Write a model into a new folder, all but its ``metadata.json``.
 
+    An unknown token's vector is written as zero: model2vec leaves such tokens out of the mean, sentence-transformers
+    takes them in, and only if they add nothing do both give a text one direction.
+
     :param stored: one row a token; shape (tokens, dims).
     :param metadata: everything about the making of the model.
     :param float16_copy: beside int8, write what sentence-transformers reads; otherwise it cannot load the folder.
@@ -49,6 +53,9 @@ def write_model(
         # None: texts are never cut, so that model2vec and sentence-transformers agree on long ones.
         "max_length": None,
     }
+    if (unknown := unknown_row(tokenizer)) is not None:
+        stored = Stored(stored.table.copy(), stored.weights)
+        stored.table[unknown] = 0
     try:
         save_pretrained(folder, stored.table, tokenizer, config, create_model_card=False, weights=stored.weights)
         if stored.weights is not None:
@@ -86,6 +93,14 @@ def _write_float16_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> N
         for i, (name, path, kind) in enumerate(steps)
     ]
     write_json(folder / "modules.json", modules)
+
+
+def unknown_row(tokenizer: Tokenizer) -> int | None:
+    """Return the row of the token that stands for whatever a tokenizer does not know, or None if it knows all text."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if model["type"] == "Unigram":
+        return model["unk_id"]
+    return tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else None
 
 
 def load_model(folder: Path) -> StaticModel:

@@ -19,13 +19,13 @@ _STRING, _ARRAY = 8, 9
 
 
 def check_header(path: Path) -> None:
-    """Refuse a GGUF file whose header speaks of more than the file holds.
+    """Refuse a GGUF file whose header speaks of more than the file holds, or of a model that cannot be read.
 
-    :raises InputError: if the file is damaged or cannot be read.
+    :raises InputError: if the file is damaged, a part of a split one, or has a SentencePiece vocabulary.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _walk(content)
+            _walk(content, path.name)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path.name} is damaged ({reason}): fetch it again") from error
@@ -56,13 +56,12 @@ class _Cursor:
         start = self.skip(length)
         return self._content[start : start + length]
 
-    def value(self, kind: int) -> int | None:
-        """Return a scalar; go past a string or an array."""
+    def value(self, kind: int) -> int | bytes | None:
+        """Return a scalar or a string; go past an array."""
         if kind in _SCALARS:
             return self.number(_SCALARS[kind])
         if kind == _STRING:
-            self.string()
-            return None
+            return self.string()
         if kind != _ARRAY:
             raise ValueError(f"its header has a value of the unknown type {kind}")
         inner, count = self.number("I"), self.number("Q")
@@ -76,7 +75,7 @@ class _Cursor:
         return None
 
 
-def _walk(content: mmap.mmap) -> None:
+def _walk(content: mmap.mmap, name: str) -> None:
     from gguf import GGML_QUANT_SIZES
 
     cursor = _Cursor(content)
@@ -90,20 +89,31 @@ def _walk(content: mmap.mmap) -> None:
     for _ in range(values):
         key = cursor.string()
         value = cursor.value(cursor.number("I"))
-        if key.endswith(b".block_count"):
+        if key.endswith(b".block_count") and isinstance(value, int):
             layers = value or layers
-        elif key == b"general.alignment":
+        elif key == b"general.alignment" and isinstance(value, int):
             alignment = value or alignment
+        elif key == b"split.count" and isinstance(value, int) and value > 1:
+            raise InputError(
+                f"{name} is one of the {value} parts of a split file: join them with llama.cpp's "
+                "llama-gguf-split --merge FIRST-PART JOINED.gguf, and give the joined file"
+            )
+        elif key == b"tokenizer.ggml.model" and value != b"gpt2":
+            kind = value.decode(errors="replace") if isinstance(value, bytes) else value
+            raise InputError(
+                f"{name} has a vocabulary of the kind {kind!r}, and GGUF files are read with byte-level BPE ('gpt2') "
+                "alone: take the same model's folder with safetensors weights"
+            )
     there, end = set(), 0
     for _ in range(tensors):
-        name = cursor.string()
+        tensor = cursor.string()
         shape = [cursor.number("Q") for _ in range(cursor.number("I"))]
         kind, offset = cursor.number("I"), cursor.number("Q")
         if kind not in GGML_QUANT_SIZES:
             raise ValueError(f"its tensors have the unknown type {kind}")
         numbers, size = GGML_QUANT_SIZES[kind]  # of a block
         end = max(end, offset + math.prod(shape) // numbers * size)
-        if found := re.match(rb"blk\.(\d+)\.", name):
+        if found := re.match(rb"blk\.(\d+)\.", tensor):
             there.add(int(found[1]))
     cursor.skip(-cursor.at % alignment + end)
     if layers - 1 > max(there, default=-1):

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from qwen25.distillation.custom_words import read_words, with_words
 from qwen25.distillation.frequencies import rank_frequencies, zipf_frequencies
 from qwen25.distillation.vocabulary import (
     Vocabulary,
-    read_words,
     static_vocabulary,
-    with_words,
 )
 from qwen25.runtime.errors import InputError
 

@@ -1,0 +1,97 @@
+"""Words and phrases of the user's own: found wherever a text has them, whatever the rest of it."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from qwen25.distillation.custom_words import read_words, with_words
+from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
+from qwen25.runtime.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_tokenizer: Tokenizer) -> Vocabulary:
+    return static_vocabulary(tiny_tokenizer)
+
+
+def rows_of(vocabulary: Vocabulary, text: str, plain: Vocabulary) -> list[int]:
+    """Return which of the words, by their numbers, a text holds."""
+    return [row - len(plain) for row in vocabulary.tokenizer.encode(text).ids if row >= len(plain)]
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("kubernetes", "kubernetes"),
+        ("kubernetes", "We like kubernetes a lot"),
+        ("kubernetes", "(kubernetes)"),
+        ("kubernetes", "kubernetes-cluster"),
+        ("machine learning", "We use machine learning."),
+        ("café", "the cafe\u0301 is open"),
+        ("cafe\u0301", "the café is open"),
+        ("机器学习", "我喜欢机器学习和编程"),
+        ("機械学習", "これは機械学習です"),
+        ("การเรียนรู้", "ฉันชอบการเรียนรู้ของเครื่อง"),
+        ("C++", "in C++ it is"),
+    ],
+)
+def test_a_word_is_found(plain: Vocabulary, word: str, text: str) -> None:
+    assert rows_of(with_words(plain, [word]), text, plain) == [0]
+
+
+@pytest.mark.parametrize(("word", "text"), [("qzcat", "conqzcatenate"), ("kubernetes", "kubernetesless")])
+def test_part_of_a_word_is_none(plain: Vocabulary, word: str, text: str) -> None:
+    assert rows_of(with_words(plain, [word]), text, plain) == []
+
+
+@given(before=st.text(max_size=12), behind=st.text(max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_the_rest_of_the_text_stays_as_it_was(plain: Vocabulary, before: str, behind: str) -> None:
+    """Whatever stands before and behind a word in brackets, its tokens are those that it has without the word."""
+    vocabulary = with_words(plain, ["qzword"])
+    before, behind = (unicodedata.normalize("NFC", part) for part in (before + "(", ")" + behind))
+    expected = [*plain.tokenizer.encode(before).ids, len(plain)]
+    found = vocabulary.tokenizer.encode(f"{before}qzword{behind}").ids
+    assert found[: len(expected)] == expected
+    # Behind it there is no space that the text does not have.
+    assert vocabulary.tokenizer.decode(found[len(expected) :]) == behind
+
+
+def test_an_uncased_teacher_finds_any_case() -> None:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=80, special_tokens=["[UNK]"], show_progress=False)
+    tokenizer.train_from_iterator(["we run kube on the net e", "abcdefghijklmnopqrstuvwxyz"], trainer)
+    plain = static_vocabulary(tokenizer)
+    vocabulary = with_words(plain, ["Kubernetes", "数学", "kubernetes", "Éclair"])  # one is unknown to it
+    assert len(vocabulary) == vocabulary.tokenizer.get_vocab_size() == len(plain) + 2
+    assert rows_of(vocabulary, "we run KUBERNETES and eclair", plain) == [0, 1]
+
+
+def test_words_that_are_tokens_are_named_together(plain: Vocabulary, caplog: pytest.LogCaptureFixture) -> None:
+    singles = [t[1:] for t in plain.tokenizer.get_vocab() if t[0] == "Ġ" and t[1:].isalpha() and t.isascii() is False]
+    singles = [word for word in singles if word.isascii() and len(word) > 3][:3]
+    with caplog.at_level(logging.INFO, "qwen25"):
+        vocabulary = with_words(plain, [singles[0], "kubernetes", *singles[1:]])
+    assert f"3 of 4 are tokens already and keep their rows: {', '.join(singles)}" in caplog.text
+    assert len(vocabulary) == vocabulary.tokenizer.get_vocab_size() == len(plain) + 1
+
+
+def test_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeffkubernetes\r\nmachine\u00a0learning\r\n\r\na\u2028b\r\nkubernetes\r\n".encode())
+    assert read_words(path) == ["kubernetes", "machine learning", "a b"]
+    path.write_text(" \n")
+    with pytest.raises(InputError, match="holds no word"):
+        read_words(path)
+    path.write_bytes("café".encode("latin-1"))
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        read_words(path)
