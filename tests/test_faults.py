@@ -735,12 +735,6 @@ def shard(folder: Path, **other: Any) -> list[Path]:
 
 
 class TestTeachers:
-    @pytest.mark.parametrize("names", [None, [], "Qwen2ForCausalLM", [1]])
-    def test_without_an_architecture(self, names: Any, folder: Path, distil: Callable[..., tuple[int, str]]) -> None:
-        reconfigure(folder, architectures=names)
-        code, line = distil(folder)
-        assert code == 2 and "names no architecture" in line
-
     @pytest.mark.parametrize("values", [{"num_attention_heads": 0}, {"rms_norm_eps": "small"}])
     def test_configuration_of_no_model(
         self, values: dict[str, Any], folder: Path, distil: Callable[..., tuple[int, str]]

@@ -120,7 +120,8 @@ def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clo
     if recipe.pooled:
         logger.info("3/8 token states: the teacher's own pooling, each token alone")
     else:
-        logger.info("3/8 token states: layers %s, each token after %r", source.layers, recipe.prefix)
+        place = f"after {recipe.prefix!r}" if teacher.is_causal else "between the encoder's own special tokens"
+        logger.info("3/8 token states: layers %s, each token %s", source.layers, place)
     checkpoint = output.beside("states")
     states = source.states.compute(vocabulary.sequences, Checkpointing(checkpoint, settings.resume))
     clock.lap("token_states")

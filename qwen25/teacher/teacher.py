@@ -23,6 +23,7 @@ from qwen25.store.download import snapshot
 from qwen25.store.hub import looks_like_an_id
 from qwen25.store.model_files import no_weights
 from qwen25.store.packaged import PACKAGED, packaged_path
+from qwen25.teacher.check import check_folder, sees_only_before
 from qwen25.teacher.gguf_header import check_header
 from qwen25.teacher.gguf_tokenizer import gguf_tokenizer
 
@@ -82,13 +83,13 @@ class Teacher:
         """
         if self.gguf is not None:
             return True
-        names = self._whole_config.architectures
-        if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        found = sees_only_before(self.config, self._whole_config.architectures)
+        if found is None:
             raise InputError(
                 f"teacher {self.name}: its config.json names no architecture, and so does not tell a decoder from an "
                 'encoder; add it, for instance "architectures": ["Qwen2ForCausalLM"]'
             )
-        return any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in names)
+        return found
 
     @property
     def layers(self) -> int:
@@ -270,7 +271,7 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
     path = Path(spec).expanduser()
     if spec in PACKAGED:
         teacher = _packaged_teacher(spec, offline)
-    elif path.suffix == ".gguf":
+    elif path.suffix.lower() == ".gguf" and not path.is_dir():
         require_regular(path)
         if not path.is_file():
             raise InputError(f"no such file: {spec}")
@@ -278,9 +279,8 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
     elif path.is_dir():
         for file in path.iterdir():
             require_regular(file)
-        if not (path / "config.json").is_file():
-            raise InputError(f"{spec} is no model folder: it has no config.json")
         teacher = Teacher(path.resolve().name, "folder", path)
+        check_folder(path, teacher.name)
     elif looks_like_an_id(spec):
         try:
             folder = snapshot(spec, revision, offline)

@@ -446,6 +446,22 @@ class TestGguf:
         assert (teacher.layers, teacher.hidden_size) == (2, 64)
         assert teacher.tokenizer().encode("he12<|im_start|>").tokens == ["he", "1", "2", "<|im_start|>"]
 
+    def test_a_name_in_capitals(self, tmp_path: Path) -> None:
+        teacher = find_teacher(str(write_gguf(tmp_path / "TINY.GGUF")))
+        assert (teacher.origin, teacher.layers, teacher.is_causal) == ("gguf", 2, True)
+
+    def test_a_part_of_a_split_file(self, tmp_path: Path) -> None:
+        from gguf import GGUFWriter
+
+        path = tmp_path / "tiny-00001-of-00003.gguf"
+        writer = GGUFWriter(path, "llama")
+        writer.add_uint16("split.count", 3)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        with pytest.raises(InputError, match="one of the 3 parts of a split file: join them"):
+            find_teacher(str(path))
+
     def test_unknown_pre_tokenizer(self, tmp_path: Path) -> None:
         teacher = find_teacher(str(write_gguf(tmp_path / "tiny.gguf", pre="from-the-future")))
         with pytest.raises(InputError, match="from-the-future is not supported"):
