@@ -1,0 +1,302 @@
+"""Pairs of texts that belong together, from files on this machine: JSON Lines, CSV, TSV and Parquet, gzipped or not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from qwen25.runtime.errors import InputError, first_line
+from qwen25.runtime.files import require_regular, sha256
+
+#: Below this number a set teaches its own wording rather than what its texts mean.
+MIN_PAIRS = 1_000
+#: How many pairs of a set are taken unless something else is said; of more, a sample.
+MAX_ROWS = 200_000
+#: A line longer than this many characters is no pair of texts but a mistake in the file.
+MAX_LINE = 1_000_000
+#: A text is cut to this many characters: training reads no more of it.
+MAX_CHARACTERS = 2_000
+#: If more than this share of the rows lacks a side, the columns are the wrong ones.
+MAX_ONE_SIDED = 0.2
+
+#: The names by which the two sides are found where none are given: the first two that are both there.
+SIDES = (
+    ("a", "b"),
+    ("anchor", "positive"),
+    ("query", "positive"),
+    ("query", "answer"),
+    ("question", "answer"),
+    ("sentence1", "sentence2"),
+    ("sentence_A", "sentence_B"),
+    ("text1", "text2"),
+    ("english", "non_english"),
+    ("source", "target"),
+    ("src", "tgt"),
+    ("title", "body"),
+    ("title", "abstract"),
+    ("title", "text"),
+    ("instruction", "output"),
+    ("prompt", "response"),
+    ("premise", "hypothesis"),
+    ("text", "simplified"),
+    ("comment", "code"),
+)
+LANGUAGES, SETS = ("lang", "language"), ("set", "dataset")
+SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+
+
+class Columns(NamedTuple):
+    """The names of the columns to read; of those that are None, the usual names are looked for."""
+
+    left: str | None = None
+    right: str | None = None
+
+
+class Pair(NamedTuple):
+    """Two texts that belong together."""
+
+    left: str
+    right: str
+    language: str
+
+
+@dataclass
+class PairSet:
+    """The pairs of one origin and kind.
+
+    :ivar name: what reports call it; never a path.
+    :ivar facts: where it is from, for the metadata: source, licence, revision, SHA-256.
+    :ivar dropped: what was left out, and how often: one-sided, alike, repeated, kept out.
+    """
+
+    name: str
+    pairs: list[Pair]
+    facts: dict[str, Any] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the metadata says of it."""
+        languages = sorted({pair.language for pair in self.pairs} - {""})
+        return {
+            "name": self.name,
+            "rows": len(self.pairs),
+            "languages": languages,
+            **self.facts,
+            "dropped": {reason: count for reason, count in self.dropped.items() if count},
+        }
+
+
+def read_path(path: Path, columns: Columns, rows: int = MAX_ROWS, seed: int = 0) -> list[PairSet]:
+    """Read the pairs of a file, or of every file of pairs in a folder, in name order.
+
+    :param columns: the names of the sides.
+    :param rows: of each set, at most so many pairs are taken: a sample, if it has more.
+    :raises InputError: if there is no such file, or it holds no pairs.
+    """
+    if not path.exists():
+        raise InputError(f"no such file of pairs: {path}")
+    if not path.is_dir():
+        return read_file(path, columns, rows, seed)
+    files = [file for file in sorted(path.iterdir()) if is_pairs_file(file)]
+    if not files:
+        raise InputError(f"{path} holds no file of pairs ({', '.join(SUFFIXES)}, gzipped or not)")
+    return [pairs for file in files for pairs in read_file(file, columns, rows, seed)]
+
+
+def is_pairs_file(path: Path) -> bool:
+    """Whether a file has the name of a file of pairs."""
+    return path.name.removesuffix(".gz").endswith(SUFFIXES)
+
+
+def read_file(path: Path, columns: Columns, rows: int = MAX_ROWS, seed: int = 0) -> list[PairSet]:
+    """Read one file's pairs: one set, or as many as a column ``set`` names.
+
+    :raises InputError: if it cannot be read, a line is broken, or a column is missing.
+    """
+    require_regular(path)
+    if not is_pairs_file(path):
+        raise InputError(f"{path} is no file of pairs: its name must end in {', '.join(SUFFIXES)}, or those and .gz")
+    name = path.name.removesuffix(".gz").rpartition(".")[0]
+    try:
+        facts = {"source": path.name, "sha256": sha256([path])}
+        return collect(records(path), columns, rows, seed, name, path.name, facts)
+    except OSError as error:  # a broken gzip file's is one, too
+        raise InputError(f"{path} cannot be read: {error.strerror or first_line(error)}") from error
+    except EOFError as error:
+        raise InputError(f"{path} is cut short: {first_line(error)}") from error
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield a file's rows as dictionaries.
+
+    :raises InputError: if a row cannot be read.
+    """
+    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    if kind == "parquet":
+        yield from parquet_records(path)
+        return
+    opened = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
+    with opened as file:
+        lines = _lines(file, path.name)
+        if kind in ("csv", "tsv"):
+            yield from _csv_records(lines, "," if kind == "csv" else "\t", path.name)
+        else:
+            yield from _json_records(lines, path.name)
+
+
+def parquet_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield a Parquet file's rows.
+
+    :raises InputError: if it is none.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=10_000):
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} cannot be read as Parquet: {first_line(error)}") from error
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, and never hold a longer one than is allowed."""
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise InputError(f"{name}, line {number}: longer than {MAX_LINE:,} bytes, which is no pair of texts")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason}); convert the file") from error
+
+
+def _json_records(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name}, line {number}: not JSON; each line must be one object") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{name}, line {number}: not a JSON object")
+        yield row
+
+
+def _csv_records(lines: Iterable[str], delimiter: str, name: str) -> Iterator[dict[str, Any]]:
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise InputError(f"{name}, line {reader.line_num}: has more fields than the first line names columns")
+            yield row
+    except csv.Error as error:
+        raise InputError(f"{name}, line {reader.line_num}: {error}") from error
+
+
+def collect(
+    rows_read: Iterable[dict[str, Any]],
+    columns: Columns,
+    limit: int,
+    seed: int,
+    name: str,
+    where: str,
+    facts: dict[str, Any],
+) -> list[PairSet]:
+    """Make sets of pairs out of rows; of more than ``limit`` pairs of a set, a uniform sample is kept.
+
+    :param where: what messages call the source.
+    :raises InputError: if a column is missing, most rows lack a side, or there is no pair at all.
+    """
+    samples: dict[str, _Sample] = {}
+    chosen: Columns | None = None
+    read = one_sided = 0
+    for row in rows_read:
+        chosen = chosen or _find_columns(row, columns, where)
+        read += 1
+        left, right = (_text(row.get(column)) for column in chosen)
+        if not left or not right:
+            one_sided += 1
+            continue
+        label = _first(row, SETS)
+        title = f"{name}/{label}" if label else name
+        sample = samples.setdefault(title, _Sample(limit, f"{seed}/{title}"))
+        sample.add(Pair(left, right, _first(row, LANGUAGES)))
+    if not read:
+        raise InputError(f"{where} holds no pairs")
+    if chosen and one_sided > MAX_ONE_SIDED * read:
+        raise InputError(
+            f"{where}: {one_sided:,} of {read:,} rows lack a text in {chosen.left!r} or {chosen.right!r}: "
+            "name the right columns"
+        )
+    sets = [sample.pair_set(title, facts) for title, sample in sorted(samples.items())]
+    sets[0].dropped["one-sided"] = one_sided
+    return sets
+
+
+class _Sample:
+    """A uniform sample of pairs that come one by one (reservoir sampling), without repeats."""
+
+    def __init__(self, limit: int, seed: str) -> None:
+        self._limit, self._random = limit, random.Random(seed)  # noqa: S311, no secret is made
+        self._pairs: list[Pair] = []
+        self._seen: set[int] = set()
+        self._count = 0
+        self._dropped = {"alike": 0, "repeated": 0}
+
+    def add(self, pair: Pair) -> None:
+        if pair.left == pair.right:  # teaches nothing
+            self._dropped["alike"] += 1
+            return
+        # 8 bytes of a digest stand for the pair: Python's own hash differs from run to run.
+        digest = hashlib.blake2b(f"{pair.left}\0{pair.right}".encode(errors="replace"), digest_size=8).digest()
+        key = int.from_bytes(digest, "little")
+        if key in self._seen:
+            self._dropped["repeated"] += 1
+            return
+        self._seen.add(key)
+        self._count += 1
+        if len(self._pairs) < self._limit:
+            self._pairs.append(pair)
+        elif (place := self._random.randrange(self._count)) < self._limit:
+            self._pairs[place] = pair
+
+    def pair_set(self, name: str, facts: dict[str, Any]) -> PairSet:
+        return PairSet(name, self._pairs, dict(facts), {**self._dropped, "beyond the limit": self._count - len(self._pairs)})
+
+
+def _find_columns(row: dict[str, Any], columns: Columns, where: str) -> Columns:
+    """Return the two columns to read, from the first row's names."""
+    names = ", ".join(map(repr, row)) or "none"
+    if columns.left and columns.right:
+        for column in columns:
+            if column not in row:
+                raise InputError(f"{where} has no column {column!r}; it has {names}")
+        return columns
+    for left, right in SIDES:
+        if left in row and right in row:
+            return Columns(left, right)
+    others = [name for name in row if name not in LANGUAGES + SETS]
+    if len(others) == 2:
+        return Columns(*others)
+    raise InputError(f"{where}: which columns hold the pairs? It has {names}; name two: SOURCE:LEFT,RIGHT")
+
+
+def _text(value: Any) -> str:
+    """Return a cell's text on one line without space around it; empty where it is none."""
+    return value[:MAX_CHARACTERS].strip() if isinstance(value, str) else ""
+
+
+def _first(row: dict[str, Any], names: Iterable[str]) -> str:
+    """Return the first of these cells that holds a text, or nothing."""
+    return next((found for name in names if (found := _text(row.get(name))[:60])), "")

@@ -1,0 +1,96 @@
+"""The teacher's own sentence vectors, which a static table's similarities are to follow.
+
+Asked to put a sentence into one word, a decoder's state before the answer sums the sentence up (PromptEOL:
+Jiang et al. 2023, "Scaling Sentence Embeddings with Large Language Models", arXiv:2307.16645).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.teacher.teacher import Teacher
+from qwen25.training.bags import Bags
+
+PROMPT = ('This sentence: "', '" means in one word: "')
+#: Longer sentences are cut to this many tokens.
+MAX_TOKENS = 64
+BATCH = 128
+#: Principal directions of the vectors that are kept: the others are mostly noise.
+DIRECTIONS = 256
+#: The power of the eigenvalues that the directions are divided by: half of a full whitening.
+WHITENING = 0.25
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """Texts with the teacher's vectors of them.
+
+    :ivar bags: the texts; none is empty.
+    :ivar vectors: unit vectors; float32, shape (texts, directions).
+    """
+
+    bags: Bags
+    vectors: np.ndarray
+
+
+def sentence_vectors(
+    teacher: Teacher, sentences: Sequence[str], *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> np.ndarray:
+    """Return the teacher's PromptEOL vector of each sentence; float32, shape (sentences, hidden size).
+
+    :raises InputError: if the teacher is no causal language model.
+    :raises PipelineError: if it cannot be loaded, or gives NaN or infinity.
+    """
+    if not teacher.is_causal:
+        raise InputError(f"teacher {teacher.name} is an encoder: --sentence-vectors needs a decoder")
+    tokenizer = teacher.tokenizer()
+    before, behind = (tokenizer.encode(text, add_special_tokens=False).ids for text in PROMPT)
+    ids = [
+        before + encoding.ids[:MAX_TOKENS] + behind
+        for encoding in tokenizer.encode_batch(list(sentences), add_special_tokens=False)
+    ]
+    out = np.empty((len(ids), teacher.hidden_size), dtype=np.float32)
+    model = teacher.load(dtype).to(device)  # type: ignore[arg-type]
+    by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    with torch.inference_mode(), progress("sentence vectors", len(ids)) as advance:
+        for first in range(0, len(ids), BATCH):
+            rows = by_length[first : first + BATCH]
+            lengths = [len(ids[i]) for i in rows]
+            # A causal model does not look ahead: padding behind a sentence changes nothing before it.
+            padded = torch.tensor([ids[i] + [0] * (max(lengths) - len(ids[i])) for i in rows], device=device)
+            hidden = model(input_ids=padded, use_cache=False).last_hidden_state
+            last = hidden[torch.arange(len(rows)), torch.tensor(lengths) - 1]
+            out[rows] = last.float().cpu().numpy()
+            advance(len(rows))
+    if not np.isfinite(out).all():
+        raise PipelineError(
+            f"teacher {teacher.name} gives NaN or infinity for whole texts; try --dtype float32, "
+            "and if it was that already, its weights are damaged"
+        )
+    return out
+
+
+def soft_targets(bags: Bags, vectors: np.ndarray) -> SoftTargets:
+    """Make targets of the teacher's sentence vectors: centred, partly whitened, on their main directions.
+
+    :param bags: the texts; empty ones are left out.
+    :param vectors: the teacher's; shape (texts, hidden size).
+    :raises InputError: if fewer than 2 texts are left.
+    """
+    kept = np.flatnonzero(bags.lengths() > 0)
+    if len(kept) < 2:
+        raise InputError("--sentence-vectors needs at least 2 texts with tokens of the model")
+    centred = vectors[kept].astype(np.float64)
+    centred -= centred.mean(axis=0)
+    _, values, axes = np.linalg.svd(centred, full_matrices=False)
+    variances = values**2
+    directions = min(DIRECTIONS, int((variances > variances[0] * 1e-9).sum()))
+    targets = centred @ axes[:directions].T * variances[:directions] ** -WHITENING
+    lengths = np.linalg.norm(targets, axis=1, keepdims=True)
+    return SoftTargets(bags.take(kept), (targets / np.maximum(lengths, 1e-12)).astype(np.float32))

@@ -1,0 +1,107 @@
+"""What --pairs takes: a local file or folder, a data set on the hub, or a declared mixture of those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.log import logger
+from qwen25.training.hub_pairs import HubSet, read_hub
+from qwen25.training.keep_out import keep_out, texts_to_keep_out
+from qwen25.training.mixtures import MIXTURES, Entry, read_mixture
+from qwen25.training.pairs import MAX_ROWS, MIN_PAIRS, Columns, PairSet, read_path
+
+HUB = "hub:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One --pairs, understood but not yet read.
+
+    :ivar text: as it was given.
+    """
+
+    text: str
+    path: Path | None = None
+    hub: HubSet | None = None
+    columns: Columns = Columns()
+    mixture: tuple[Entry, ...] = ()
+
+
+def parse_source(text: str) -> Source:
+    """Understand one value of --pairs, without reading anything but a mixture's declaration.
+
+    ``FILE[:LEFT,RIGHT]``, ``FOLDER``, ``hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT]``, the name of a mixture
+    of :data:`qwen25.training.mixtures.MIXTURES`, or a ``.json`` file that declares one.
+
+    :raises InputError: if it is none of these.
+    """
+    if text.startswith(HUB):
+        return Source(text, hub=_parse_hub(text.removeprefix(HUB)))
+    if text in MIXTURES:
+        return Source(text, mixture=read_mixture(MIXTURES[text]))
+    path = Path(text).expanduser()
+    if path.suffix == ".json" and path.is_file():
+        return Source(text, mixture=read_mixture(path))
+    before, colon, behind = text.rpartition(":")
+    if colon and not path.exists() and "," in behind:
+        return Source(text, path=Path(before).expanduser(), columns=_columns(behind))
+    if not path.exists():
+        known = ", ".join(MIXTURES)
+        raise InputError(f"--pairs {text}: no such file; give a file, a folder, hub:OWNER/NAME or a mixture ({known})")
+    return Source(text, path=path)
+
+
+def _parse_hub(text: str) -> HubSet:
+    name, *more = text.split(":")
+    repo, _, revision = name.partition("@")
+    columns = Columns()
+    if more and "," in more[-1]:
+        columns = _columns(more.pop())
+    if len(more) > 1 or not repo:
+        raise InputError(f"--pairs hub:{text}: give hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT]")
+    return HubSet(repo, more[0] if more and more[0] else None, columns, revision=revision or None)
+
+
+def _columns(text: str) -> Columns:
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise InputError(f"--pairs: {text!r} names no two columns: give LEFT,RIGHT")
+    return Columns(*names)
+
+
+def read_sources(
+    sources: Iterable[Source],
+    keep_out_folders: Iterable[Path] = (),
+    *,
+    rows: int = MAX_ROWS,
+    seed: int = 0,
+    offline: bool = False,
+) -> list[PairSet]:
+    """Read all sources' pairs, without those that occur in the folders' items.
+
+    :param rows: of each set, at most so many; a mixture's entries say their own number.
+    :raises InputError: if a source cannot be read, or all together hold fewer than ``MIN_PAIRS`` pairs.
+    :raises PipelineError: if the hub cannot be reached.
+    """
+    held_out = texts_to_keep_out(keep_out_folders)
+    sets: list[PairSet] = []
+    for source in sources:
+        if source.path is not None:
+            found = read_path(source.path, source.columns, rows, seed)
+        elif source.hub is not None:
+            found = read_hub(source.hub, rows, seed, offline)
+        else:
+            found = [s for entry in source.mixture for s in entry.read(seed, offline)]
+        sets += found
+    keep_out(sets, held_out)
+    for pairs in sets:
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in pairs.dropped.items() if count)
+        logger.info("    %s: %s pairs%s", pairs.name, f"{len(pairs.pairs):,}", f" (left out: {dropped})" if dropped else "")
+    sets = [pairs for pairs in sets if pairs.pairs]
+    total = sum(len(pairs.pairs) for pairs in sets)
+    if total < MIN_PAIRS:
+        raise InputError(f"--pairs: {total:,} pairs are too few to learn from; give at least {MIN_PAIRS:,}")
+    return sets
