@@ -70,9 +70,7 @@ def encode_sets(sets: Sequence[PairSet], tokenizer: Tokenizer) -> list[EncodedSe
         names: dict[str, int] = {}
         languages = np.array([names.setdefault(pair.language, len(names)) for pair in pairs.pairs], dtype=np.int64)
         encoded.append(
-            EncodedSet(
-                pairs.name, left.take(kept), right.take(kept), texts[0][kept], texts[1][kept], languages[kept]
-            )
+            EncodedSet(pairs.name, left.take(kept), right.take(kept), texts[0][kept], texts[1][kept], languages[kept])
         )
     return encoded
 
@@ -145,7 +143,8 @@ def schedule(
 def _groups(number: int, pairs: EncodedSet, chosen: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """Split a set's pairs by language; languages with few pairs stay together."""
     languages = pairs.languages[chosen]
-    groups, few = [], []
+    groups: list[np.ndarray] = []
+    few: list[np.ndarray] = []
     for language in np.unique(languages):
         own = chosen[languages == language]
         (groups if len(own) >= MIN_LANGUAGE else few).append(own)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from qwen25.runtime.errors import InputError
-from qwen25.training.pairs import PairSet, is_pairs_file, records
+from qwen25.training.pairs import PairSet, is_pairs_file, opened, records
 
 #: Files of plain text, one a line, are read as well.
 TEXT_SUFFIXES = (".txt", ".txt.gz")
@@ -25,7 +24,9 @@ def texts_to_keep_out(folders: Iterable[Path]) -> set[str]:
         files = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
         readable = [file for file in files if file.is_file() and (is_pairs_file(file) or _is_text(file))]
         if not readable:
-            raise InputError(f"{folder} holds no items to keep out: give a folder of .jsonl, .csv, .parquet or .txt files")
+            raise InputError(
+                f"{folder} holds no items to keep out: give a folder of .jsonl, .csv, .parquet or .txt files"
+            )
         for file in readable:
             found.update(map(normalised, _strings(file)))
     return found - {""}
@@ -52,9 +53,8 @@ def _strings(path: Path) -> Iterator[str]:
     """Yield every string of a file."""
     try:
         if _is_text(path):
-            opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-            with opened as file:
-                yield from file
+            with opened(path) as file:
+                yield from (line.decode("utf-8") for line in file)
         else:
             for row in records(path):
                 yield from _leaves(row)

@@ -13,7 +13,8 @@ from qwen25.training.pairs import Columns, PairSet
 
 #: name -> the file that declares it.
 MIXTURES = {"recommended": Path(__file__).with_name("recommended.json")}
-FIELDS = {"repo", "subset", "columns", "split", "revision", "rows", "languages", "licence", "enabled", "category", "why"}
+#: What an entry may say.
+FIELDS = frozenset(["repo", "subset", "columns", "split", "revision", "rows", "languages", "licence", "enabled", "why"])
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_mixture(path: Path) -> tuple[Entry, ...]:
     content = read_json(path)
     entries = content.get("sets") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path} declares no mixture: it needs a list \"sets\"")
+        raise InputError(f'{path} declares no mixture: it needs a list "sets"')
     parsed = [_entry(entry, f"{path.name}, set {number}") for number, entry in enumerate(entries, 1)]
     enabled = tuple(entry for entry, on in parsed if on)
     if not enabled:

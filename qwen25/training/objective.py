@@ -112,15 +112,18 @@ class Objective:
         pairs_loss = soft_loss = float("nan")
         if batch is not None:
             found = self._pairs_loss(vectors[: 2 * len(batch)], batch, self.dims)
-            total, pairs_loss = total + found, float(found)
+            total, pairs_loss = total + found, float(found.detach())
         if self._soft is not None:
             found = self._soft_loss(vectors[len(vectors) - len(texts) :], texts, self.dims[:2])
-            total, soft_loss = total + SOFT_WEIGHT * found, float(found)
+            total, soft_loss = total + SOFT_WEIGHT * found, float(found.detach())
         return Loss(total, pairs_loss, soft_loss)
 
-    @torch.no_grad()
     def score(self, table: nn.Module) -> HeldOut:
         """Return the losses of what is held out, with all dimensions."""
+        with torch.no_grad():
+            return self._score(table)
+
+    def _score(self, table: nn.Module) -> HeldOut:
         sets, found = {}, {}
         for name, batch in self.held_out.items():
             vectors = table(batch.bags)

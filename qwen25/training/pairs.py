@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from qwen25.runtime.errors import InputError, first_line
 from qwen25.runtime.files import require_regular, sha256
@@ -142,13 +142,17 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
     if kind == "parquet":
         yield from parquet_records(path)
         return
-    opened = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
-    with opened as file:
+    with opened(path) as file:
         lines = _lines(file, path.name)
         if kind in ("csv", "tsv"):
             yield from _csv_records(lines, "," if kind == "csv" else "\t", path.name)
         else:
             yield from _json_records(lines, path.name)
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes, those that it was made of if it is gzipped."""
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.endswith(".gz") else path.open("rb")
 
 
 def parquet_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -219,7 +223,7 @@ def collect(
     :raises InputError: if a column is missing, most rows lack a side, or there is no pair at all.
     """
     samples: dict[str, _Sample] = {}
-    chosen: Columns | None = None
+    chosen: tuple[str, str] | None = None
     read = one_sided = 0
     for row in rows_read:
         chosen = chosen or _find_columns(row, columns, where)
@@ -236,7 +240,7 @@ def collect(
         raise InputError(f"{where} holds no pairs")
     if chosen and one_sided > MAX_ONE_SIDED * read:
         raise InputError(
-            f"{where}: {one_sided:,} of {read:,} rows lack a text in {chosen.left!r} or {chosen.right!r}: "
+            f"{where}: {one_sided:,} of {read:,} rows lack a text in {chosen[0]!r} or {chosen[1]!r}: "
             "name the right columns"
         )
     sets = [sample.pair_set(title, facts) for title, sample in sorted(samples.items())]
@@ -272,23 +276,24 @@ class _Sample:
             self._pairs[place] = pair
 
     def pair_set(self, name: str, facts: dict[str, Any]) -> PairSet:
-        return PairSet(name, self._pairs, dict(facts), {**self._dropped, "beyond the limit": self._count - len(self._pairs)})
+        dropped = {**self._dropped, "beyond the limit": self._count - len(self._pairs)}
+        return PairSet(name, self._pairs, dict(facts), dropped)
 
 
-def _find_columns(row: dict[str, Any], columns: Columns, where: str) -> Columns:
+def _find_columns(row: dict[str, Any], columns: Columns, where: str) -> tuple[str, str]:
     """Return the two columns to read, from the first row's names."""
     names = ", ".join(map(repr, row)) or "none"
     if columns.left and columns.right:
-        for column in columns:
+        for column in (columns.left, columns.right):
             if column not in row:
                 raise InputError(f"{where} has no column {column!r}; it has {names}")
-        return columns
+        return columns.left, columns.right
     for left, right in SIDES:
         if left in row and right in row:
-            return Columns(left, right)
+            return left, right
     others = [name for name in row if name not in LANGUAGES + SETS]
     if len(others) == 2:
-        return Columns(*others)
+        return others[0], others[1]
     raise InputError(f"{where}: which columns hold the pairs? It has {names}; name two: SOURCE:LEFT,RIGHT")
 
 

@@ -14,6 +14,7 @@ from qwen25.training.mixtures import MIXTURES, Entry, read_mixture
 from qwen25.training.pairs import MAX_ROWS, MIN_PAIRS, Columns, PairSet, read_path
 
 HUB = "hub:"
+ANY = Columns()
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Source:
     text: str
     path: Path | None = None
     hub: HubSet | None = None
-    columns: Columns = Columns()
+    columns: Columns = ANY
     mixture: tuple[Entry, ...] = ()
 
 
@@ -99,7 +100,8 @@ def read_sources(
     keep_out(sets, held_out)
     for pairs in sets:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in pairs.dropped.items() if count)
-        logger.info("    %s: %s pairs%s", pairs.name, f"{len(pairs.pairs):,}", f" (left out: {dropped})" if dropped else "")
+        left_out = f" (left out: {dropped})" if dropped else ""
+        logger.info("    %s: %s pairs%s", pairs.name, f"{len(pairs.pairs):,}", left_out)
     sets = [pairs for pairs in sets if pairs.pairs]
     total = sum(len(pairs.pairs) for pairs in sets)
     if total < MIN_PAIRS:

@@ -55,14 +55,13 @@ class ProjectedTable(nn.Module):
         sums = functional.embedding_bag(places, wide, starts, mode="sum", per_sample_weights=weights)
         return sums @ self.projection
 
-    @torch.no_grad()
     def vectors(self) -> np.ndarray:
         """Return the table as it stands; float32, shape (tokens, dims)."""
-        out = np.empty((len(self._wide), self.projection.shape[1]), dtype=np.float32)
-        weights = self.log_weights.exp()
+        projection, weights = self.projection.detach(), self.log_weights.detach().exp()
+        out = np.empty((len(self._wide), projection.shape[1]), dtype=np.float32)
         for start in range(0, len(out), _CHUNK_ROWS):
             rows = slice(start, start + _CHUNK_ROWS)
-            out[rows] = (self._wide[rows].float() @ self.projection * weights[rows, None]).cpu().numpy()
+            out[rows] = (self._wide[rows].float() @ projection * weights[rows, None]).cpu().numpy()
         return out
 
 
@@ -76,7 +75,8 @@ class FreeTable(nn.Module):
 
     def forward(self, bags: Bags) -> torch.Tensor:
         """Return the texts' vectors, not scaled; shape (texts, dims)."""
-        rows, starts = (torch.from_numpy(a).to(self.rows.device) for a in (bags.rows.astype(np.int64), bags.starts[:-1]))
+        device = self.rows.device
+        rows, starts = (torch.from_numpy(a).to(device) for a in (bags.rows.astype(np.int64), bags.starts[:-1]))
         return functional.embedding_bag(rows, self.rows, starts, mode="sum", sparse=True)
 
     def vectors(self) -> np.ndarray:

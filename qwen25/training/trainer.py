@@ -183,7 +183,7 @@ class _Run:
             try:
                 losses.append(self._step(step, steps))
             except NotFinite:
-                logger.warning("    the loss of step %d is not finite: training stops, and the best so far is kept", step)
+                logger.warning("    step %d: the loss is not finite; training stops, and the best so far is kept", step)
                 self.failed = True
                 break
             self.stage.steps = step + 1
@@ -207,7 +207,7 @@ class _Run:
                 group["lr"] = rate * share
             optimiser.zero_grad(set_to_none=True)
         loss = self._objective.loss(self.table, step).total
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFinite
         loss.backward()
