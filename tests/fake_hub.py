@@ -142,7 +142,7 @@ class FakeHub:
         self._folder.cleanup()
 
     def add(self, repo: str, folder: Path, *revisions: str) -> str:
-        """Serve ``folder`` as ``repo`` at these revisions (default: main) and return its commit."""
+        """Serve ``folder`` as ``repo`` (or ``datasets/...``) at these revisions (default: main); return its commit."""
         digest = hashlib.sha1(usedforsecurity=False)
         for name in _names(folder):
             digest.update(name.encode() + (folder / name).read_bytes())
@@ -237,7 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         request = f"{self.command} {path}"
         write = next(((call, found) for call, form in WRITES.items() if (found := form.fullmatch(request))), None)
-        if write is None and not path.startswith("/api/models/") and "/resolve/" not in path:
+        asks = path.startswith(("/api/models/", "/api/datasets/"))
+        if write is None and not asks and "/resolve/" not in path:
             self._body()
             self._send(404, b"", {})  # newer clients ask for things besides, which is not what is tested
             return
@@ -258,8 +259,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif write is not None:
             call, found = write
             self._write(call, list(found.groups()), token, body)
-        elif path.startswith("/api/models/"):
-            self._api(path.removeprefix("/api/models/"), token)
+        elif asks:
+            # A data set is a repository named "datasets/owner/name", as in its files' addresses.
+            self._api(path.removeprefix("/api/").removeprefix("models/"), token)
         else:
             repo, _, rest = path.removeprefix("/").partition("/resolve/")
             revision, _, name = rest.partition("/")

@@ -43,15 +43,23 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False, name: 
     """
     check_id(wanted.repo)
     where = wanted.repo + (f" ({wanted.subset})" if wanted.subset else "")
-    commit, files = _list_files(wanted, offline)
-    facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": commit}
-    # The first files are enough: whole ones, of which a sample is taken.
-    chosen = islice(_rows(wanted, commit, files, offline), 4 * rows)
+    found = _list_files(wanted, offline)
+    facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": found.commit}
+    # The first rows are enough to take a sample of: a large set is never fetched as a whole.
+    chosen = islice(_rows(wanted, found, offline), 4 * rows)
     return collect(chosen, wanted.columns, rows, seed, name or where, where, facts)
 
 
-def _list_files(wanted: HubSet, offline: bool) -> tuple[str, list[str]]:
-    """Return the data set's commit and the Parquet files of the subset and split."""
+class _Found(NamedTuple):
+    """Where the Parquet files of a subset and split are."""
+
+    revision: str
+    commit: str
+    files: list[str]
+
+
+def _list_files(wanted: HubSet, offline: bool) -> _Found:
+    """Return the Parquet files of the subset and split: the data set's own, or the hub's copy."""
     from huggingface_hub import HfApi, constants
 
     if offline or constants.HF_HUB_OFFLINE:
@@ -73,11 +81,11 @@ def _list_files(wanted: HubSet, offline: bool) -> tuple[str, list[str]]:
         names = [file.rfilename for file in info.siblings or []]
         found += names
         if files := choose_files(names, wanted):
-            return str(info.sha), files
+            return _Found(revision, str(info.sha), files)
     raise _nothing(wanted, found)
 
 
-def _cached_files(wanted: HubSet) -> tuple[str, list[str]]:
+def _cached_files(wanted: HubSet) -> _Found:
     """Return the same of what the hub's cache holds."""
     from huggingface_hub import constants
 
@@ -88,7 +96,7 @@ def _cached_files(wanted: HubSet) -> tuple[str, list[str]]:
         snapshot = folder / "snapshots" / commit
         names = [path.relative_to(snapshot).as_posix() for path in sorted(snapshot.rglob("*.parquet"))]
         if files := choose_files(names, wanted):
-            return commit, files
+            return _Found(revision, commit, files)
     raise PipelineError(
         f"data set {wanted.repo} is not in the hub's cache: run once without --offline and HF_HUB_OFFLINE, "
         "or give a local file instead"
@@ -112,16 +120,21 @@ def choose_files(names: list[str], wanted: HubSet) -> list[str]:
     return files
 
 
-def _rows(wanted: HubSet, commit: str, files: list[str], offline: bool) -> Iterator[dict[str, Any]]:
+def _rows(wanted: HubSet, found: _Found, offline: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows of one file after another, each downloaded when its turn comes."""
     from huggingface_hub import hf_hub_download
 
-    for file in files:
+    for file in found.files:
         with warnings_in_our_log():
             try:
                 path = with_retries(
                     lambda f=file: hf_hub_download(  # type: ignore[misc]
-                        wanted.repo, f, repo_type="dataset", revision=commit, local_files_only=offline
+                        # By the revision's name: the cache then knows which commit that was.
+                        wanted.repo,
+                        f,
+                        repo_type="dataset",
+                        revision=found.revision,
+                        local_files_only=offline,
                     )
                 )
             except Exception as error:
