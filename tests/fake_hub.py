@@ -264,7 +264,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._api(path.removeprefix("/api/").removeprefix("models/"), token)
         else:
             repo, _, rest = path.removeprefix("/").partition("/resolve/")
-            revision, _, name = rest.partition("/")
+            # refs/convert/parquet has slashes of its own, which the address holds escaped.
+            start = 3 if rest.startswith("refs/") else 1
+            revision, name = "/".join(rest.split("/")[:start]), "/".join(rest.split("/")[start:])
             self._file(repo, revision, name, token, cut=fault == "cut")
 
     def _body(self, cut: bool = False) -> bytes:

@@ -21,10 +21,10 @@ from qwen25.distillation.language import (
 from qwen25.distillation.recipe import Recipe, recipe_named
 from qwen25.distillation.row_selection import most_used_rows
 from qwen25.distillation.selection import Trial, candidate_layers, select
-from qwen25.distillation.sentences import bend, sentence_vectors
 from qwen25.distillation.settings import Settings
 from qwen25.distillation.smoke_test import smoke_test
 from qwen25.distillation.token_use import text_use, token_use
+from qwen25.distillation.training_stage import read_pairs, trained_vectors
 from qwen25.distillation.vectors import distil_vectors
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import discard_texts, plan_texts
@@ -44,6 +44,7 @@ from qwen25.store.onnx_export import write_onnx
 from qwen25.store.quantisation import quantise, rows_within
 from qwen25.store.static_model import load_model, write_model
 from qwen25.teacher.teacher import Teacher, find_teacher
+from qwen25.training.pairs import PairSet
 
 
 def distil(settings: Settings) -> dict[str, Any]:
@@ -59,8 +60,9 @@ def distil(settings: Settings) -> dict[str, Any]:
     settings = settings.completed()
     settings.check()
     corpus = _corpus(settings)
+    pairs = read_pairs(settings)  # before hours of work that a bad file would waste
     with output_folder(settings.output, lambda folder: check_output(folder, settings.overwrite)) as output:
-        return _distil(settings, output, corpus, clock)
+        return _distil(settings, output, corpus, pairs, clock)
 
 
 def plan(settings: Settings) -> list[str]:
@@ -79,7 +81,7 @@ def plan(settings: Settings) -> list[str]:
     lines = [str(estimate)]
     if source.recipe.frequencies == "teacher":
         lines.append(plan_texts(source.teacher, settings.texts_to_write, estimate, source.computing.dtype))
-    if later := [flag for flag in ("sentence_vectors", "select") if getattr(settings, flag)]:
+    if later := [flag for flag in ("pairs", "sentence_vectors", "select") if getattr(settings, flag)]:
         lines.append("not included: " + ", ".join(f"--{flag.replace('_', '-')}" for flag in later))
     return lines
 
@@ -99,7 +101,9 @@ class Source:
     states: TokenStates
 
 
-def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clock) -> dict[str, Any]:
+def _distil(
+    settings: Settings, output: OutputFolder, corpus: Corpus, pairs: list[PairSet], clock: Clock
+) -> dict[str, Any]:
     logger.info("1/8 load: teacher %s", settings.teacher)
     source = _load(settings)
     teacher, recipe = source.teacher, source.recipe
@@ -147,7 +151,28 @@ def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clo
     layers = recipe.layer_numbers(teacher.layers)
 
     logger.info("5/8 PCA and SIF: recipe %s, layers %s, SIF %g", recipe.name, layers, recipe.sif)
-    table = distil_vectors([states[layer] for layer in layers], language.frequencies, recipe, settings.dims)
+    used = [states[layer] for layer in layers]
+    training: dict[str, Any] | None = None
+    training_file = output.beside("training")
+    if pairs or language.sentences:
+        logger.info("6/8 training: from pairs and the teacher's own sentence vectors")
+        table, training = trained_vectors(
+            settings,
+            recipe,
+            used,
+            language.frequencies,
+            vocabulary,
+            pairs,
+            language.sentences,
+            teacher,
+            source.computing,
+            training_file,
+        )
+        clock.lap("training")
+    else:
+        table = distil_vectors(used, language.frequencies, recipe, settings.dims)
+        logger.info("6/8 training: nothing to learn from was given (--pairs, --sentence-vectors)")
+        clock.lap("vectors")
     dims = table.shape[1]
     if dims < settings.dims:
         logger.info(
@@ -158,10 +183,6 @@ def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clo
             dims,
             settings.dims,
         )
-    clock.lap("vectors")
-
-    table = _fit_to_sentences(source, table, vocabulary, language)
-    clock.lap("sentence_vectors")
 
     logger.info("7/8 save: %s", settings.output)
     metadata = {
@@ -187,6 +208,7 @@ def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clo
         },
         "frequencies": language.source,
         "sentence_vectors": len(language.sentences),
+        "training": training,
         "selection": [
             {"layers": list(t.recipe.layers), "sif": t.recipe.sif, "score": round(t.score, 4)} for t in trials
         ],
@@ -216,6 +238,7 @@ def _distil(settings: Settings, output: OutputFolder, corpus: Corpus, clock: Clo
         write_json(new / "metadata.json", metadata)
     discard_checkpoint(checkpoint)
     discard_texts(written)
+    training_file.unlink(missing_ok=True)
 
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])
     logger.info(
@@ -299,19 +322,3 @@ def _select(
         settings.dims,
         calibration_folder(),
     )
-
-
-def _fit_to_sentences(source: Source, table: np.ndarray, vocabulary: Vocabulary, language: Language) -> np.ndarray:
-    """Return the table bent towards the teacher's own vectors of the language's sentences, if there are any.
-
-    :raises PipelineError: if the teacher's vectors are not finite.
-    """
-    texts = language.sentences
-    if not texts:
-        logger.info("6/8 sentence vectors: none asked for (--sentence-vectors)")
-        return table
-    logger.info("6/8 sentence vectors: the teacher's own of %d texts", len(texts))
-    targets = sentence_vectors(source.teacher, texts, source.computing)
-    encoded = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
-    sums = np.stack([table[encoding.ids].sum(axis=0) for encoding in encoded])
-    return bend(table, language.frequencies, sums, targets)

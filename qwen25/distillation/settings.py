@@ -14,6 +14,8 @@ from qwen25.runtime.files import require_regular
 from qwen25.runtime.folders import check_output, require_text
 from qwen25.store.onnx_export import require_onnx
 from qwen25.teacher.teacher import DEFAULT_TEACHER
+from qwen25.training.sources import parse_source
+from qwen25.training.trainer import Tune
 
 #: What a Qwen2.5 teacher's model is cut to unless a size is given; in 10^6 bytes.
 MAX_SIZE_MB = 65.0
@@ -21,6 +23,7 @@ MAX_SIZE_MB = 65.0
 SIZED_TEACHERS = (DEFAULT_TEACHER, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 #: More texts would take a small teacher a day to write.
 MAX_TEXTS = 1_000_000
+MAX_EPOCHS = 1_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,12 @@ class Settings:
     :ivar sif: the SIF coefficient; None: the recipe's.
     :ivar texts: how many texts the teacher writes to show how often it uses each token; 0: Zipf's law.
     :ivar corpus: a file of texts, one a line, whose token frequencies are taken instead.
-    :ivar sentence_vectors: how many of the texts the space is also fitted to, by the teacher's own vectors of them.
+    :ivar sentence_vectors: how many of the texts are trained on, by the teacher's own vectors of them.
+    :ivar pairs: where pairs of texts to train on are from; see :func:`qwen25.training.sources.parse_source`.
+    :ivar tune: what training changes: ``map``, the projection and a weight a token, or ``rows``, after that every row.
+    :ivar epochs: how often each pair is seen in a stage of the training, on average.
+    :ivar train_steps: how many steps a stage takes where there are no pairs, only sentence vectors.
+    :ivar keep_out: folders or files of texts; pairs that hold one of them are left out.
     :ivar select: try variants of the recipe on the calibration items and keep the best.
     :ivar device: ``auto``, ``cuda`` or ``cpu``.
     :ivar dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``: the number format that the teacher computes in.
@@ -64,6 +72,11 @@ class Settings:
     texts: int = 0
     corpus: Path | None = None
     sentence_vectors: int = 0
+    pairs: tuple[str, ...] = ()
+    tune: Tune = "map"
+    epochs: float = 1.0
+    train_steps: int = 400
+    keep_out: tuple[Path, ...] = ()
     select: bool = False
     device: str = "auto"
     dtype: str = "auto"
@@ -107,7 +120,10 @@ class Settings:
         return max(self.texts, self.sentence_vectors)
 
     def _check_numbers(self) -> None:
+        if not (math.isfinite(self.epochs) and 0 < self.epochs <= MAX_EPOCHS):
+            raise InputError(f"--epochs must be above 0 and at most {MAX_EPOCHS}, not {self.epochs:g}")
         ranges: list[tuple[str, int | None, float, float]] = [
+            ("--train-steps", self.train_steps, 1, MAX_TEXTS),
             ("--dims", self.dims, 1, math.inf),
             ("--batch-size", self.batch_size, 1, math.inf),
             ("--texts", self.texts, 0, MAX_TEXTS),
@@ -122,6 +138,10 @@ class Settings:
     def _check_combinations(self, recipe: Recipe) -> None:
         if recipe.pooled and self.select:
             raise InputError("--select varies the layers of a recipe, and recipe pooled has only the pooled states")
+        for source in self.pairs:
+            parse_source(source)  # says now what is wrong with it
+        if self.tune != "map" and not self.pairs and not self.sentence_vectors:
+            raise InputError(f"--tune {self.tune} needs something to learn from: add --pairs or --sentence-vectors")
         if not self.sentence_vectors:
             return
         if self.sentence_vectors == 1:
@@ -140,12 +160,14 @@ class Settings:
         if self.vocabulary:
             require_regular(self.vocabulary, or_pipe=True)
         # A hub id is no path, whatever it looks like.
-        read = {
-            "--teacher": Path(self.teacher).expanduser(),
-            "--corpus": self.corpus,
-            "--vocabulary": self.vocabulary,
-        }
-        for flag, path in read.items():
+        read = [
+            ("--teacher", Path(self.teacher).expanduser()),
+            ("--corpus", self.corpus),
+            ("--vocabulary", self.vocabulary),
+            *(("--pairs", parse_source(text).path) for text in self.pairs),
+            *(("--keep-out", path) for path in self.keep_out),
+        ]
+        for flag, path in read:
             if path and path.exists():
                 require_outside(flag, path, self.output)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from qwen25.distillation.recipe import Recipe
 from qwen25.runtime.errors import PipelineError
+from qwen25.training.table import Start
 
 #: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
 _NOISE_FLOOR = 1e-10
@@ -36,6 +37,33 @@ def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
     :return: float32 array of shape (tokens, dims); fewer dimensions if the states have fewer.
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
+    mean, whiten, axes = _maps(states, frequencies, recipe, dims)
+    projection = whiten @ axes
+    sif = sif_weights(frequencies, recipe.sif)
+    out = np.empty((len(frequencies), axes.shape[1]), dtype=np.float32)
+    for rows, chunk in _chunks(states, mean):
+        out[rows] = chunk @ projection * sif[rows, None]
+    return out
+
+
+def training_start(states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int) -> Start:
+    """Return what training begins with: the whitened states themselves, and the maps of ``distil_vectors``.
+
+    The untrained table is that of ``distil_vectors``, but for the rounding of the wide states to float16.
+
+    :raises PipelineError: if the states span no direction at all (all tokens alike).
+    """
+    mean, whiten, axes = _maps(states, frequencies, recipe, dims)
+    wide = np.empty((len(frequencies), whiten.shape[1]), dtype=np.float16)
+    for rows, chunk in _chunks(states, mean):
+        wide[rows] = chunk @ whiten
+    return Start(wide, axes.astype(np.float32), sif_weights(frequencies, recipe.sif))
+
+
+def _maps(
+    states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean of all layers side by side, the map that whitens each, and the axes of a PCA behind it."""
     tokens = len(frequencies)
     weights = frequencies if recipe.frequency_weighted else np.full(tokens, 1.0 / tokens)
     mean, covariance = _moments(states, weights)
@@ -45,12 +73,7 @@ def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
     whiten = _block_diagonal(blocks)
     values, vectors = principal_axes(whiten.T @ covariance @ whiten)
     kept = min(dims, int((values > values[0] * _NOISE_FLOOR).sum()))
-    projection = whiten @ vectors[:, :kept]
-    sif = sif_weights(frequencies, recipe.sif)
-    out = np.empty((tokens, kept), dtype=np.float32)
-    for rows, chunk in _chunks(states, mean):
-        out[rows] = chunk @ projection * sif[rows, None]
-    return out
+    return mean, whiten, vectors[:, :kept]
 
 
 def sif_weights(frequencies: np.ndarray, coefficient: float) -> np.ndarray:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from qwen25.runtime.display import progress
-from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.errors import InputError
+from qwen25.states.batches import not_finite
+from qwen25.states.device import Computing
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.bags import Bags
 
@@ -39,16 +41,15 @@ class SoftTargets:
     vectors: np.ndarray
 
 
-def sentence_vectors(
-    teacher: Teacher, sentences: Sequence[str], *, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> np.ndarray:
+def sentence_vectors(teacher: Teacher, sentences: Sequence[str], computing: Computing | None = None) -> np.ndarray:
     """Return the teacher's PromptEOL vector of each sentence; float32, shape (sentences, hidden size).
 
     :raises InputError: if the teacher is no causal language model.
-    :raises PipelineError: if it cannot be loaded, or gives NaN or infinity.
+    :raises PipelineError: if it cannot be loaded, or a vector is not finite.
     """
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder: --sentence-vectors needs a decoder")
+    computing = computing or Computing()
     tokenizer = teacher.tokenizer()
     before, behind = (tokenizer.encode(text, add_special_tokens=False).ids for text in PROMPT)
     ids = [
@@ -56,23 +57,20 @@ def sentence_vectors(
         for encoding in tokenizer.encode_batch(list(sentences), add_special_tokens=False)
     ]
     out = np.empty((len(ids), teacher.hidden_size), dtype=np.float32)
-    model = teacher.load(dtype).to(device)  # type: ignore[arg-type]
+    model = teacher.load(computing.dtype).to(computing.device)  # type: ignore[arg-type]
     by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     with torch.inference_mode(), progress("sentence vectors", len(ids)) as advance:
         for first in range(0, len(ids), BATCH):
             rows = by_length[first : first + BATCH]
             lengths = [len(ids[i]) for i in rows]
             # A causal model does not look ahead: padding behind a sentence changes nothing before it.
-            padded = torch.tensor([ids[i] + [0] * (max(lengths) - len(ids[i])) for i in rows], device=device)
+            padded = torch.tensor([ids[i] + [0] * (max(lengths) - len(ids[i])) for i in rows], device=computing.device)
             hidden = model(input_ids=padded, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(rows)), torch.tensor(lengths) - 1]
             out[rows] = last.float().cpu().numpy()
             advance(len(rows))
     if not np.isfinite(out).all():
-        raise PipelineError(
-            f"teacher {teacher.name} gives NaN or infinity for whole texts; try --dtype float32, "
-            "and if it was that already, its weights are damaged"
-        )
+        raise not_finite(teacher.name, "its last layer", "whole texts")
     return out
 
 

@@ -1,0 +1,73 @@
+"""The stage of phase 1 that learns from pairs of texts and from the teacher's own sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qwen25.distillation.recipe import Recipe
+from qwen25.distillation.settings import Settings
+from qwen25.distillation.vectors import training_start
+from qwen25.distillation.vocabulary import Vocabulary
+from qwen25.evaluation.items import calibration_folder, default_items_folder
+from qwen25.runtime.log import logger
+from qwen25.states.device import Computing
+from qwen25.teacher.teacher import Teacher
+from qwen25.training.bags import tokenise
+from qwen25.training.batches import encode_sets
+from qwen25.training.pairs import PairSet
+from qwen25.training.soft_targets import sentence_vectors, soft_targets
+from qwen25.training.sources import parse_source, read_sources
+from qwen25.training.trainer import TrainingSettings, train
+
+
+def read_pairs(settings: Settings) -> list[PairSet]:
+    """Read all --pairs, without those that occur in the project's items or in a --keep-out folder.
+
+    :raises InputError: if a source cannot be read, or there are too few pairs.
+    :raises PipelineError: if the hub cannot be reached.
+    """
+    if not settings.pairs:
+        return []
+    logger.info("    pairs: reading %s", ", ".join(settings.pairs))
+    return read_sources(
+        [parse_source(text) for text in settings.pairs],
+        [default_items_folder(), calibration_folder(), *settings.keep_out],
+        seed=settings.seed,
+        offline=settings.offline,
+    )
+
+
+def trained_vectors(
+    settings: Settings,
+    recipe: Recipe,
+    states: list[np.ndarray],
+    frequencies: np.ndarray,
+    vocabulary: Vocabulary,
+    pairs: Sequence[PairSet],
+    sentences: Sequence[str],
+    teacher: Teacher,
+    computing: Computing,
+    checkpoint: Path,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the trained table, shape (tokens, dims), and what the metadata says of its training.
+
+    :param states: one array a layer, each of shape (tokens, width).
+    :param sentences: the texts whose vectors the teacher is asked for.
+    :param checkpoint: the file that a run which was cut off goes on from.
+    :raises InputError: if nothing can be learnt of the texts.
+    :raises PipelineError: if the states are all alike, the teacher's vectors are not finite, or the disk is full.
+    """
+    start = training_start(states, frequencies, recipe, settings.dims)
+    encoded = encode_sets(pairs, vocabulary.tokenizer)
+    soft = None
+    if sentences:
+        logger.info("    the teacher's own vectors of %d texts", len(sentences))
+        soft = soft_targets(tokenise(vocabulary.tokenizer, sentences), sentence_vectors(teacher, sentences, computing))
+    how = TrainingSettings(tune=settings.tune, epochs=settings.epochs, steps=settings.train_steps, seed=settings.seed)
+    trained = train(start, encoded, soft, how, device=computing.device, checkpoint=checkpoint, resume=settings.resume)
+    facts = {"sets": [one.summary() for one in pairs], "sentence_vectors": len(sentences), **trained.facts}
+    return trained.vectors, facts
