@@ -45,7 +45,7 @@ class TrainingSettings:
 
     tune: Tune = "map"
     epochs: float = 1.0
-    steps: int = 400
+    steps: int = 100
     batch_size: int = 1024
     temperature: float = 1.0
     seed: int = 42
