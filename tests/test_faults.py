@@ -91,7 +91,7 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "all texts": (Moment("qwen25.distillation.language:write_texts", behind=True), "old"),
     "PCA": (Moment("qwen25.distillation.vectors:principal_axes", number=3), "old"),
     "sentence vectors": (Moment("qwen25.distillation.training_stage:sentence_vectors", behind=True), "old"),
-    "vectors": (Moment("qwen25.distillation.pipeline:bend", behind=True), "old"),
+    "vectors": (Moment("qwen25.distillation.pipeline:trained_vectors", behind=True), "old"),
     "save": (Moment("qwen25.store.static_model:save_pretrained"), "old"),
     "config.json": (Moment("json:dump"), "old"),
     "modules.json": (Moment("json:dump", number=2), "old"),

@@ -75,7 +75,7 @@ class Settings:
     pairs: tuple[str, ...] = ()
     tune: Tune = "map"
     epochs: float = 1.0
-    train_steps: int = 100
+    train_steps: int = 150
     keep_out: tuple[Path, ...] = ()
     select: bool = False
     device: str = "auto"

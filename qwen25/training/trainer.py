@@ -26,6 +26,8 @@ from qwen25.training.table import FreeTable, ProjectedTable, Start
 Tune = Literal["map", "rows"]
 #: The learning rates, reached after the warm-up and then falling to 0 in a line.
 MAP_RATE, WEIGHT_RATE, ROW_RATE = 5e-4, 5e-3, 3e-3
+#: Without pairs the rates are this many times as large: texts of one language must not bend the others'.
+SHARE_WITHOUT_PAIRS = 0.2
 WARM_UP = 0.1
 #: What is held out is looked at so many times a stage; after so many looks without a gain the stage ends.
 LOOKS, PATIENCE = 10, 4
@@ -45,7 +47,7 @@ class TrainingSettings:
 
     tune: Tune = "map"
     epochs: float = 1.0
-    steps: int = 100
+    steps: int = 150
     batch_size: int = 1024
     temperature: float = 1.0
     seed: int = 42
@@ -117,14 +119,15 @@ def train(
     stages = []
     best = _Best(before.loss)
     optimiser = torch.optim.Adam([{"params": [table.projection]}, {"params": [table.log_weights]}])
-    run = _Run(table, [optimiser], [MAP_RATE, WEIGHT_RATE], objective, best, Stage("map"))
+    share = 1.0 if sets else SHARE_WITHOUT_PAIRS
+    run = _Run(table, [optimiser], [share * MAP_RATE, share * WEIGHT_RATE], objective, best, Stage("map"))
     run.go(checkpoint, key, resume)
     stages.append(run.stage)
     run.restore()
     vectors, after = table.vectors(), objective.score(table)
     if settings.tune == "rows" and not run.failed:
         free = FreeTable(vectors).to(device)
-        run = _Run(free, [torch.optim.SparseAdam([free.rows])], [ROW_RATE], objective, best, Stage("rows"))
+        run = _Run(free, [torch.optim.SparseAdam([free.rows])], [share * ROW_RATE], objective, best, Stage("rows"))
         run.go()
         stages.append(run.stage)
         if run.stage.kept:
