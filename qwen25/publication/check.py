@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qwen25.publication.contents import BENCHMARKS, CARD, COPY_FILES, EXAMPLES, MODEL_FILES, OTHER_VERSION
+from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODULES, OTHER_VERSION, PARTS
 from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256
 from qwen25.store.onnx_export import ONNX_FILE
@@ -22,9 +22,10 @@ def check(folder: Path, repo: str) -> list[str]:
     card = (folder / CARD).read_text(encoding="utf-8")
     commands = {
         "quick start": ["-c", quick_start(card).replace(f'"{repo}"', repr(str(folder.resolve())))],
-        "sentence-transformers": ["-c", _SAME_VECTORS, str(folder.resolve())],
         **{name: [f"examples/{name}", "--model", "."] for name in EXAMPLES},
     }
+    if (folder / MODULES).is_file():
+        commands["sentence-transformers"] = ["-c", _SAME_VECTORS, str(folder.resolve())]
     if (folder / ONNX_FILE).is_file():
         commands["onnx"] = ["-c", _SAME_IN_ONNX, str(folder.resolve())]
     faults = [f"{name}: {fault}" for name, command in commands.items() if (fault := _failure_of(folder, command))]
@@ -103,11 +104,12 @@ def _size_faults(folder: Path) -> list[str]:
     """Compare sizes and hash in the metadata with the files."""
     metadata = read_json(folder / "metadata.json")
     with as_input_error(*OTHER_VERSION):
-        sizes = {name: size for name, size in metadata["sizes_bytes"].items() if name in (*MODEL_FILES, *COPY_FILES)}
+        sizes = {name: size for name, size in metadata["sizes_bytes"].items() if name in PARTS}
+        found = {name: (folder / name).stat().st_size if (folder / name).is_file() else 0 for name in sizes}
         faults = [
-            f"{name} has {(folder / name).stat().st_size:,} bytes, metadata.json says {size:,}"
+            f"{name} has {found[name]:,} bytes, metadata.json says {size:,}"
             for name, size in sizes.items()
-            if (folder / name).stat().st_size != size
+            if found[name] != size
         ]
         digest = metadata["model_sha256"]
     if sha256([folder / "model.safetensors"]) != digest:

@@ -22,6 +22,7 @@ from qwen25.publication.contents import (
     COPY_FILES,
     EXAMPLES,
     MODEL_FILES,
+    MODULES,
     NORMALIZE,
     OTHER_VERSION,
     PARTS,
@@ -37,8 +38,10 @@ from qwen25.runtime.folders import output_folder
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import size_text
 from qwen25.store.hub import check_id, looks_like_an_id
+from qwen25.store.model_files import steps_of
 from qwen25.store.onnx_export import write_onnx
 from qwen25.store.packaged import PACKAGED
+from qwen25.store.static_model import FLOAT16_COPY
 
 Result = dict[str, Any]
 OWNER = "tss-deposium"
@@ -57,6 +60,7 @@ class Publication:
     :ivar metadata: of phase 1.
     :ivar evaluation: of phase 2.
     :ivar comparison: of phase 3.
+    :ivar model_files: those of ``model`` that are published.
     """
 
     def __init__(self, model: Path, evaluation: Path, comparison: Path, repo: str | None = None) -> None:
@@ -67,9 +71,7 @@ class Publication:
         """
         self.model = model
         self.metadata, self.evaluation, self.comparison = read_results(model, evaluation, comparison)
-        missing = [name for name in (*MODEL_FILES, NORMALIZE) if not (model / name).is_file()]
-        if missing:
-            raise InputError(f"{model} lacks {', '.join(missing)}: run phase 1 again")
+        self.model_files = _files_of(model)
         with as_input_error(*OTHER_VERSION):
             hashes = {
                 "metadata.json": self.metadata["model_sha256"],
@@ -163,7 +165,7 @@ class Publication:
             "metadata": self.metadata,
             "evaluation": self.evaluation,
             "comparison": self.comparison,
-            "files": {name: size_text((self.model / name).stat().st_size) for name in MODEL_FILES},
+            "files": {name: size_text((self.model / name).stat().st_size) for name in self.model_files},
             "useful": is_useful(ours),
             "follows_instructions": self.follows_instructions,
             "uses": [
@@ -176,6 +178,7 @@ class Publication:
             "remarks": comparison_remarks(self.comparison),
             "recommendations": recommendation_lines(self.comparison),
             "evaluation_remarks": evaluation_remarks(self.evaluation),
+            "copy_of_vectors": COPY_FILES[0] if COPY_FILES[0] in self.model_files else None,
             "is_qwen": "qwen2.5" in self.metadata["teacher"]["name"].lower(),
             "peers": [row for row in self.comparison["models"] if "difference_to_ours" in row],
             "report": comparison_report,
@@ -200,8 +203,7 @@ class Publication:
                 "comparison.png": plots.png(plots.comparison(self.comparison)),
             }
         with output_folder(folder, _check_replaceable) as output, output.replaced() as new:
-            copies = [name for name in COPY_FILES if (self.model / name).is_file()]
-            for name in (*MODEL_FILES, NORMALIZE, *copies):
+            for name in self.model_files:
                 _copy(self.model / name, new / name)
             for name in EXAMPLES:
                 _copy(examples / name, new / "examples" / name)
@@ -211,6 +213,21 @@ class Publication:
                 write_bytes(new / name, content)
             write_text(new / BENCHMARKS, benchmarks)
             write_text(new / CARD, card)
+
+
+def _files_of(model: Path) -> list[str]:
+    """Return the files of a model folder that are published: the model, and what sentence-transformers reads of it.
+
+    :raises InputError: if one is missing. A model of int8 whose copy was left out has no ``modules.json``.
+    """
+    names = list(MODEL_FILES)
+    if (model / MODULES).is_file():
+        copied = any(place.name == FLOAT16_COPY for _, place in steps_of(model, model.name))
+        names += [MODULES, NORMALIZE, *(COPY_FILES if copied else ())]
+    missing = [name for name in names if not (model / name).is_file()]
+    if missing:
+        raise InputError(f"{model} lacks {', '.join(missing)}: run phase 1 again")
+    return names
 
 
 def _repository_name(name: str) -> str:

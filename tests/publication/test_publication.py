@@ -25,6 +25,8 @@ from qwen25.publication.publication import Publication
 from qwen25.reports.demo import main
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
+from qwen25.runtime.wording import size_text
+from qwen25.store.static_model import FLOAT16_COPY
 
 EXAMPLES_FOLDER = ROOT / "examples"
 
@@ -66,6 +68,55 @@ def rendered(results: dict[str, Path], tmp_path: Path) -> Callable[..., dict[str
         return {n: (tmp_path / "publication" / n).read_text(encoding="utf-8") for n in ("README.md", "BENCHMARKS.md")}
 
     return render
+
+
+@pytest.fixture
+def int8_publication(results: dict[str, Path], tiny_teacher: Path, tmp_path: Path) -> Callable[..., Publication]:
+    """Publish an int8 model with the tiny model's results: only its hash is made theirs."""
+
+    def publish(*flags: str) -> Publication:
+        import distill_qwen25_1024d
+
+        model = tmp_path / "int8-model"
+        command = ["--teacher", str(tiny_teacher), "--output", str(model), "--storage", "int8", "--device", "cpu"]
+        assert distill_qwen25_1024d.main([*command, "--log-file", str(tmp_path / "log"), *flags]) == 0
+        digest = read_json(model / "metadata.json")["model_sha256"]
+        evaluation, comparison = read_json(results["evaluation"]), read_json(results["comparison"])
+        evaluation["model"]["sha256"] = digest
+        next(row for row in comparison["models"] if row["name"] == comparison["ours"])["result"]["model"]["sha256"] = digest
+        for name, result in (("evaluation", evaluation), ("comparison", comparison)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(result))
+        return Publication(model, tmp_path / "evaluation.json", tmp_path / "comparison.json")
+
+    return publish
+
+
+class TestInt8:
+    def test_the_copy_for_sentence_transformers_is_published_and_works(
+        self, int8_publication: Callable[..., Publication], tmp_path: Path
+    ) -> None:
+        publication = int8_publication()
+        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)
+        assert check(tmp_path / "publication", publication.repo) == []
+        size = (tmp_path / "publication" / FLOAT16_COPY / "model.safetensors").stat().st_size
+        card = (tmp_path / "publication" / "README.md").read_text(encoding="utf-8")
+        assert f"`{FLOAT16_COPY}/model.safetensors` ({size_text(size)})" in card
+        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)  # over the first one
+
+    def test_a_copy_that_is_gone_is_missed(self, int8_publication: Callable[..., Publication], tmp_path: Path) -> None:
+        publication = int8_publication()
+        (publication.model / FLOAT16_COPY / "model.safetensors").unlink()
+        with pytest.raises(InputError, match=f"lacks {FLOAT16_COPY}/model.safetensors"):
+            Publication(publication.model, tmp_path / "evaluation.json", tmp_path / "comparison.json")
+
+    def test_without_the_copy_the_card_claims_nothing(
+        self, int8_publication: Callable[..., Publication], tmp_path: Path
+    ) -> None:
+        publication = int8_publication("--no-float16-copy")
+        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)
+        assert check(tmp_path / "publication", publication.repo) == []
+        card = (tmp_path / "publication" / "README.md").read_text(encoding="utf-8")
+        assert "SentenceTransformer(" not in card and "sentence-transformers cannot load it" in card
 
 
 def control_is(word: str, *categories: str) -> Change:
