@@ -29,7 +29,7 @@ from typing import Any
 
 from qwen25.distillation import PRESETS, Settings, distil, plan
 from qwen25.distillation.recipe import RECIPES
-from qwen25.distillation.settings import MAX_SIZE_MB, SIZED_TEACHERS, require_outside
+from qwen25.distillation.settings import MAX_SIZE_MB, RARE_TOKENS, SIZED_TEACHERS, require_outside
 from qwen25.distillation.token_use import LANGUAGES
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
@@ -204,6 +204,13 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         f"decides instead (default: {','.join(LANGUAGES)})",
     )
     add(
+        "--rare-tokens",
+        choices=RARE_TOKENS,
+        help="what becomes of the tokens beyond the size: nearest, they take the direction of the most similar token "
+        "that has a row; or pieces, their text falls into shorter tokens, which takes half the time and keeps less "
+        "(default: %(default)s)",
+    )
+    add(
         "--storage",
         choices=STORAGES,
         help="number format of the saved vectors (default: int8 where a size is set, else float32)",
@@ -212,8 +219,8 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         "--no-float16-copy",
         dest="float16_copy",
         action="store_false",
-        help="beside int8 vectors, leave out the copy that sentence-transformers needs (default: write it, twice as "
-        "large as the model)",
+        help="beside int8 vectors or shared rows, leave out the copy that sentence-transformers needs (default: write "
+        "it, all tokens x --dims x 2 bytes)",
     )
     add("--onnx", action="store_true", help="write onnx/model.onnx as well, for JavaScript and others (default: off)")
 

@@ -19,7 +19,8 @@ from qwen25.distillation.language import (
     spread_over,
 )
 from qwen25.distillation.recipe import Recipe, recipe_named
-from qwen25.distillation.row_selection import most_used_rows
+from qwen25.distillation.row_selection import most_used_rows, never_in_text, require_room
+from qwen25.distillation.row_sharing import share_rows
 from qwen25.distillation.selection import Trial, candidate_layers, select
 from qwen25.distillation.settings import Settings
 from qwen25.distillation.smoke_test import smoke_test
@@ -41,7 +42,7 @@ from qwen25.states.jobs import frame_for
 from qwen25.states.pooling import PooledStates
 from qwen25.states.token_states import TokenStates, token_states
 from qwen25.store.onnx_export import write_onnx
-from qwen25.store.quantisation import quantise, rows_within
+from qwen25.store.quantisation import Sharing, quantise, rows_within
 from qwen25.store.static_model import load_model, write_model
 from qwen25.teacher.teacher import Teacher, find_teacher
 from qwen25.training.pairs import PairSet
@@ -75,7 +76,7 @@ def plan(settings: Settings) -> list[str]:
     settings.check()
     corpus = _corpus(settings)
     source = _load(settings)
-    vocabulary = choose_vocabulary(settings, source, corpus)
+    vocabulary, _ = choose_vocabulary(settings, source, corpus)
     checkpointing = Checkpointing(beside(settings.output, "states"))
     estimate = source.states.plan(vocabulary.sequences, checkpointing)
     lines = [str(estimate)]
@@ -117,7 +118,7 @@ def _distil(
     clock.lap("load")
 
     logger.info("2/8 vocabulary")
-    vocabulary = choose_vocabulary(settings, source, corpus)
+    vocabulary, use = choose_vocabulary(settings, source, corpus)
     logger.info("    %d tokens", len(vocabulary))
     clock.lap("vocabulary")
 
@@ -184,6 +185,9 @@ def _distil(
             settings.dims,
         )
 
+    stored = quantise(table, str(settings.storage), _sharing(settings, table, use))
+    clock.lap("row_sharing")
+
     logger.info("7/8 save: %s", settings.output)
     metadata = {
         "name": settings.output.resolve().name,
@@ -202,8 +206,10 @@ def _distil(
         "dims_requested": settings.dims,
         "vocabulary": {
             "tokens": len(vocabulary),
+            "rows": len(stored.table),
             "custom_words": len(vocabulary.words),
             "max_size_mb": _size(settings) if math.isfinite(_size(settings)) else None,
+            "rare_tokens": settings.rare_tokens if math.isfinite(_size(settings)) else None,
             "languages": list(settings.languages),
         },
         "frequencies": language.source,
@@ -216,7 +222,6 @@ def _distil(
         "storage": settings.storage,
         "threads": threads(),
     }
-    stored = quantise(table, str(settings.storage))
     with output.replaced() as new:
         metadata = write_model(new, stored, vocabulary.tokenizer, metadata, settings.float16_copy)
         if settings.onnx:
@@ -281,8 +286,11 @@ def _load(settings: Settings) -> Source:
     return Source(teacher, recipe, sorted(layers), computing, states)
 
 
-def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> Vocabulary:
-    """Return the rows of the model: the teacher's tokens, as many as the size allows, and the custom words.
+def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> tuple[Vocabulary, np.ndarray | None]:
+    """Return the model's tokens: the teacher's, or as many as the size allows, and the custom words.
+
+    Where the size allows fewer rows than tokens and the rare ones are to share them, there is also how much text
+    needs each token.
 
     :raises InputError: if the teacher's tokenizer is damaged, or the size leaves no room.
     """
@@ -291,19 +299,41 @@ def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> Voc
         vocabulary = static_vocabulary(teacher.tokenizer())
     added = vocabulary.added
     words = read_words(settings.vocabulary) if settings.vocabulary else []
+    use = None
     if math.isfinite(_size(settings)):
         dims = min(settings.dims, len(source.layers) * source.states.width)  # the states span no more directions
         rows = rows_within(_size(settings), dims, str(settings.storage)) - len(words) - len(added)
         if rows < len(vocabulary):
-            vocabulary = most_used_rows(vocabulary, _use(settings, vocabulary, corpus), rows)
-    return with_words(vocabulary, words, added) if words or added else vocabulary
+            use = _use(settings, vocabulary, corpus)
+            if settings.rare_tokens == "pieces":
+                vocabulary, use = most_used_rows(vocabulary, use, rows), None
+            else:
+                require_room(vocabulary, rows)
+    if words or added:
+        vocabulary = with_words(vocabulary, words, added)
+        # These have a row in any case.
+        use = None if use is None else np.append(use, np.full(len(vocabulary) - len(use), np.inf))
+    return vocabulary, use
+
+
+def _sharing(settings: Settings, table: np.ndarray, use: np.ndarray | None) -> Sharing | None:
+    """Return which tokens share a row so that the file keeps to its size; None: none do."""
+    if use is None:
+        return None
+    tokens, dims = table.shape
+    rows = rows_within(_size(settings), dims, str(settings.storage), shared_by=tokens)
+    logger.info("    %d rows for %d tokens: the rarest take the direction of the most similar one", rows, tokens)
+    return share_rows(table, use, rows)
 
 
 def _use(settings: Settings, vocabulary: Vocabulary, corpus: Corpus) -> np.ndarray:
     """Return how much text needs each token: the user's own, or that of the languages."""
     if corpus.texts:
-        return text_use(vocabulary.tokenizer, corpus.texts)
-    return token_use(vocabulary.tokenizer, settings.languages)
+        use = text_use(vocabulary.tokenizer, corpus.texts)
+    else:
+        use = token_use(vocabulary.tokenizer, settings.languages)
+    use[list(never_in_text(vocabulary.tokenizer))] = 0
+    return use
 
 
 def _select(

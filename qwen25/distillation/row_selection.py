@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 from qwen25.distillation.static_tokenizer import is_byte_level
 from qwen25.distillation.vocabulary import Vocabulary
@@ -20,8 +20,6 @@ from qwen25.runtime.errors import InputError
 
 #: Longer runs of white space are hardly met in text; they fall into shorter ones.
 LONGEST_SPACE = 16
-#: What stands for white space in a byte-level BPE's tokens: space, tab, line feed, carriage return.
-_WHITE_SPACE = "ĠĉĊč"
 
 
 def most_used_rows(vocabulary: Vocabulary, use: np.ndarray, rows: int) -> Vocabulary:
@@ -35,18 +33,12 @@ def most_used_rows(vocabulary: Vocabulary, use: np.ndarray, rows: int) -> Vocabu
     """
     if rows >= len(vocabulary):
         return vocabulary
-    spec = json.loads(vocabulary.tokenizer.to_str())
-    if spec["model"]["type"] != "BPE" or not is_byte_level(spec):
-        raise InputError("only a byte-level BPE vocabulary can be cut to a size: use --max-size-mb none")
-    model = spec["model"]
+    model = require_room(vocabulary, rows)
     halves = _halves(model)
-    added = {token["content"] for token in spec["added_tokens"]}
-    kept = added | {token for token in model["vocab"] if token not in halves and len(token) == 1}
-    if rows <= len(kept):
-        raise InputError(f"the size allows {rows} tokens, but {len(kept)} single characters come first: allow more")
-    unreached = _unreached(vocabulary.tokenizer)
+    kept = _basic(vocabulary, halves)
+    absent = never_in_text(vocabulary.tokenizer)
     for token in sorted(model["vocab"], key=lambda token: (-use[model["vocab"][token]], model["vocab"][token])):
-        if token in unreached or (len(token) > LONGEST_SPACE and not token.strip(_WHITE_SPACE)):
+        if model["vocab"][token] in absent:
             continue
         needed = _ancestors(token, halves, kept)
         if len(kept) + len(needed) <= rows:
@@ -54,6 +46,28 @@ def most_used_rows(vocabulary: Vocabulary, use: np.ndarray, rows: int) -> Vocabu
         if len(kept) == rows:
             break
     return keep_tokens(vocabulary, kept)
+
+
+def require_room(vocabulary: Vocabulary, rows: int) -> dict[str, Any]:
+    """Return the model of a byte-level BPE's JSON, if ``rows`` are more than its single characters.
+
+    :raises InputError: if they are not, or the tokenizer is another kind.
+    """
+    spec = json.loads(vocabulary.tokenizer.to_str())
+    if spec["model"]["type"] != "BPE" or not is_byte_level(spec):
+        raise InputError("only a byte-level BPE vocabulary can be cut to a size: use --max-size-mb none")
+    basic = len(_basic(vocabulary, _halves(spec["model"])))
+    if rows <= basic:
+        raise InputError(f"the size allows {rows} tokens, but {basic} single characters come first: allow more")
+    model: dict[str, Any] = spec["model"]
+    return model
+
+
+def _basic(vocabulary: Vocabulary, halves: dict[str, set[str]]) -> set[str]:
+    """Return the tokens that are kept in any case: single characters, and added tokens."""
+    added = {token.content for token in vocabulary.tokenizer.get_added_tokens_decoder().values()}
+    plain = vocabulary.tokenizer.get_vocab(with_added_tokens=False)
+    return added | {token for token in plain if token not in halves and len(token) == 1}
 
 
 def first_merges(vocabulary: Vocabulary, rows: int) -> Vocabulary:
@@ -101,7 +115,24 @@ def _ancestors(token: str, halves: dict[str, set[str]], kept: set[str]) -> set[s
     return found
 
 
-def _unreached(tokenizer: Tokenizer) -> set[str]:
-    """Return the tokens that the tokenizer's merges do not make of their own text."""
-    model = tokenizer.model
-    return {token for token in tokenizer.get_vocab() if [piece.value for piece in model.tokenize(token)] != [token]}
+def never_in_text(tokenizer: Tokenizer) -> set[int]:
+    """Return the tokens of a byte-level BPE that no text has, by its own normaliser, pre-tokenizer or merges.
+
+    Qwen's has two thousand, such as Thai words that its pre-tokenizer takes apart at their tone marks. Long runs of
+    white space count as absent too.
+    """
+    normalizer, pre_tokenizer, model = tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model
+    decoder = decoders.ByteLevel()
+    absent = set()
+    for token, i in tokenizer.get_vocab(with_added_tokens=False).items():
+        text = decoder.decode([token])
+        if text.isspace():
+            if len(text) > LONGEST_SPACE:
+                absent.add(i)
+        elif len(token) > 1 and "\ufffd" not in text:  # part of a character stands inside others
+            apart = pre_tokenizer is not None and len(pre_tokenizer.pre_tokenize_str(text)) > 1
+            # A static model's normaliser also puts a space before the text.
+            changed = normalizer is not None and normalizer.normalize_str(text).lstrip(" ") != text.lstrip(" ")
+            if apart or changed or [piece.value for piece in model.tokenize(token)] != [token]:
+                absent.add(i)
+    return absent

@@ -21,6 +21,9 @@ from qwen25.training.trainer import Tune
 MAX_SIZE_MB = 65.0
 #: The teachers whose model is cut to that size by default: those of the announced model's vocabulary.
 SIZED_TEACHERS = (DEFAULT_TEACHER, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
+#: nearest: they take the direction of the most similar token that has a row; pieces: they are taken out of the
+#: tokenizer, and their text falls into shorter tokens.
+RARE_TOKENS = ("nearest", "pieces")
 #: More texts would take a small teacher a day to write.
 MAX_TEXTS = 1_000_000
 MAX_EPOCHS = 1_000
@@ -50,9 +53,10 @@ class Settings:
     :ivar dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``: the number format that the teacher computes in.
     :ivar max_size_mb: the most that ``model.safetensors`` may take, in 10^6 bytes; infinity: all tokens are kept;
         None: 65 for ``SIZED_TEACHERS``, infinity for others.
-    :ivar languages: whose words decide, beside the merge order, which tokens are kept where a size is set.
+    :ivar languages: whose words decide, beside the merge order, which tokens get a row where a size is set.
+    :ivar rare_tokens: where a size is set, what becomes of the tokens beyond it; see ``RARE_TOKENS``.
     :ivar storage: the number format of the saved vectors; None: int8 where a size is set, else float32.
-    :ivar float16_copy: beside int8 vectors, write a copy that sentence-transformers loads.
+    :ivar float16_copy: beside int8 vectors or shared rows, write a copy that sentence-transformers loads.
     :ivar onnx: also write ``onnx/model.onnx`` and the tokenizer files that transformers.js reads.
     :ivar vocabulary: a file of words or phrases, one a line, that get a vector of their own.
     :ivar batch_size: tokens a forward pass; None: what suits the device.
@@ -82,6 +86,7 @@ class Settings:
     dtype: str = "auto"
     max_size_mb: float | None = None
     languages: tuple[str, ...] = LANGUAGES
+    rare_tokens: str = "nearest"
     storage: str | None = None
     float16_copy: bool = True
     onnx: bool = False

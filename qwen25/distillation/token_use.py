@@ -23,7 +23,7 @@ UNSPACED = ("zh", "ja")
 MERGE_ORDER_SHARE = 0.3
 #: How often a word is written with a capital letter, of 1.
 CAPITALISED = 0.1
-#: Less frequent words of a list are names and mistakes.
+#: The most frequent of a list; its small form, down to one in a million, is read in a tenth of the time.
 WORDS = 50_000
 #: Texts that are encoded at a time.
 BATCH = 10_000
@@ -81,7 +81,7 @@ def _in_language(tokenizer: Tokenizer, language: str) -> np.ndarray:
     """Return each token's share of a language's words."""
     from wordfreq import get_frequency_dict
 
-    found = get_frequency_dict(language, "best")
+    found = get_frequency_dict(language, "small")
     words = sorted(found, key=lambda word: (-found[word], word))[:WORDS]
     space = "" if language in UNSPACED else " "
     use = np.zeros(tokenizer.get_vocab_size())

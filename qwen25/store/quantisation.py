@@ -1,8 +1,8 @@
-"""Number formats of a table of vectors: floats, or int8 with a scale for each row.
+"""Number formats of a table of vectors: floats, or int8 with a scale for each row; and rows that tokens share.
 
 int8 is stored in model2vec's own form: whole numbers from -127 to 127, and one float32 weight a token, by which
 model2vec multiplies its row. So each row has a scale of its own, and rows that a SIF weight made small are as exact
-as all others.
+as all others. The weights also let tokens of different lengths share a row (model2vec's token mapping).
 """
 
 from __future__ import annotations
@@ -17,46 +17,88 @@ from qwen25.runtime.errors import InputError
 STORAGES = ("float32", "float16", "int8")
 
 
+class Sharing(NamedTuple):
+    """Which tokens have a row of their own, and whose direction the others take.
+
+    :ivar kept: the tokens with a row; shape (rows,), ascending.
+    :ivar row_of: the number of each token's row; int32, shape (tokens,).
+    """
+
+    kept: np.ndarray
+    row_of: np.ndarray
+
+
 class Stored(NamedTuple):
     """A table in the number format of its file.
 
-    :ivar table: shape (tokens, dims).
-    :ivar weights: the factor of each row, float32 of shape (tokens,); None: 1.
+    :ivar table: shape (rows, dims).
+    :ivar weights: the factor of each token, float32 of shape (tokens,); None: 1.
+    :ivar row_of: the number of each token's row, int32 of shape (tokens,); None: one row a token.
     """
 
     table: np.ndarray
-    weights: np.ndarray | None
+    weights: np.ndarray | None = None
+    row_of: np.ndarray | None = None
 
     def vectors(self) -> np.ndarray:
         """Return the vectors that the model has; float32, shape (tokens, dims)."""
         table = self.table.astype(np.float32)
+        table = table if self.row_of is None else table[self.row_of]
         return table if self.weights is None else table * self.weights[:, None]
 
 
-def quantise(vectors: np.ndarray, storage: str) -> Stored:
+def quantise(vectors: np.ndarray, storage: str, sharing: Sharing | None = None) -> Stored:
     """Return vectors in a number format.
 
     :param vectors: float32, shape (tokens, dims).
     :param storage: of ``STORAGES``.
+    :param sharing: which tokens have a row; the others take its direction and keep their own length. None: all have.
     :raises InputError: if they are too large or too small for it.
     """
+    rows = vectors if sharing is None else vectors[sharing.kept]
     if storage == "int8":
-        scales = np.abs(vectors).max(axis=1) / 127
-        rows = np.divide(vectors, scales[:, None], out=np.zeros_like(vectors), where=scales[:, None] > 0)
-        kept = Stored(np.rint(rows).astype(np.int8), scales.astype(np.float32))
+        scales = np.abs(rows).max(axis=1) / 127
+        whole = np.divide(rows, scales[:, None], out=np.zeros_like(rows), where=scales[:, None] > 0)
+        kept = Stored(np.rint(whole).astype(np.int8), scales.astype(np.float32))
     else:
         with np.errstate(over="ignore"):
-            kept = Stored(vectors.astype(storage), None)
+            kept = Stored(rows.astype(storage))
     found = kept.vectors()
     if not np.isfinite(found).all():
         raise InputError(f"the vectors are too large for {storage}: use --storage float32")
     if not found.any():
         raise InputError(f"all vectors are zero in {storage}: give a larger --sif")
-    return kept
+    return kept if sharing is None else _shared(kept, vectors, sharing)
 
 
-def rows_within(size_mb: float, dims: int, storage: str) -> int:
-    """Return how many rows of ``dims`` numbers fit into a model file of ``size_mb`` (10^6 bytes)."""
+def _shared(rows: Stored, vectors: np.ndarray, sharing: Sharing) -> Stored:
+    """Return the tokens' view of the rows: each token's weight gives its row the length of its own vector."""
+    lengths = np.linalg.norm(rows.table.astype(np.float32), axis=1)[sharing.row_of]
+    own = np.linalg.norm(vectors, axis=1)
+    weights = np.divide(own, lengths, out=np.zeros_like(own), where=lengths > 0)
+    return Stored(rows.table, weights.astype(np.float32), sharing.row_of)
+
+
+def without(stored: Stored, token: int) -> Stored:
+    """Return the table with the zero vector for a token."""
+    if stored.weights is not None:
+        weights = stored.weights.copy()
+        weights[token] = 0
+        return stored._replace(weights=weights)
+    table = stored.table.copy()
+    table[token] = 0
+    return stored._replace(table=table)
+
+
+#: What a token of a table of shared rows costs besides: its weight and the number of its row.
+SHARING_BYTES = 4 + 4
+
+
+def rows_within(size_mb: float, dims: int, storage: str, shared_by: int = 0) -> int:
+    """Return how many rows of ``dims`` numbers fit into a model file of ``size_mb`` (10^6 bytes).
+
+    :param shared_by: the tokens that share them; 0: each token has its row.
+    """
     header = 1024  # safetensors' own: the names, types and shapes of its tensors
-    row = dims * np.dtype(storage).itemsize + (4 if storage == "int8" else 0)
-    return max(0, int((size_mb * 1e6 - header) // row))
+    row = dims * np.dtype(storage).itemsize + (4 if storage == "int8" and not shared_by else 0)
+    return max(0, int((size_mb * 1e6 - header - shared_by * SHARING_BYTES) // row))

@@ -18,7 +18,7 @@ from qwen25.runtime.files import sha256, write_json, write_text
 from qwen25.runtime.folders import beside
 from qwen25.runtime.markdown import code, text
 from qwen25.store.model_files import no_weights
-from qwen25.store.quantisation import Stored
+from qwen25.store.quantisation import Stored, without
 
 SCHEMA_VERSION = 1
 
@@ -35,9 +35,10 @@ def write_model(
     An unknown token's vector is written as zero: model2vec leaves such tokens out of the mean, sentence-transformers
     takes them in, and only if they add nothing do both give a text one direction.
 
-    :param stored: one row a token; shape (tokens, dims).
+    :param stored: the vectors.
     :param metadata: everything about the making of the model.
-    :param float16_copy: beside int8, write what sentence-transformers reads; otherwise it cannot load the folder.
+    :param float16_copy: beside int8 or shared rows, write what sentence-transformers reads; otherwise it cannot
+        load the folder.
     :return: the metadata with sizes and hashes.
     :raises PipelineError: if it cannot be written.
     """
@@ -54,10 +55,17 @@ def write_model(
         "max_length": None,
     }
     if (unknown := unknown_row(tokenizer)) is not None:
-        stored = Stored(stored.table.copy(), stored.weights)
-        stored.table[unknown] = 0
+        stored = without(stored, unknown)
     try:
-        save_pretrained(folder, stored.table, tokenizer, config, create_model_card=False, weights=stored.weights)
+        save_pretrained(
+            folder,
+            stored.table,
+            tokenizer,
+            config,
+            create_model_card=False,
+            weights=stored.weights,
+            mapping=stored.row_of,
+        )
         if stored.weights is not None:
             (folder / "modules.json").unlink()
             if float16_copy:
@@ -82,7 +90,7 @@ def write_model(
 
 
 def _write_float16_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> None:
-    """Write the model as sentence-transformers holds it: StaticEmbedding takes neither int8 nor weights."""
+    """Write the model as sentence-transformers holds it: StaticEmbedding has neither int8, weights nor shared rows."""
     copy = folder / FLOAT16_COPY
     copy.mkdir()
     save_file({"embedding.weight": stored.vectors().astype(np.float16)}, copy / "model.safetensors")

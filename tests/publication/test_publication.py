@@ -83,7 +83,8 @@ def int8_publication(results: dict[str, Path], tiny_teacher: Path, tmp_path: Pat
         digest = read_json(model / "metadata.json")["model_sha256"]
         evaluation, comparison = read_json(results["evaluation"]), read_json(results["comparison"])
         evaluation["model"]["sha256"] = digest
-        next(row for row in comparison["models"] if row["name"] == comparison["ours"])["result"]["model"]["sha256"] = digest
+        ours = next(row for row in comparison["models"] if row["name"] == comparison["ours"])
+        ours["result"]["model"]["sha256"] = digest
         for name, result in (("evaluation", evaluation), ("comparison", comparison)):
             (tmp_path / f"{name}.json").write_text(json.dumps(result))
         return Publication(model, tmp_path / "evaluation.json", tmp_path / "comparison.json")
