@@ -3,7 +3,7 @@
 Many tokens of a large vocabulary are another's variant: with a capital, without the space, its plural. A
 token that gives up its row keeps its place in the tokenizer and its own length, and so its weight in a mean.
 Measured against taking it out of the tokenizer, where its text falls into several shorter tokens that have little to
-do with it, this loses a third as much in the same bytes (docs/LOG.md).
+do with it, this loses half as much or less in the same bytes (docs/LOG.md).
 """
 
 from __future__ import annotations
