@@ -91,7 +91,7 @@ case "$phase" in
             python -m ruff format --check .
             python -m mypy
         fi
-        python -m pytest "$@"
+        python -m pytest -n auto --dist loadfile "$@"
         ;;
     -h | --help | help)
         usage

@@ -35,6 +35,7 @@ import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
 from qwen25.distillation import writing
 from qwen25.distillation.writing import _key
+from qwen25.evaluation import comparison
 from qwen25.runtime import folders
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import check_file, read_json, write_json
@@ -118,8 +119,8 @@ def serve() -> None:
     checkpoint.CHECKPOINT_SHARE = float("inf")  # after every layer
     writing.BATCH, writing.TEXT_TOKENS = 16, 4
     torch.set_num_threads(1)
-    for script in (quick_eval_qwen25_1024d, compare_qwen25_vs_all):
-        remember(script, "evaluate")
+    for module in (quick_eval_qwen25_1024d, comparison):
+        remember(module, "evaluate")
     for line in sys.stdin:
         request = json.loads(line)
         if request.get("warm"):
