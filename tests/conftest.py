@@ -140,13 +140,13 @@ def few_resamples() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> Path:
     """What phase 1 makes of the tiny teacher."""
-    import distill_qwen25_1024d
+    from qwen25.commands import distill as distill_command
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     log = folder.with_suffix(".log")
     arguments = ["--teacher", str(tiny_teacher), "--output", str(folder), "--log-file", str(log), "--device", "cpu"]
     arguments += ["--texts", "64"]
-    assert distill_qwen25_1024d.main(arguments) == 0
+    assert distill_command.main(arguments) == 0
     return folder
 
 

@@ -30,9 +30,9 @@ from model2vec import StaticModel
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-import compare_qwen25_vs_all
-import distill_qwen25_1024d
-import quick_eval_qwen25_1024d
+from qwen25.commands import compare as compare_command
+from qwen25.commands import distill as distill_command
+from qwen25.commands import evaluate as evaluate_command
 from qwen25.distillation import writing
 from qwen25.distillation.writing import _key
 from qwen25.evaluation import comparison
@@ -48,7 +48,7 @@ from qwen25.states.streaming import StreamedStates
 from qwen25.states.token_states import token_states
 from qwen25.store.static_model import load_model
 
-SCRIPTS = {"1": distill_qwen25_1024d, "2": quick_eval_qwen25_1024d, "3": compare_qwen25_vs_all}
+SCRIPTS = {"1": distill_command, "2": evaluate_command, "3": compare_command}
 FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--device", "cpu"]
 NO_SPACE = 28
 
@@ -119,7 +119,7 @@ def serve() -> None:
     checkpoint.CHECKPOINT_SHARE = float("inf")  # after every layer
     writing.BATCH, writing.TEXT_TOKENS = 16, 4
     torch.set_num_threads(1)
-    for module in (quick_eval_qwen25_1024d, comparison):
+    for module in (evaluate_command, comparison):
         remember(module, "evaluate")
     for line in sys.stdin:
         request = json.loads(line)
@@ -688,7 +688,7 @@ def distil(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
         argv = ["--teacher", teacher, "--output", output, "--log-file", log, "--device", "cpu", "--texts", "16", *flags]
         capsys.readouterr()
         try:
-            code = distill_qwen25_1024d.main([str(word) for word in argv])
+            code = distill_command.main([str(word) for word in argv])
         except SystemExit as error:  # argparse's
             code = int(str(error.code))
         lines = capsys.readouterr().err.splitlines()
@@ -938,7 +938,7 @@ class TestNumbers:
         code, line = distil(tiny_teacher, "--device", "cuda")
         assert code == 2 and "--device cpu" in line
 
-    @pytest.mark.parametrize("script", [quick_eval_qwen25_1024d, compare_qwen25_vs_all], ids=["eval", "compare"])
+    @pytest.mark.parametrize("script", [evaluate_command, compare_command], ids=["eval", "compare"])
     def test_seeds_of_the_other_phases(self, script: Any, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:
             script.main(["--seed", "-1"])

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from model2vec import StaticModel
 from safetensors.numpy import save_file
 
-import compare_qwen25_vs_all
-import publish_qwen25
-import quick_eval_qwen25_1024d
+from qwen25.commands import compare as compare_command
+from qwen25.commands import evaluate as evaluate_command
+from qwen25.commands import publish as publish_command
 from qwen25.evaluation import items
 from qwen25.evaluation.categories.all import CATEGORIES, WEIGHTS
 from qwen25.evaluation.categories.instruction_awareness import INTENTS
@@ -204,8 +204,8 @@ class TestModels:
         shutil.copytree(tiny_model, folder)
         change(folder)
         common = ["--items", str(few_items)]
-        for script, spec in ((quick_eval_qwen25_1024d, ["--model", str(folder)]),
-                             (compare_qwen25_vs_all, ["--no-peers", "--ours", f"BAD={folder}"])):  # fmt: skip
+        for script, spec in ((evaluate_command, ["--model", str(folder)]),
+                             (compare_command, ["--no-peers", "--ours", f"BAD={folder}"])):  # fmt: skip
             line = run.refusal_of(script, *spec, *common)
             with pytest.raises(InputError, match=reason):
                 raise InputError(line)
@@ -218,7 +218,7 @@ class TestModels:
         folder = tmp_path / "bert"
         shutil.copytree(tiny_bert, folder)
         BAD_MODELS[name][0](folder)
-        line = run.refusal_of(quick_eval_qwen25_1024d, "--model", f"{kind}{folder}", "--items", str(few_items))
+        line = run.refusal_of(evaluate_command, "--model", f"{kind}{folder}", "--items", str(few_items))
         assert "give a" in line  # what to do
 
     def test_a_panic_of_the_tokenizer_is_an_error_like_others(self, tiny_model: Path, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ class TestModels:
         shutil.copytree(tiny_model, folder)
         table(np.ones_like)(folder)
         arguments = ["--model", str(folder), "--items", str(few_items), "--output", str(run.output)]
-        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert evaluate_command.main(arguments) == 0
         verdict = read_json(run.output)["verdict"]
         assert verdict["verdict"] == "Poor" and any("collapsed" in reason for reason in verdict["reasons"])
 
@@ -262,7 +262,7 @@ class TestModels:
         shutil.copytree(tiny_model, folder)
         change(folder)
         arguments = ["--model", str(folder), "--items", str(few_items), "--output", str(run.output)]
-        assert quick_eval_qwen25_1024d.main([*arguments, "--categories", "semantic_similarity"]) == 0
+        assert evaluate_command.main([*arguments, "--categories", "semantic_similarity"]) == 0
         assert read_json(run.output)["categories"]["semantic_similarity"]["score"] <= 1
 
     def test_long_texts_are_encoded_a_few_at_a_time(self, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
@@ -288,15 +288,15 @@ class TestModels:
         monkeypatch.chdir(tmp_path)
         Path("folder").mkdir()
         Path("file.txt").write_text("mine")
-        for script, work in ((quick_eval_qwen25_1024d, "load_encoder"), (compare_qwen25_vs_all, "compare")):
+        for script, work in ((evaluate_command, "load_encoder"), (compare_command, "compare")):
             monkeypatch.setattr(script, work, lambda *_: pytest.fail("it was begun"))
             assert script.main(["--output", place]) == 2
             assert capsys.readouterr().err.startswith("error: ")
 
     def test_no_report_takes_the_place_of_the_result(self, tmp_path: Path, run: Run) -> None:
         run.output = run.output.replace(run.output.with_name("comparison.md"))
-        assert "place of another result" in run.refusal_of(compare_qwen25_vs_all)
-        assert "place of another result" in run.refusal_of(quick_eval_qwen25_1024d, "--report", str(run.output))
+        assert "place of another result" in run.refusal_of(compare_command)
+        assert "place of another result" in run.refusal_of(evaluate_command, "--report", str(run.output))
 
 
 def lines_of(category: str, folder: Path) -> list[dict[str, Any]]:
@@ -344,7 +344,7 @@ class TestItems:
         self, content: bytes, reason: str, folder: Path, tiny_model: Path, run: Run
     ) -> None:
         (folder / "code_understanding.jsonl").write_bytes(content)
-        for script, spec in ((quick_eval_qwen25_1024d, "--model"), (compare_qwen25_vs_all, "--ours")):
+        for script, spec in ((evaluate_command, "--model"), (compare_command, "--ours")):
             model = str(tiny_model) if spec == "--model" else f"OURS={tiny_model}"
             line = run.refusal_of(script, spec, model, "--items", str(folder))
             assert reason in line and "code_understanding.jsonl" in line
@@ -399,7 +399,7 @@ class TestItems:
                 file.write(json.dumps(row) + "\n")
         size = path.stat().st_size
         tracemalloc.start()
-        line = run.refusal_of(quick_eval_qwen25_1024d, "--model", str(tiny_model), "--items", str(folder))
+        line = run.refusal_of(evaluate_command, "--model", str(tiny_model), "--items", str(folder))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert "more than 5,000 items" in line
@@ -438,7 +438,7 @@ class TestItems:
         output, report = tmp_path / "result.json", tmp_path / "report.html"
         arguments = ["--model", str(tiny_model), "--items", str(folder), "--output", str(output)]
         arguments += ["--categories", "semantic_similarity", "--report", str(report)]
-        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert evaluate_command.main(arguments) == 0
         result = read_json(output)
         assert {item["id"] for item in result["categories"]["semantic_similarity"]["worst_items"]} <= set(ODD_TEXTS)
         assert "שלום" in report.read_text(encoding="utf-8")
@@ -536,9 +536,9 @@ class TestResults:
         }
         common = ["--items", str(few_items)]
         arguments = ["--model", str(folder / "model"), *common, "--output", str(paths["evaluation"]), "--json-only"]
-        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert evaluate_command.main(arguments) == 0
         arguments = ["--ours", f"TINY={folder / 'model'}", "--model", "WORDS=bm25", "--no-peers", *common]
-        assert compare_qwen25_vs_all.main([*arguments, "--output", str(paths["comparison"])]) == 0
+        assert compare_command.main([*arguments, "--output", str(paths["comparison"])]) == 0
         return paths
 
     @pytest.fixture
@@ -646,7 +646,7 @@ class TestResults:
         write_json(self.path(folder, name), result)
         arguments = ["--model", str(folder / "model"), "--evaluation", str(self.path(folder, "evaluation"))]
         arguments += ["--comparison", str(self.path(folder, "comparison")), "--output", str(folder / "publication")]
-        assert publish_qwen25.main(arguments) == 2
+        assert publish_command.main(arguments) == 2
         assert not (folder / "publication").exists()
 
     def test_only_a_publication_is_replaced(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

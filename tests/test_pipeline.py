@@ -15,15 +15,15 @@ import pytest
 from conftest import EVAL_DATA, ROOT, empty_before
 from model2vec import StaticModel
 
-import compare_qwen25_vs_all
-import distill_qwen25_1024d
-import evaluate_qwen25_mteb
-import publish_qwen25
-import quick_eval_qwen25_1024d
+from qwen25.commands import compare as compare_command
+from qwen25.commands import distill as distill_command
+from qwen25.commands import evaluate as evaluate_command
+from qwen25.commands import mteb as mteb_command
+from qwen25.commands import publish as publish_command
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.items import calibration_folder, items_sha256, load_items
 
-SCRIPTS = [quick_eval_qwen25_1024d, compare_qwen25_vs_all, publish_qwen25, evaluate_qwen25_mteb]
+SCRIPTS = [evaluate_command, compare_command, publish_command, mteb_command]
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
 
 
@@ -37,7 +37,7 @@ def check_schema(result: dict, name: str) -> None:
 
 def distil(teacher: Path, output: Path, *flags: str) -> int:
     log = output.with_suffix(".log")
-    return distill_qwen25_1024d.main(
+    return distill_command.main(
         ["--teacher", str(teacher), "--output", str(output), "--log-file", str(log), "--texts", "64", *flags]
     )
 
@@ -193,14 +193,14 @@ class TestDistil:
         assert metadata["recipe"]["sif"] == metadata["selection"][0]["sif"]
 
     def test_the_default_teacher_is_cut_to_a_size(self) -> None:
-        parser = distill_qwen25_1024d.build_parser()
+        parser = distill_command.build_parser()
         for flags, size, storage in (
             ([], 65, "int8"),
             (["--max-size-mb", "none"], math.inf, "float32"),
             (["--teacher", "smollm2-135m"], math.inf, "float32"),
             (["--teacher", "smollm2-135m", "--max-size-mb", "20"], 20, "int8"),
         ):
-            settings = distill_qwen25_1024d.settings_of(parser.parse_args(flags)).completed()
+            settings = distill_command.settings_of(parser.parse_args(flags)).completed()
             assert (settings.max_size_mb, settings.storage) == (size, storage)
 
     def test_a_dry_run_says_what_it_takes_and_writes_nothing(
@@ -235,7 +235,7 @@ class TestEvaluate:
     def test_result_file(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
         output = tmp_path / "result.json"
         arguments = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(output)]
-        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert evaluate_command.main(arguments) == 0
         result = load_json(output)
         check_schema(result, "evaluation")
         assert set(result["categories"]) == set(WEIGHTS)
@@ -246,10 +246,10 @@ class TestEvaluate:
         self, tiny_model: Path, small_items: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         common = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(tmp_path / "r.json")]
-        assert quick_eval_qwen25_1024d.main([*common, "--fail-under", "Fair"]) == 1
-        assert quick_eval_qwen25_1024d.main([*common, "--fail-under", "-1"]) == 0
+        assert evaluate_command.main([*common, "--fail-under", "Fair"]) == 1
+        assert evaluate_command.main([*common, "--fail-under", "-1"]) == 0
         capsys.readouterr()
-        assert quick_eval_qwen25_1024d.main([*common, "--json-only"]) == 0
+        assert evaluate_command.main([*common, "--json-only"]) == 0
         assert capsys.readouterr().out.strip() == str(tmp_path / "r.json")
 
     def test_same_seed_same_scores(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ class TestEvaluate:
         for name in ("a.json", "b.json"):
             output = tmp_path / name
             arguments = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(output)]
-            assert quick_eval_qwen25_1024d.main([*arguments, "--json-only"]) == 0
+            assert evaluate_command.main([*arguments, "--json-only"]) == 0
             results.append(load_json(output))
         assert results[0]["categories"] == results[1]["categories"]
         assert results[0]["items_sha256"] == results[1]["items_sha256"]
@@ -268,18 +268,18 @@ class TestEvaluate:
         output = tmp_path / "some.json"
         arguments = ["--model", str(tiny_model), "--items", str(small_items), "--output", str(output)]
         arguments += ["--categories", "code_understanding", "semantic_similarity"]
-        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert evaluate_command.main(arguments) == 0
         result = load_json(output)
         assert list(result["categories"]) == ["semantic_similarity", "code_understanding"]
         assert result["verdict"]["verdict"] is None
-        assert quick_eval_qwen25_1024d.main([*arguments, "--fail-under", "Poor"]) == 1
+        assert evaluate_command.main([*arguments, "--fail-under", "Poor"]) == 1
 
     def test_words_alone_are_scored_where_a_category_is_retrieval(
         self, small_items: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         output, report = tmp_path / "words.json", tmp_path / "words.html"
         arguments = ["--model", "bm25", "--items", str(small_items), "--output", str(output), "--report", str(report)]
-        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert evaluate_command.main(arguments) == 0
         result = load_json(output)
         check_schema(result, "evaluation")
         assert set(result["categories"]) == {*WEIGHTS} - {"topic_clustering"}
@@ -296,7 +296,7 @@ class TestEvaluate:
         path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         report = tmp_path / "report.html"
         arguments = ["--model", str(tiny_model), "--items", str(items), "--output", str(tmp_path / "r.json")]
-        assert quick_eval_qwen25_1024d.main([*arguments, "--report", str(report)]) == 0
+        assert evaluate_command.main([*arguments, "--report", str(report)]) == 0
         page = report.read_text(encoding="utf-8")
         assert page.count("<script") == 1 and "<script>alert" not in page and "&lt;script&gt;" in page
         assert 'src="data:image/png;base64,' in page and "http" not in page.replace("http-equiv", "")
@@ -319,7 +319,7 @@ class TestEvaluate:
         arguments = ["--model", str(tmp_path / "model"), "--items", str(tmp_path / "items")]
         other = "--report" if flag == "--output" else "--output"
         arguments += [other, str(tmp_path / "r"), flag, str(tmp_path / place)]
-        assert quick_eval_qwen25_1024d.main(arguments) == 2
+        assert evaluate_command.main(arguments) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and "give another path" in line
         assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
@@ -330,17 +330,17 @@ class TestEvaluate:
         items = tmp_path / "items"
         shutil.copytree(few_items, items)
         hashes = items_sha256(items, WEIGHTS)
-        empty_before(monkeypatch, quick_eval_qwen25_1024d, "load_encoder", items / "code_understanding.jsonl")
+        empty_before(monkeypatch, evaluate_command, "load_encoder", items / "code_understanding.jsonl")
         arguments = ["--model", str(tiny_model), "--items", str(items), "--output", str(tmp_path / "r.json")]
-        assert quick_eval_qwen25_1024d.main(arguments) == 0
+        assert evaluate_command.main(arguments) == 0
         assert load_json(tmp_path / "r.json")["items_sha256"] == hashes
 
     def test_a_result_may_lie_beside_its_model(self, tiny_model: Path, few_items: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny_model, tmp_path / "model")
         arguments = ["--model", str(tmp_path / "model"), "--items", str(few_items), "--json-only"]
         (tmp_path / "link").symlink_to(tmp_path / "model" / "eval.json")
-        assert quick_eval_qwen25_1024d.main([*arguments, "--output", str(tmp_path / "link")]) == 0
-        assert quick_eval_qwen25_1024d.main([*arguments, "--output", str(tmp_path / "model" / "eval.json")]) == 0
+        assert evaluate_command.main([*arguments, "--output", str(tmp_path / "link")]) == 0
+        assert evaluate_command.main([*arguments, "--output", str(tmp_path / "model" / "eval.json")]) == 0
         assert (tmp_path / "link").is_symlink()
 
     @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
@@ -351,7 +351,7 @@ class TestEvaluate:
         assert stopped.value.code == 2 and line.startswith("error: ") and "--no-such-flag" in line
 
     def test_no_model_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert quick_eval_qwen25_1024d.main(["--model", str(tmp_path), "--output", str(tmp_path / "r.json")]) == 2
+        assert evaluate_command.main(["--model", str(tmp_path), "--output", str(tmp_path / "r.json")]) == 2
         assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
         assert not (tmp_path / "r.json").exists()
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-import compare_qwen25_vs_all
-import distill_qwen25_1024d
-import publish_qwen25
-import quick_eval_qwen25_1024d
+from qwen25.commands import compare as compare_command
+from qwen25.commands import distill as distill_command
+from qwen25.commands import evaluate as evaluate_command
+from qwen25.commands import publish as publish_command
 from qwen25.publication.check import _link_faults, _size_faults, quick_start
 from qwen25.publication.publication import Publication
 from qwen25.runtime import console, markdown
@@ -61,20 +61,20 @@ class Phases:
 
     def distil(self) -> int:
         arguments = ["--teacher", str(self.teacher), "--output", str(self.model), "--texts", "0", "--device", "cpu"]
-        return self.run(distill_qwen25_1024d, *arguments, "--log-file", str(self.folder / "distil.log"))
+        return self.run(distill_command, *arguments, "--log-file", str(self.folder / "distil.log"))
 
     def evaluate(self) -> int:
         arguments = ["--model", str(self.model), "--items", str(self.items), "--output", str(self.evaluation)]
-        return self.run(quick_eval_qwen25_1024d, *arguments, "--report", str(self.folder / "report.html"))
+        return self.run(evaluate_command, *arguments, "--report", str(self.folder / "report.html"))
 
     def compare(self, name: str = "TINY", *arguments: str) -> int:
         ours = ["--ours", f"{name}={self.model}", "--items", str(self.items), "--no-peers"]
-        return self.run(compare_qwen25_vs_all, *ours, *arguments, "--output", str(self.comparison))
+        return self.run(compare_command, *ours, *arguments, "--output", str(self.comparison))
 
     def publish(self) -> int:
         arguments = ["--model", str(self.model), "--evaluation", str(self.evaluation)]
         arguments += ["--comparison", str(self.comparison), "--output", str(self.folder / "publication")]
-        return self.run(publish_qwen25, *arguments)
+        return self.run(publish_command, *arguments)
 
     def publication(self) -> Publication:
         return Publication(self.model, self.evaluation, self.comparison)
@@ -175,7 +175,7 @@ class TestModels:
 
     def refusal_of(self, spec: str, items: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
         arguments = ["--model", spec, "--items", str(items), "--output", str(folder / "result.json")]
-        assert quick_eval_qwen25_1024d.main([*arguments, "--json-only"]) == 2
+        assert evaluate_command.main([*arguments, "--json-only"]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert line.startswith("error: ")
         return line
@@ -268,7 +268,7 @@ class TestSecrets:
         # Someone types the tokens where they do not belong.
         gone = home / f"gone-{LOGIN}-{TOKEN}"
         arguments = ["--model", str(gone), "--output", str(home / "x.json"), "--debug"]
-        assert phases.run(quick_eval_qwen25_1024d, *arguments) == 2
+        assert phases.run(evaluate_command, *arguments) == 2
         assert phases.compare("TINY", "--offline", "--model", f"HUB={LOGIN}/{TOKEN}") == phases.publish() == 0
         err = capsys.readouterr().err
         assert "~" in err and str(home) not in err and not any(token in err for token in (LOGIN, TOKEN))

@@ -11,11 +11,12 @@ from qwen25.evaluation.category import Category
 from qwen25.evaluation.fields import TIERS, Item, check_name
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular, sha256
+from qwen25.runtime.resources import resource
 
 
 def default_items_folder() -> Path:
-    """Return the folder of the project's own items, beside the helper package."""
-    return Path(__file__).resolve().parents[2] / "eval_data"
+    """Return the folder of the project's own items."""
+    return resource("eval_data")
 
 
 #: Every item is compared with every other and its wrong answers: at these limits one matrix takes 1 GB.
@@ -92,5 +93,5 @@ def items_sha256(folder: Path, categories: Iterable[str]) -> dict[str, str]:
 
 
 def calibration_folder() -> Path:
-    """Return the folder of the project's own calibration items, beside the helper package."""
-    return Path(__file__).resolve().parents[2] / "calibration_data"
+    """Return the folder of the project's own calibration items."""
+    return resource("calibration_data")

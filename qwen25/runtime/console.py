@@ -6,14 +6,18 @@ import argparse
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
+from qwen25 import __version__
 from qwen25.runtime.display import silence_stdout
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PipelineError, first_line, redact
+from qwen25.runtime.invocation import this_command
 from qwen25.runtime.log import logger, set_up_logging
 
 
@@ -29,17 +33,46 @@ def seed(text: str) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, as all errors are said."""
+    """A parser that says what is wrong in one line, as all errors are said, and takes no abbreviated flags."""
+
+    def __init__(self, phase: str = "", story: str | None = "") -> None:
+        """Make a parser.
+
+        :param phase: the subcommand of ``qwen25``.
+        :param story: the description, its commands written as those of ``qwen25``.
+        """
+        command = this_command(phase) if phase else None
+        super().__init__(
+            prog=command,
+            description=(story or "").replace(f"qwen25 {phase}", command) if command else story,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> NoReturn:
         """End the process with the exit code of wrong usage."""
         line = redact(" ".join(message.split()))
-        self.exit(EXIT_USAGE, f"error: {line}; see --help\n")
+        self.exit(EXIT_USAGE, f"error: {line}{self._did_you_mean(message)}; see --help\n")
+
+    def _did_you_mean(self, message: str) -> str:
+        """Return the flag or choice that is nearest to what the message says is none."""
+        if wrong := re.search(r"unrecognized arguments:.*?(--?[\w-]+)", message):
+            known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+        elif wrong := re.search(r"invalid choice: '([^']*)'", message):
+            known = [str(choice) for action in self._actions for choice in action.choices or ()]
+        else:
+            return ""
+        near = get_close_matches(wrong[1], known, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every phase has."""
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error (default: one line)")
+    add = parser.add_argument
+    add("-q", "--quiet", action="store_true", help="print only warnings, errors and results' paths (default: progress)")
+    add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
+    version = f"qwen25 {__version__}"
+    add("--version", action="version", version=version, help="print the version and stop (default: run)")
 
 
 def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None) -> int:
@@ -56,7 +89,7 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
         return EXIT_USAGE
     # Libraries draw their own bars and warnings over ours; ours say what matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    set_up_logging(quiet=getattr(args, "json_only", False))
+    set_up_logging(quiet=args.quiet or getattr(args, "json_only", False))
     code = EXIT_OK
     try:
         code = body(args)

@@ -8,8 +8,9 @@ from typing import Any
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
+from qwen25.runtime.resources import resource
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schema"
+SCHEMAS = resource("docs/schema")
 #: Messages quote the value that is wrong, which may be a whole result.
 LONGEST_MESSAGE = 120
 

@@ -17,7 +17,7 @@ from teachers import EMBEDDERS, LAYERS, VOCABULARY, make_embedder
 from teachers import one_thread as one_thread  # a fixture
 from tokenizers import Tokenizer, processors
 
-import distill_qwen25_1024d
+from qwen25.commands import distill as distill_command
 from qwen25.distillation import Settings
 from qwen25.distillation.settings import PEERS
 from qwen25.runtime.errors import InputError, PipelineError
@@ -224,13 +224,13 @@ class TestPresets:
 
     @staticmethod
     def parsed(*flags: str) -> Settings:
-        parser = distill_qwen25_1024d.build_parser(distill_qwen25_1024d.preset_named(flags))
-        return distill_qwen25_1024d.settings_of(parser.parse_args(flags)).completed()
+        parser = distill_command.build_parser(distill_command.preset_named(flags))
+        return distill_command.settings_of(parser.parse_args(flags)).completed()
 
 
 def distil(output: Path, *flags: str) -> int:
     common = ["--output", str(output), "--log-file", str(output.with_suffix(".log")), "--device", "cpu"]
-    return distill_qwen25_1024d.main([*common, *flags])
+    return distill_command.main([*common, *flags])
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:

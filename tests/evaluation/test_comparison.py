@@ -16,7 +16,7 @@ from conftest import NEEDS_PYLATE, ROOT, empty_before
 from fake_hub import FakeHub, Fault, run_as_user
 from model2vec import StaticModel
 
-import compare_qwen25_vs_all
+from qwen25.commands import compare as compare_command
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.comparison import Measured, compare, difference
 from qwen25.evaluation.items import items_sha256, load_categories
@@ -57,7 +57,7 @@ class Runner:
         return comparison
 
     def code(self, *arguments: str, peers: bool = False) -> int:
-        return compare_qwen25_vs_all.main([*self.arguments, *arguments, *([] if peers else ["--no-peers"])])
+        return compare_command.main([*self.arguments, *arguments, *([] if peers else ["--no-peers"])])
 
     def text(self, kind: str) -> str:
         return self.output.with_name(f"comparison.{kind}").read_text(encoding="utf-8")
@@ -254,7 +254,7 @@ class TestWriting:
         def interrupted(_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(compare_qwen25_vs_all, what, interrupted)
+        monkeypatch.setattr(compare_command, what, interrupted)
         assert run.code("--seed", "7") == 130
         assert self.contents(run) == before
 
@@ -278,7 +278,7 @@ class TestWriting:
         items = tmp_path / "items"
         shutil.copytree(small_items, items)
         hashes = items_sha256(items, WEIGHTS)
-        empty_before(monkeypatch, compare_qwen25_vs_all, "compare", items / "code_understanding.jsonl")
+        empty_before(monkeypatch, compare_command, "compare", items / "code_understanding.jsonl")
         assert run("--items", str(items))["items_sha256"] == hashes
 
     @pytest.mark.parametrize(
@@ -356,10 +356,10 @@ class TestMatchers:
 
 SCRIPT = """
 import sys
-import compare_qwen25_vs_all
+from qwen25.commands import compare as compare_command
 from qwen25.store import hub
 hub.WAIT_SECONDS = 0
-sys.exit(compare_qwen25_vs_all.main(sys.argv[1:]))
+sys.exit(compare_command.main(sys.argv[1:]))
 """
 
 

@@ -28,7 +28,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
-import evaluate_qwen25_mteb
+from qwen25.commands import mteb as mteb_command
 from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.mteb_tasks import BENCHMARKS, QUICK, as_mteb_model, fingerprint, tasks_named
 
@@ -145,9 +145,9 @@ def run(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     def go(*tasks: Any, flags: tuple[str, ...] = (), model: Path = tiny_model) -> tuple[int, dict[str, Any]]:
         output = tmp_path / "result.json"
         output.unlink(missing_ok=True)
-        monkeypatch.setattr(evaluate_qwen25_mteb, "tasks_named", lambda _: list(tasks))
+        monkeypatch.setattr(mteb_command, "tasks_named", lambda _: list(tasks))
         arguments = ["--model", str(model), "--cache", str(tmp_path / "cache"), "--output", str(output), *flags]
-        code = evaluate_qwen25_mteb.main(arguments)
+        code = mteb_command.main(arguments)
         result = json.loads(output.read_text(encoding="utf-8"))
         schema = json.loads((ROOT / "docs" / "schema" / "mteb.schema.json").read_text(encoding="utf-8"))
         jsonschema.validate(result, schema)
@@ -221,7 +221,7 @@ def test_what_mteb_says_is_held_back(
 
 def test_types_weigh_the_same_in_their_mean() -> None:
     rows = [{"type": "A", "score": 1.0}, {"type": "A", "score": 2.0}, {"type": "B", "score": 6.0}, {"type": "C"}]
-    assert evaluate_qwen25_mteb.means(rows) == {"types": {"A": 1.5, "B": 6.0}, "over_types": 3.75, "over_tasks": 3.0}
+    assert mteb_command.means(rows) == {"types": {"A": 1.5, "B": 6.0}, "over_types": 3.75, "over_tasks": 3.0}
 
 
 def test_what_is_finished_is_not_computed_again(run: Run, encoded: list[str]) -> None:
@@ -269,11 +269,11 @@ def test_another_configuration_of_the_same_weights_is_another_model(tiny_bert: P
 def test_a_result_without_a_place_is_refused_before_the_work(
     place: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(evaluate_qwen25_mteb, "tasks_named", None)
+    monkeypatch.setattr(mteb_command, "tasks_named", None)
     shutil.copytree(tiny_model, tmp_path / "model")
     (tmp_path / "folder").mkdir()
     arguments = ["--model", str(tmp_path / "model"), "--cache", str(tmp_path / "cache")]
-    assert evaluate_qwen25_mteb.main([*arguments, "--output", str(tmp_path / place)]) == 2
+    assert mteb_command.main([*arguments, "--output", str(tmp_path / place)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and str(tmp_path.name) in line
 
@@ -365,14 +365,14 @@ def test_a_name_that_is_no_task_of_texts(
     name: str, hint: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--tasks", name, "--model", str(tiny_model), "--cache", str(tmp_path / "c")]
-    assert evaluate_qwen25_mteb.main([*arguments, "--output", str(tmp_path / "r.json")]) == 2
+    assert mteb_command.main([*arguments, "--output", str(tmp_path / "r.json")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and hint in line
     assert not (tmp_path / "r.json").exists()
 
 
 def test_a_model_without_one_vector_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate_qwen25_mteb.main(["--tasks", "STS12", "--model", "bm25", "--cache", str(tmp_path)]) == 2
+    assert mteb_command.main(["--tasks", "STS12", "--model", "bm25", "--cache", str(tmp_path)]) == 2
     assert "one vector a text" in capsys.readouterr().err
 
 
@@ -380,7 +380,7 @@ def test_mteb_is_not_installed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "mteb", None)
-    assert evaluate_qwen25_mteb.main(["--cache", str(tmp_path)]) == 2
+    assert mteb_command.main(["--cache", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: mteb is not installed") and "requirements_extras.txt" in line
 

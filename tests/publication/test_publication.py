@@ -16,9 +16,9 @@ from fake_hub import FakeHub, run_as_user
 from huggingface_hub import ModelCard
 from safetensors.numpy import load_file
 
-import compare_qwen25_vs_all
-import publish_qwen25
-import quick_eval_qwen25_1024d
+from qwen25.commands import compare as compare_command
+from qwen25.commands import evaluate as evaluate_command
+from qwen25.commands import publish as publish_command
 from qwen25.publication.check import check
 from qwen25.publication.contents import EXAMPLES
 from qwen25.publication.publication import Publication
@@ -38,9 +38,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, small_it
     paths = {"model": tiny_model, "evaluation": folder / "evaluation.json", "comparison": folder / "comparison.json"}
     common = ["--items", str(small_items)]
     arguments = ["--model", str(tiny_model), *common, "--output", str(paths["evaluation"]), "--json-only"]
-    assert quick_eval_qwen25_1024d.main(arguments) == 0
+    assert evaluate_command.main(arguments) == 0
     arguments = ["--ours", f"TINY={tiny_model}", "--model", "WORDS=bm25", "--model", "LLAMA=wordllama:", "--no-peers"]
-    assert compare_qwen25_vs_all.main([*arguments, *common, "--output", str(paths["comparison"])]) == 0
+    assert compare_command.main([*arguments, *common, "--output", str(paths["comparison"])]) == 0
     return paths
 
 
@@ -332,13 +332,13 @@ class TestOnnx:
         pytest.importorskip("onnxruntime", reason="setup_qwen25.sh --with-tests installs onnxruntime")
         folder = tmp_path / "publication"
         arguments = [part for flag, path in results.items() for part in (f"--{flag}", str(path))]
-        assert publish_qwen25.main([*arguments, "--output", str(folder), "--onnx", "--check"]) == 0
+        assert publish_command.main([*arguments, "--output", str(folder), "--onnx", "--check"]) == 0
         assert "@huggingface/transformers" in (folder / "README.md").read_text(encoding="utf-8")
         whole = (folder / "onnx" / "model.onnx").read_bytes()
         table = load_file(folder / "model.safetensors")["embeddings"].tobytes()
         (folder / "onnx" / "model.onnx").write_bytes(whole.replace(table, bytes(len(table))))
         assert "onnx: AssertionError: the vectors differ from model2vec's" in check(folder, "tss-deposium/tiny")
-        assert publish_qwen25.main([*arguments, "--output", str(folder)]) == 0
+        assert publish_command.main([*arguments, "--output", str(folder)]) == 0
         assert not (folder / "onnx").exists() and "transformers.js" not in (folder / "README.md").read_text()
 
 
@@ -364,5 +364,5 @@ class TestCommand:
             "--evaluation",
             str(tmp_path / "none"),
         ]
-        assert publish_qwen25.main(arguments) == 2
+        assert publish_command.main(arguments) == 2
         assert capsys.readouterr().err.startswith("error: no such file")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from qwen25 import __version__
+from qwen25.commands import main as command
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import InputError, PipelineError
@@ -196,9 +198,9 @@ def test_unreadable_json_is_an_input_error(tmp_path: Path) -> None:
             read_json(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["distill_qwen25_1024d", "quick_eval_qwen25_1024d", "compare_qwen25_vs_all"])
+@pytest.mark.parametrize("name", ["distill", "evaluate", "compare", "publish", "mteb"])
 def test_help_states_every_default(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    script = __import__(name)
+    script = importlib.import_module(f"qwen25.commands.{name}")
     flags = [action for action in script.build_parser()._actions if action.dest != "help"]
     assert all("default" in (action.help or "") for action in flags)
     assert all(flag == flag.lower() and "_" not in flag for action in flags for flag in action.option_strings)
@@ -220,15 +222,40 @@ def test_a_log_goes_on(tmp_path: Path) -> None:
     assert first.endswith(f"{os.getpid()} INFO the first run") and second.endswith("INFO the second run")
 
 
-def test_an_interrupt_while_libraries_load_is_one_line() -> None:
-    """Before a command has begun nothing catches an interrupt; the shell still sees how it ended."""
-    code = "import os, signal, qwen25; os.kill(os.getpid(), signal.SIGINT); input()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == -signal.SIGINT
-    assert done.stderr == "interrupted: nothing was begun\n"
+def test_an_interrupt_while_libraries_load_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qwen25.commands.main.importlib.import_module", interrupted)
+    assert command.main(["eval"]) == 130
+    assert capsys.readouterr().err == "interrupted: nothing was begun\n"
 
 
-def test_other_errors_of_python_stay_what_they_are() -> None:
-    code = "import qwen25; 1 / 0"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+def test_missing_libraries_are_one_line_that_says_what_to_run() -> None:
+    """As where a script is started with a Python that is not the environment's."""
+    code = "import sys; sys.path.insert(0, '.'); import quick_eval_qwen25_1024d as q; sys.exit(q.main([]))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, env={}
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "bash setup_qwen25.sh" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--version"], 0, __version__),
+        (["eval", "--version"], 0, __version__),
+        (["distil"], 2, "did you mean distill?"),
+        (["eval", "--modle", "x"], 2, "did you mean --model?"),
+        (["eval", "--mod", "x"], 2, "unrecognized arguments"),
+    ],
+)
+def test_the_command(words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        ended: object = command.main(words)
+    except SystemExit as stopped:
+        ended = stopped.code
+    assert ended == code and said in "".join(capsys.readouterr())

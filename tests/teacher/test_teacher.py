@@ -20,7 +20,7 @@ from fake_hub import FakeHub, Fault, run_as_user, weights_body
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-import distill_qwen25_1024d
+from qwen25.commands import distill as distill_command
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.teacher.teacher import Teacher, find_teacher
 
@@ -279,7 +279,7 @@ class TestFolder:
         def run(teacher: Path | str, *flags: str) -> tuple[int, str]:
             output = tmp_path / "model"
             arguments = ["--teacher", str(teacher), "--output", str(output), "--log-file", str(tmp_path / "run.log")]
-            code = distill_qwen25_1024d.main([*arguments, "--device", "cpu", *flags])
+            code = distill_command.main([*arguments, "--device", "cpu", *flags])
             lines = capsys.readouterr().err.splitlines()
             assert not output.exists()
             assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
