@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 LEFT_OUT = shutil.ignore_patterns(
@@ -16,6 +17,7 @@ LEFT_OUT = shutil.ignore_patterns(
 
 
 def test_a_wheel_works_away_from_the_checkout(tmp_path: Path, tiny_model: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77")
     source, site = tmp_path / "source", tmp_path / "site"
     shutil.copytree(ROOT, source, ignore=LEFT_OUT)
     shutil.copytree(ROOT / "docs" / "schema", source / "docs" / "schema")
