@@ -89,7 +89,7 @@ def measure(args: argparse.Namespace) -> int:
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(story=__doc__)
     add_common_flags(parser)
     return console.run(parser, measure, None)
 

@@ -59,7 +59,7 @@ def summarise(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    parser = Parser(description=__doc__)
+    parser = Parser(story=__doc__)
     parser.add_argument("folder", type=Path, help="what the demo wrote")
     add_common_flags(parser)
     return console.run(parser, summarise, argv)
