@@ -1,0 +1,240 @@
+"use strict";
+/* What the page computes: texts -> tokens -> vectors -> rankings. It gives what Python gives for the same
+   model, and touches no document, so that it runs under Node as well. */
+
+const Engine = (() => {
+  /** GPT-2's printable stand-in for each byte, as byte-level tokenizers spell their tokens. */
+  const BYTE_LETTERS = (() => {
+    const letters = new Array(256);
+    let next = 256;
+    for (let byte = 0; byte < 256; byte++) {
+      const printable = (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+      letters[byte] = String.fromCharCode(printable ? byte : next++);
+    }
+    return letters;
+  })();
+
+  /** Bytes of a base64 text. */
+  function bytesOf(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+    const binary = atob(base64);
+    const bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+    return bytes;
+  }
+
+  /** Cut each piece at the pattern's matches; matches and what lies between them are pieces of their own. */
+  function isolate(pieces, pattern) {
+    const found = [];
+    for (const piece of pieces) {
+      let end = 0;
+      for (const match of piece.matchAll(pattern)) {
+        if (match.index > end) found.push(piece.slice(end, match.index));
+        if (match[0]) found.push(match[0]);
+        end = match.index + match[0].length;
+      }
+      if (end < piece.length) found.push(piece.slice(end));
+    }
+    return found;
+  }
+
+  /** A byte-level BPE tokenizer; its merges are applied in the order of their ranks. */
+  class Tokenizer {
+    constructor({ nfc, prepend, patterns, tokens, ignoreMerges }, merges) {
+      Object.assign(this, { nfc, prepend, ignoreMerges });
+      this.patterns = patterns.map((pattern) => new RegExp(pattern, "gu"));
+      this.ids = new Map(tokens.map((token, id) => [token, id]));
+      this.letters = BYTE_LETTERS.map((letter) => this.ids.get(letter));
+      this.size = tokens.length;
+      this.merges = new Map(); // a pair of ids -> its rank and the id that it becomes
+      for (let rank = 0; 2 * rank < merges.length; rank++) {
+        const [left, right] = [merges[2 * rank], merges[2 * rank + 1]];
+        this.merges.set(left * this.size + right, [rank, this.ids.get(tokens[left] + tokens[right])]);
+      }
+      this.known = new Map(); // pieces that were met before
+      this.utf8 = new TextEncoder();
+    }
+
+    /** The ids of a text's tokens. */
+    encode(text) {
+      let normal = text.toWellFormed ? text.toWellFormed() : text;
+      if (this.nfc) normal = normal.normalize("NFC");
+      if (normal) normal = this.prepend + normal;
+      const ids = [];
+      for (const piece of this.patterns.reduce(isolate, [normal])) {
+        if (!this.known.has(piece)) {
+          if (this.known.size > 50000) this.known.clear();
+          this.known.set(piece, this.encodePiece(piece));
+        }
+        for (const id of this.known.get(piece)) ids.push(id);
+      }
+      return ids;
+    }
+
+    encodePiece(piece) {
+      const bytes = this.utf8.encode(piece);
+      if (this.ignoreMerges) {
+        const whole = this.ids.get(Array.from(bytes, (byte) => BYTE_LETTERS[byte]).join(""));
+        if (whole !== undefined) return [whole];
+      }
+      let ids = Array.from(bytes, (byte) => this.letters[byte]);
+      while (ids.length > 1) {
+        let best = Infinity;
+        let merged;
+        for (let i = 0; i + 1 < ids.length; i++) {
+          const merge = this.merges.get(ids[i] * this.size + ids[i + 1]);
+          if (merge && merge[0] < best) [best, merged] = merge;
+        }
+        if (best === Infinity) break;
+        const next = [];
+        for (let i = 0; i < ids.length; i++) {
+          const merge = i + 1 < ids.length && this.merges.get(ids[i] * this.size + ids[i + 1]);
+          if (merge && merge[0] === best) {
+            next.push(merged);
+            i++;
+          } else {
+            next.push(ids[i]);
+          }
+        }
+        ids = next;
+      }
+      return ids;
+    }
+  }
+
+  /** Scale a vector to length 1; a zero vector stays zero. */
+  function unit(vector) {
+    let sum = 0;
+    for (const x of vector) sum += x * x;
+    const length = Math.sqrt(sum) || 1;
+    return Float32Array.from(vector, (x) => x / length);
+  }
+
+  /** The static model: the mean of the rows of a text's tokens, each scaled by its token's weight. */
+  class Model {
+    constructor(tokenizer, table, weights, dims) {
+      Object.assign(this, { tokenizer, table, weights, dims });
+    }
+
+    vector(text) {
+      const sum = new Float64Array(this.dims);
+      for (const id of this.tokenizer.encode(text)) this.add(id, sum);
+      return unit(sum);
+    }
+
+    add(id, sum) {
+      const start = id * this.dims;
+      const weight = this.weights[id];
+      for (let d = 0; d < this.dims; d++) sum[d] += weight * this.table[start + d];
+    }
+  }
+
+  /** The control: the model's tokens, each row as long as the model's, but its direction drawn at random.
+
+      Each number of a row is plus or minus 1, by a bit of a hash (MurmurHash3's last step) of row and place. */
+  class Control extends Model {
+    constructor(model, seed) {
+      super(model.tokenizer, model.table, model.weights, model.dims);
+      this.seed = seed;
+    }
+
+    add(id, sum) {
+      let square = 0;
+      for (let d = 0; d < this.dims; d++) square += this.table[id * this.dims + d] ** 2;
+      const length = Math.sqrt(square) * this.weights[id];
+      for (let d = 0; d < this.dims; d++) {
+        const bits = hash(Math.imul(id, 0x9e3779b1) + Math.imul(d >> 5, 0x85ebca77) + this.seed);
+        sum[d] += (bits >>> (d & 31)) & 1 ? length : -length;
+      }
+    }
+  }
+
+  function hash(number) {
+    let h = number | 0;
+    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+    return (h ^ (h >>> 16)) >>> 0;
+  }
+
+  /** Documents by the cosine of their vectors with the query's. */
+  class CosineIndex {
+    constructor(model, documents) {
+      this.model = model;
+      this.vectors = documents.map((text) => model.vector(text));
+    }
+
+    scores(query) {
+      const asked = this.model.vector(query);
+      return this.vectors.map((vector) => {
+        let sum = 0;
+        for (let d = 0; d < vector.length; d++) sum += asked[d] * vector[d];
+        return sum;
+      });
+    }
+  }
+
+  /** Documents by the words that they share with the query: BM25 as Lucene has it, k1 = 1.5, b = 0.75. */
+  class WordIndex {
+    constructor(documents) {
+      this.counts = documents.map((text) => {
+        const counts = new Map();
+        for (const word of wordsOf(text)) counts.set(word, (counts.get(word) || 0) + 1);
+        return counts;
+      });
+      this.lengths = documents.map((text) => wordsOf(text).length);
+      this.meanLength = this.lengths.reduce((sum, n) => sum + n, 0) / Math.max(1, documents.length);
+      this.found = new Map(); // word -> how many documents have it
+      for (const counts of this.counts) {
+        for (const word of counts.keys()) this.found.set(word, (this.found.get(word) || 0) + 1);
+      }
+    }
+
+    scores(query) {
+      const words = wordsOf(query).filter((word) => this.found.has(word));
+      return this.counts.map((counts, i) => {
+        const norm = 1.5 * (0.25 + (0.75 * this.lengths[i]) / this.meanLength);
+        return words.reduce((sum, word) => {
+          const count = counts.get(word) || 0;
+          const having = this.found.get(word);
+          return sum + Math.log(1 + (this.counts.length - having + 0.5) / (having + 0.5)) * (count / (count + norm));
+        }, 0);
+      });
+    }
+  }
+
+  /** A text's words in lower case, single characters too. */
+  function wordsOf(text) {
+    return text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) || [];
+  }
+
+  /** Documents, best first; scores are rounded, so that ties are ties on every machine and keep their order. */
+  function ranking(scores) {
+    const rounded = scores.map((score) => Math.round(score * 1e5) / 1e5);
+    const order = rounded.map((_, i) => i).sort((a, b) => rounded[b] - rounded[a] || a - b);
+    return order.map((document) => ({ document, score: rounded[document] }));
+  }
+
+  /** Where the best of the answers stands: its first and last place among those with its score. */
+  function placeOf(ranked, answers) {
+    const right = ranked.filter(({ document }) => answers.includes(document));
+    if (!right.length) return null;
+    const best = right[0].score;
+    const before = ranked.filter(({ score }) => score > best).length;
+    const tied = ranked.filter(({ score }) => score === best);
+    const tiedRight = tied.filter(({ document }) => answers.includes(document)).length;
+    return { first: before + 1, last: before + tied.length, credit: before ? 0 : tiedRight / tied.length };
+  }
+
+  /** The model and its control, from the page's data. */
+  function load(data, base64) {
+    const merges = new Uint32Array(bytesOf(base64.merges).buffer);
+    const tokenizer = new Tokenizer(data.tokenizer, merges);
+    const table = new Int8Array(bytesOf(base64.table).buffer);
+    const model = new Model(tokenizer, table, new Float32Array(bytesOf(base64.weights).buffer), data.dims);
+    return { model, control: new Control(model, data.seed) };
+  }
+
+  return { load, CosineIndex, WordIndex, ranking, placeOf };
+})();
+
+if (typeof module !== "undefined") module.exports = Engine;

@@ -1,0 +1,191 @@
+"use strict";
+/* What the page shows: sets of documents, the query, three rankings of it. Texts only ever become text nodes. */
+
+const SHOWN = 5; // documents of each ranking
+const SHOWN_ON_A_PHONE = 3;
+const MOST_DOCUMENTS = 2000; // of one's own
+const OWN = { title: "Your own documents", question: "", documents: [], labels: [], queries: [], isOwn: true };
+
+const element = (id) => document.getElementById(id);
+
+/** Make an element with attributes and children; a string becomes a text node. */
+function make(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}
+
+const data = JSON.parse(element("data").textContent);
+const { model, control } = Engine.load(data, {
+  table: element("table").textContent,
+  weights: element("weights").textContent,
+  merges: element("merges").textContent,
+});
+const RANKERS = [
+  { title: "This model", what: "meaning", index: (texts) => new Engine.CosineIndex(model, texts) },
+  { title: "BM25", what: "shared words alone", index: (texts) => new Engine.WordIndex(texts), zeroIsNothing: true },
+  { title: "Random directions", what: "the control", index: (texts) => new Engine.CosineIndex(control, texts) },
+];
+const sets = [...data.examples, OWN];
+let current = sets[0];
+
+/** The three indexes of a set's documents, made when it is first shown. */
+function indexesOf(set) {
+  set.indexes = set.indexes || RANKERS.map((ranker) => ranker.index(set.documents));
+  return set.indexes;
+}
+
+function rankingsOf(set, query) {
+  return indexesOf(set).map((index) => Engine.ranking(index.scores(query)));
+}
+
+/** 1 -> 1st, and a tie from the 4th to the 12th place -> 4th to 12th. */
+function placeText({ first, last }) {
+  const ordinal = (n) => {
+    const suffix = n % 100 > 10 && n % 100 < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[n % 10] || "th";
+    return n + suffix;
+  };
+  return first === last ? ordinal(first) : `tied ${ordinal(first)} to ${ordinal(last)}`;
+}
+
+function show() {
+  const text = element("query").value;
+  const query = current.queries.find((known) => known.text === text);
+  for (const button of element("samples").children) {
+    const pressed = button.textContent === text;
+    button.setAttribute("aria-pressed", String(pressed));
+    if (pressed) element("samples").scrollLeft = button.offsetLeft - element("samples").offsetLeft - 16;
+  }
+  const columns = element("columns");
+  if (!text.trim() || !current.documents.length) {
+    columns.replaceChildren();
+    element("verdict").textContent = "";
+    return;
+  }
+  const rankings = rankingsOf(current, text);
+  const answers = query ? query.answers : [];
+  columns.classList.toggle("code", Boolean(current.isCode));
+  columns.replaceChildren(...rankings.map((ranked, i) => columnOf(RANKERS[i], ranked, answers)));
+  element("verdict").textContent = query ? verdictOf(rankings, answers) : "";
+}
+
+function verdictOf(rankings, answers) {
+  const [ours, words, random] = rankings.map((ranked) => placeText(Engine.placeOf(ranked, answers)));
+  const what = answers.length > 1 ? `The first of its ${answers.length} answers` : "The answer";
+  return `${what} is ${ours} by this model, ${words} by BM25, ${random} by random directions; ` +
+    `${current.documents.length} documents.`;
+}
+
+/** A ranking: its first documents, and the first answer where that comes later. */
+function columnOf(ranker, ranked, answers) {
+  const list = make("ol", {});
+  const best = Math.max(...ranked.map(({ score }) => score), 1e-9);
+  const firstAnswer = ranked.findIndex(({ document }) => answers.includes(document));
+  ranked.forEach(({ document, score }, i) => {
+    if (i >= SHOWN && i !== firstAnswer) return;
+    if (i > SHOWN && i === firstAnswer) list.append(make("li", { class: "gap", "aria-hidden": "true" }, "\u22ee"));
+    const right = answers.includes(document);
+    const nothing = ranker.zeroIsNothing && score === 0;
+    const label = current.labels[document] || "";
+    const note = [right ? "\u2713 answer" : "", label, nothing ? "shares no word" : ""].filter(Boolean).join(" \u00b7 ");
+    const classes = [right ? "right" : "", i >= SHOWN_ON_A_PHONE ? "more" : ""].filter(Boolean).join(" ");
+    const item = make("li", { class: classes || undefined, "data-document": document, value: i + 1 });
+    item.append(
+      make("span", { class: "place" }, nothing ? "\u2013" : `${i + 1}.`),
+      make("span", { class: "text", dir: "auto" }, current.documents[document]),
+      make("span", { class: "score" }, nothing ? "" : score.toFixed(2)),
+    );
+    if (note) item.append(make("span", { class: "note" }, note));
+    item.append(make("meter", { min: 0, max: 1, value: Math.max(0, score / best), "aria-hidden": "true" }));
+    list.append(item);
+  });
+  return make("section", { class: "column" },
+    make("h2", {}, ranker.title, make("small", {}, ranker.what)), list);
+}
+
+/** How often each ranking puts an answer first, over all examples of the set; ties count in part. */
+function showTally() {
+  element("tally").hidden = !current.queries.length;
+  if (!current.queries.length) return;
+  current.tally = current.tally || RANKERS.map((_, i) => current.queries.reduce((sum, query) => {
+    const ranked = Engine.ranking(indexesOf(current)[i].scores(query.text));
+    return sum + Engine.placeOf(ranked, query.answers).credit;
+  }, 0));
+  const rows = RANKERS.map((ranker, i) => make("tr", {},
+    make("th", { scope: "row" }, ranker.title),
+    make("td", {}, `${Number(current.tally[i].toFixed(1))} of ${current.queries.length}`)));
+  const caption = make("caption", {}, "Queries whose answer comes first");
+  element("tally-table").replaceChildren(make("table", {}, caption, make("tbody", {}, ...rows)));
+}
+
+function choose(set) {
+  current = set;
+  element("own").hidden = !set.isOwn;
+  element("question").textContent = set.question;
+  element("samples").replaceChildren(...set.queries.map((query) => {
+    const button = make("button", { type: "button", dir: "auto", title: query.text, "aria-pressed": "false" }, query.text);
+    button.addEventListener("click", () => ask(query.text));
+    return button;
+  }));
+  element("samples").hidden = !set.queries.length;
+  if (set.queries.length) ask(set.queries[0].text);
+  else show();
+  showTally();
+}
+
+function ask(text) {
+  element("query").value = text;
+  show();
+}
+
+function readOwn() {
+  const lines = [...new Set(element("texts").value.split("\n").map((line) => line.trim()).filter(Boolean))];
+  OWN.documents = lines.slice(0, MOST_DOCUMENTS);
+  OWN.indexes = null;
+  const cut = lines.length > MOST_DOCUMENTS ? ` Only the first ${MOST_DOCUMENTS} of ${lines.length} are searched.` : "";
+  element("limit").textContent = lines.length ? `${OWN.documents.length} documents.${cut}` : "";
+  show();
+}
+
+/** The arrows go through the examples, from the one that is asked. */
+function step(event) {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const count = current.queries.length;
+  if (!by || !count) return;
+  event.preventDefault();
+  const here = current.queries.findIndex((query) => query.text === element("query").value);
+  ask(current.queries[here < 0 ? (by > 0 ? 0 : count - 1) : (here + by + count) % count].text);
+}
+
+function start() {
+  const size = (data.bytes / 1e6).toFixed(1);
+  const teacher = data.teacher ? `, distilled from ${data.teacher}` : "";
+  element("facts").textContent = `${data.name}${teacher}: ${data.tokenizer.tokens.length.toLocaleString("en")} tokens ` +
+    `\u00d7 ${data.dims} dimensions, ${size} MB, all inside this page. Nothing that you type leaves it.`;
+  sets.forEach((set, i) => {
+    const radio = make("input", { type: "radio", name: "set", value: i, checked: i === 0 });
+    radio.addEventListener("change", () => choose(set));
+    element("sets").append(make("label", {}, radio, set.title));
+  });
+  element("query").addEventListener("input", show);
+  element("query").addEventListener("keydown", step);
+  let waiting;
+  element("texts").addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(readOwn, 150);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || /^(textarea)$/i.test(event.target.tagName)) return;
+    if (event.target === element("query")) return;
+    event.preventDefault();
+    element("query").focus();
+    element("query").select();
+  });
+  choose(sets[0]);
+  document.documentElement.dataset.ready = Math.round(performance.now());
+}
+
+start();
