@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qwen25.evaluation.categories.all import CHECKS
+from qwen25.evaluation.categories.all import CATEGORIES
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.fields import Item
 from qwen25.evaluation.items import default_items_folder, load_items
@@ -49,7 +49,7 @@ def page_examples(folder: Path | None = None) -> list[Example]:
     :raises InputError: if the items cannot be read.
     """
     folder = folder or default_items_folder()
-    return [_example(category, load_items(folder, category)) for category in CHECKS]
+    return [_example(category, load_items(folder, category)) for category in CATEGORIES]
 
 
 def _example(category: str, items: list[Item]) -> Example:
