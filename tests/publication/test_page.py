@@ -22,7 +22,8 @@ from conftest import REAL_TOKENIZER, ROOT
 from model2vec import StaticModel
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-from qwen25.distillation.vocabulary import first_rows, static_vocabulary, with_words
+from qwen25.distillation.custom_words import with_words
+from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.evaluation.matching import Bm25, Cosine
 from qwen25.publication import page as page_module
 from qwen25.publication.page import SEED, main, page_model, write_page
@@ -142,7 +143,7 @@ class TestProgram:
 
     @pytest.mark.skipif(not REAL_TOKENIZER.exists(), reason="the real Qwen2.5 tokenizer is not beside the checkout")
     def test_the_real_tokenizer(self, tmp_path: Path) -> None:
-        tokenizer = first_rows(static_vocabulary(Tokenizer.from_file(str(REAL_TOKENIZER))), 30_000).tokenizer
+        tokenizer = static_vocabulary(Tokenizer.from_file(str(REAL_TOKENIZER))).tokenizer
         write_page(save(tmp_path / "model", tokenizer, np.int8, 2), tmp_path / "page.html")
         asked = [*texts_of_all_kinds(4000), *(text for e in page_examples() for text in e["documents"])]
         assert by_node(tmp_path / "page.html", asked)["tokens"] == [tokenizer.encode(text).ids for text in asked]
