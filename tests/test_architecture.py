@@ -20,8 +20,7 @@ MAY_IMPORT = {
     "training": {"states", "evaluation", "teacher", "store", "runtime"},
     "distillation": {"training", "states", "evaluation", "teacher", "store", "runtime"},
     "reports": {"evaluation", "store", "runtime"},
-    "page": {"reports", "evaluation", "store", "runtime"},
-    "publication": {"page", "reports", "evaluation", "store", "runtime"},
+    "publication": {"reports", "evaluation", "store", "runtime"},
 }
 #: What stands on top of all rooms.
 TOP = {"commands"}

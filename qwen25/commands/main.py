@@ -23,6 +23,7 @@ PHASES = {
     "compare": ("qwen25.commands.compare", "phase 3: the model beside its peers"),
     "publish": ("qwen25.commands.publish", "phase 4: render, check and upload what is published"),
     "mteb": ("qwen25.commands.mteb", "phase 5: score a model on MTEB"),
+    "page": ("qwen25.publication.page", "a page for the browser, to try a model without a server"),
 }
 
 

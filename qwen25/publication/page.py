@@ -140,7 +140,7 @@ def _csp_hash(text: str) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("page", __doc__)
     add = parser.add_argument
     add("model", type=Path, help="folder of a static model")
     add("--output", type=Path, default=OUTPUT, help="the HTML file (default: %(default)s)")
