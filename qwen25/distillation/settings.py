@@ -86,7 +86,7 @@ class Settings:
     dtype: str = "auto"
     max_size_mb: float | None = None
     languages: tuple[str, ...] = LANGUAGES
-    rare_tokens: str = "nearest"
+    rare_tokens: str = "pieces"
     storage: str | None = None
     float16_copy: bool = True
     onnx: bool = False
