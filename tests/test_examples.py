@@ -388,7 +388,8 @@ class TestControl:
         assert len(demo.embed(control)) == len(set(DEMO_TEXTS))
 
     def test_it_is_the_projects_control(self, tiny_model: Path) -> None:
-        from qwen25.encoders import load_encoder, random_control
+        from qwen25.evaluation.encoder import random_control
+        from qwen25.evaluation.loading import load_encoder
 
         ours = random_control(load_encoder(str(tiny_model)), 7)
         theirs = demo.random_directions(StaticModel.from_pretrained(tiny_model), 7)
@@ -421,7 +422,7 @@ class TestItems:
         assert (demo.WORDED.reshape(demo.SHAPE).sum(axis=0) == 4).all()
 
     def test_the_projects_intents(self) -> None:
-        from qwen25.items import INTENTS
+        from qwen25.evaluation.categories.instruction_awareness import INTENTS
 
         assert demo.INTENTS == INTENTS
 

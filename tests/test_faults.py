@@ -357,7 +357,7 @@ class TestKilled:
         # It was put back before the process ended.
         assert bench.holds() == ("old" if left == "nothing" else left)
         kept = {path.name for path in bench.folder.iterdir()} - {"model", "run.log"}
-        assert kept <= {".model.states", ".model.texts"}
+        assert kept <= {".model.states", ".model.texts", ".model.training"}
         bench.assert_goes_on()
 
     @pytest.mark.parametrize("name", ["all texts", "config.json", "metadata.json", "new one in place"])
@@ -901,7 +901,7 @@ class TestNumbers:
             (["--sif", "-1"], "--sif must be a number above 0"),
             (["--sif", "nan"], "--sif must be a number above 0"),
             (["--sif", "inf"], "--sif must be a number above 0"),
-            (["--sif", "1e-300"], "makes all vectors zero"),
+            (["--sif", "1e-300"], "all vectors are zero"),
             (["--max-size-mb", "0"], "above 0"),
             (["--max-size-mb", "1e308"], "above 0"),
             (["--max-size-mb", "0.0001"], "allow more"),

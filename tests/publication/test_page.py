@@ -126,7 +126,7 @@ class TestProgram:
         self, tiny_tokenizer: Tokenizer, tmp_path: Path, pre: str, texts: list[str]
     ) -> None:
         spec = json.loads(tiny_tokenizer.to_str())
-        pattern = GGUF_PRE_TOKENIZERS[pre]
+        pattern = GGUF_PRE_TOKENIZERS[pre].pattern
         first = {"type": "Digits", "individual_digits": True}
         if pattern:
             first = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
