@@ -6,8 +6,8 @@
     python -m benchmarks.evaluation_validity --render                  # docs/EVALUATION.md from the result
 
 The public scorer is any module with ``score(encode, data_folder) -> {"overall": ...}``. The models: the
-demo's, the plain recipe from the same teacher, random directions, WordLlama, all-MiniLM-L6-v2 and its
-model2vec distillation. The rank correlation of the two overall scores should be at least 0.9, random
+demo's, random directions, WordLlama, all-MiniLM-L6-v2 and its model2vec distillation, and those that are
+given with ``--model NAME=SPEC``, the plain recipe among them. The rank correlation of the two overall scores should be at least 0.9, random
 directions below 0.35 and the transformer between 0.6 and 0.95.
 """
 
@@ -51,16 +51,23 @@ def public_scorer(folder: Path) -> Any:
     return module
 
 
-def models(demo: Path) -> list[Encoder]:
-    """Return the models to rank."""
+def models(demo: Path, others: list[str]) -> list[Encoder]:
+    """Return the models to rank: the demo's with its control, others as ``NAME=SPEC``, and the references.
+
+    :raises InputError: if the demo's model is no static model, or one of ``others`` has no name.
+    """
     ours = load_encoder(str(demo / "model"), "demo's model")
     control = random_control(ours, SEED)
     if control is None:
         raise InputError(f"{demo / 'model'} is no static model")
+    found = [ours, control]
+    for other in others:
+        name, separator, spec = other.partition("=")
+        if not (name and separator and spec):
+            raise InputError(f"--model takes NAME=SPEC, not {other!r}")
+        found.append(load_encoder(spec, name))
     return [
-        ours,
-        load_encoder(str(demo / "plain"), "plain recipe, same teacher"),
-        control,
+        *found,
         load_encoder("model2vec:all-minilm-l6-v2", "model2vec of all-MiniLM-L6-v2"),
         load_encoder("wordllama:", "WordLlama-256"),
         load_encoder("st:all-minilm-l6-v2", "all-MiniLM-L6-v2, the transformer"),
@@ -74,7 +81,7 @@ def measure(args: argparse.Namespace) -> int:
         items = load_categories(args.items)
         scorer = public_scorer(args.public_eval)
         rows = []
-        for model in models(args.demo):
+        for model in models(args.demo, args.model):
             ours = as_json(evaluate(model, items, SEED, with_control=False))
             public = scorer.score(model.encode, args.public_eval / "dev")
             rows.append({"name": model.name, "ours": ours, "public_overall": public["overall"]})
@@ -132,6 +139,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (needed unless --render)")
     parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="folder of a demo run (default: demo)")
+    more = "one more model, as often as wanted (default: none)"
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=SPEC", help=more)
     parser.add_argument("--items", type=Path, default=default_items_folder(), help="the items (default: eval_data)")
     parser.add_argument("--render", action="store_true", help="only render the document (default: measure first)")
     add_common_flags(parser)
