@@ -7,8 +7,8 @@
 
 The public scorer is any module with ``score(encode, data_folder) -> {"overall": ...}``. The models: the
 demo's, random directions, WordLlama, all-MiniLM-L6-v2 and its model2vec distillation, and those that are
-given with ``--model NAME=SPEC``, the plain recipe among them. The rank correlation of the two overall scores should be at least 0.9, random
-directions below 0.35 and the transformer between 0.6 and 0.95.
+given with ``--model NAME=SPEC``, the plain recipe among them. The rank correlation of the two overall scores
+should be at least 0.9, random directions below 0.35 and the transformer between 0.6 and 0.95.
 """
 
 from __future__ import annotations
