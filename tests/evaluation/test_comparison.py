@@ -441,3 +441,11 @@ def test_two_models_are_tied_where_the_paired_interval_says_so(run: Runner, tiny
     twin["difference_to_ours"]["categories"]["code_understanding"]["word"] = "better"
     chosen = {found["need"]: found for found in recommendations(comparison)}
     assert chosen["code"]["model"] == "TWIN" and chosen["code"]["tied"] == []
+
+
+def test_a_model_that_was_not_made_yet_is_never_asked_for_at_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="make it with phase 1"):
+        load_encoder("models/qwen25-deposium-1024d")

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.runtime.errors import InputError
+from qwen25.store.packaged import licence_of
 from qwen25.store.quantisation import quantise, rows_within
 from qwen25.store.static_model import FLOAT16_COPY, write_model
 
@@ -92,3 +93,8 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
         quantise(np.full((2, 2), 1e6, dtype=np.float32), "float16")
     with pytest.raises(InputError, match="larger --sif"):
         quantise(np.full((2, 2), 1e-12, dtype=np.float32), "float16")
+
+
+def test_a_model_has_its_teachers_licence() -> None:
+    assert licence_of("qwen2.5-coder-0.5b") == licence_of("Qwen/Qwen2.5-1.5B-Instruct") == "apache-2.0"
+    assert licence_of("meta-llama/Llama-3.2-1B-Instruct") == licence_of("my-folder") == "other"

@@ -597,3 +597,8 @@ def test_an_address_in_a_message_loses_the_key_in_its_query() -> None:
 
     text = "403 for 'https://cdn.example/a/b?Signature=s3cret&Expires=1' (what now? nothing)"
     assert without_keys(text) == "403 for 'https://cdn.example/a/b' (what now? nothing)"
+
+
+def test_what_phase_1_would_write_is_never_asked_for_at_the_hub() -> None:
+    with pytest.raises(InputError, match="no teacher 'models/qwen25-deposium-1024d'"):
+        find_teacher("models/qwen25-deposium-1024d")
