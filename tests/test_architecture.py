@@ -68,3 +68,11 @@ def test_files_stay_short(path: Path) -> None:
 def test_the_rooms_are_drawn() -> None:
     drawn = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert all(f"\n{room} " in drawn or f"`{room}/`" in drawn for room in (*MAY_IMPORT, *TOP))
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_starts_a_module_stands_last(path: Path) -> None:
+    """Run as a module, it would start before the functions behind it are there."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    starts = [i for i, node in enumerate(body) if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)]
+    assert starts in ([], [len(body) - 1])

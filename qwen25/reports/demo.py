@@ -65,10 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return console.run(parser, summarise, argv)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def demo_markdown(
     metadata: dict[str, Any], evaluation: EvaluationFile, comparison: Comparison, heading: int = 2
 ) -> str:
@@ -102,3 +98,7 @@ def _comparison_lines(comparison: Comparison) -> list[str]:
     lines_of = (comparison_remarks, recommendation_lines, missing_lines)
     remarks = [line for say in lines_of for line in say(comparison)]
     return lines + [f"- {text(remark)}" for remark in remarks]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
