@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from qwen25.commands import mteb as mteb_command
 from qwen25.commands import publish as publish_command
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.items import calibration_folder, items_sha256, load_items
+from qwen25.publication.check import quick_start
 
 SCRIPTS = [evaluate_command, compare_command, publish_command, mteb_command]
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
@@ -47,6 +50,14 @@ class TestDistil:
         names = {path.name for path in tiny_model.iterdir()}
         wanted = {"model.safetensors", "config.json", "tokenizer.json", "modules.json", "metadata.json", "README.md"}
         assert wanted <= names
+
+    def test_the_folders_readme_loads_it_and_speaks_of_it(self, tiny_model: Path) -> None:
+        readme = (tiny_model / "README.md").read_text(encoding="utf-8")
+        metadata = load_json(tiny_model / "metadata.json")
+        assert f"`{metadata['teacher']['name']}`" in readme and f"{metadata['vocabulary']['tokens']:,} tokens" in readme
+        code = quick_start(readme).replace("path/to/this/folder", str(tiny_model))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith(f"(2, {metadata['dims']})")
 
     def test_metadata_says_what_was_done(self, tiny_model: Path, tiny_teacher: Path) -> None:
         metadata = load_json(tiny_model / "metadata.json")

@@ -36,7 +36,7 @@ from qwen25.runtime.errors import InputError, redact
 from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.markdown import _as_markdown, table
 from qwen25.store.download import snapshot
-from qwen25.store.static_model import model_card
+from qwen25.store.model_card import model_card
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 SOURCES = sorted(

@@ -31,7 +31,7 @@ from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import discard_texts, plan_texts
 from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime.errors import InputError, as_input_error
-from qwen25.runtime.files import write_json
+from qwen25.runtime.files import write_json, write_text
 from qwen25.runtime.folders import OutputFolder, beside, check_output, output_folder
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
@@ -41,6 +41,7 @@ from qwen25.states.device import Computing, choose_device, choose_dtype, threads
 from qwen25.states.jobs import frame_for
 from qwen25.states.pooling import PooledStates
 from qwen25.states.token_states import TokenStates, token_states
+from qwen25.store.model_card import model_card
 from qwen25.store.onnx_export import write_onnx
 from qwen25.store.quantisation import Sharing, quantise, rows_within
 from qwen25.store.static_model import load_model, write_model
@@ -241,6 +242,7 @@ def _distil(
         run = provenance(clock, settings.seed, source.computing.device)
         metadata = {**metadata, "smoke_test": smoke, "step_seconds": clock.steps, **run}
         write_json(new / "metadata.json", metadata)
+        write_text(new / "README.md", model_card(metadata))
     discard_checkpoint(checkpoint)
     discard_texts(written)
     training_file.unlink(missing_ok=True)

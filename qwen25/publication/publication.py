@@ -36,11 +36,10 @@ from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import sha256, write_bytes, write_text
 from qwen25.runtime.folders import output_folder
 from qwen25.runtime.markdown import render_template
-from qwen25.runtime.wording import size_text
-from qwen25.store.hub import check_id, looks_like_an_id
+from qwen25.store.hub import check_id
+from qwen25.store.model_card import card_facts, card_header
 from qwen25.store.model_files import steps_of
 from qwen25.store.onnx_export import write_onnx
-from qwen25.store.packaged import licence_of
 from qwen25.store.static_model import FLOAT16_COPY
 
 Result = dict[str, Any]
@@ -111,13 +110,11 @@ class Publication:
         return ["en", *(name for name in LANGUAGES[1:] if ours[name] > control[name] + LANGUAGE_MARGIN)]
 
     def header(self) -> str:
-        """Return the card's YAML header, made by the hub's own library."""
-        from huggingface_hub import EvalResult, ModelCardData
+        """Return the card's YAML header."""
+        from huggingface_hub import EvalResult
 
-        teacher = self.metadata["teacher"]
-        tags = ["sentence-transformers", "model2vec", "embeddings", "static-embeddings"]
-        tags += ["instruction-aware"] if self.follows_instructions else []
-        tags += ["qwen2.5"] if "qwen2.5" in teacher["name"].lower() else []
+        tags = ["instruction-aware"] if self.follows_instructions else []
+        tags += ["qwen2.5"] if "qwen2.5" in self.metadata["teacher"]["name"].lower() else []
         results = [
             EvalResult(
                 task_type="sentence-similarity",
@@ -130,17 +127,14 @@ class Publication:
             )
             for name, score in [*self.evaluation["categories"].items(), ("overall", self.evaluation["overall"])]
         ]
-        data = ModelCardData(
+        return card_header(
+            self.metadata,
+            tuple(tags),
             language=self.languages(),
-            license=licence_of(teacher["name"]),
-            library_name="model2vec",
             pipeline_tag="sentence-similarity",
-            tags=tags,
-            base_model=teacher["name"] if teacher["origin"] == "hub" and looks_like_an_id(teacher["name"]) else None,
             model_name=self.name,
             eval_results=results,
         )
-        return f"---\n{data.to_yaml()}\n---\n"
 
     def facts(self, onnx: bool = False) -> Result:
         """Return what the templates draw on.
@@ -157,10 +151,10 @@ class Publication:
             "name": self.name,
             "repo": self.repo,
             "onnx": onnx,
-            "metadata": self.metadata,
+            "header": self.header(),
             "evaluation": self.evaluation,
             "comparison": self.comparison,
-            "files": {name: size_text((self.model / name).stat().st_size) for name in self.model_files},
+            **card_facts(self.metadata, {name: (self.model / name).stat().st_size for name in self.model_files}),
             "useful": is_useful(ours),
             "follows_instructions": self.follows_instructions,
             "uses": [
@@ -173,7 +167,6 @@ class Publication:
             "remarks": comparison_remarks(self.comparison),
             "recommendations": recommendation_lines(self.comparison),
             "evaluation_remarks": evaluation_remarks(self.evaluation),
-            "copy_of_vectors": COPY_FILES[0] if COPY_FILES[0] in self.model_files else None,
             "is_qwen": "qwen2.5" in self.metadata["teacher"]["name"].lower(),
             "peers": [row for row in self.comparison["models"] if "difference_to_ours" in row],
             "report": comparison_report,
@@ -191,7 +184,7 @@ class Publication:
         _check_replaceable(folder)  # before the plots, which take seconds
         with as_input_error(*OTHER_VERSION):
             facts = self.facts(onnx)
-            card = self.header() + render_template("card.md", **facts)
+            card = render_template("card.md", **facts)
             benchmarks = render_template("benchmarks.md", **facts)
             figures = {
                 "evaluation.png": plots.png(category_bars(self.evaluation)),

@@ -14,11 +14,9 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
-from qwen25.runtime.files import sha256, write_json, write_text
+from qwen25.runtime.files import sha256, write_json
 from qwen25.runtime.folders import beside
-from qwen25.runtime.markdown import code, text
 from qwen25.store.model_files import no_weights
-from qwen25.store.packaged import licence_of
 from qwen25.store.quantisation import Stored, without
 
 SCHEMA_VERSION = 1
@@ -31,7 +29,7 @@ FLOAT16_COPY = "static_embedding_float16"
 def write_model(
     folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any], float16_copy: bool = True
 ) -> dict[str, Any]:
-    """Write a model into a new folder, all but its ``metadata.json``.
+    """Write a model into a new folder, all but its ``metadata.json`` and ``README.md``.
 
     An unknown token's vector is written as zero: model2vec leaves such tokens out of the mean, sentence-transformers
     takes them in, and only if they add nothing do both give a text one direction.
@@ -79,15 +77,13 @@ def write_model(
         path.chmod(0o644)  # safetensors makes it readable by its owner alone
     files = [path for path in sorted(folder.rglob("*.*")) if path.is_file() and path.parent.name != "1_Normalize"]
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    metadata = {
+    return {
         "schema_version": SCHEMA_VERSION,
         **metadata,
         "sizes_bytes": sizes,
         "model_sha256": sha256([folder / "model.safetensors"]),
         "tokenizer_sha256": sha256([folder / "tokenizer.json"]),
     }
-    write_text(folder / "README.md", model_card(metadata))
-    return metadata
 
 
 def _write_float16_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> None:
@@ -159,41 +155,6 @@ def _fault(model: StaticModel) -> str | None:
     if model.max_length is not None and model.max_length < 1:
         return f"cuts every text to {model.max_length} tokens (max_length in config.json)"
     return None
-
-
-def model_card(metadata: dict[str, Any]) -> str:
-    """Render the folder's short README from its metadata."""
-    teacher, recipe = metadata["teacher"], metadata["recipe"]
-    size = metadata["sizes_bytes"]["model.safetensors"] / 1e6
-    base = f"base_model: {teacher['name']}\n" if teacher["origin"] == "hub" else ""
-    return f"""---
-library_name: model2vec
-license: {licence_of(teacher["name"])}
-{base}tags:
-- embeddings
-- static-embeddings
-- sentence-transformers
-- model2vec
----
-
-# {text(metadata["name"])}
-
-A static embedding model distilled from the token states of `{code(teacher["name"])}`:
-{metadata["vocabulary"]["tokens"]:,} tokens x {metadata["dims"]} dimensions,
-{size:.1f} MB of vectors (`model.safetensors`). It needs no PyTorch:
-
-```python
-from model2vec import StaticModel
-
-model = StaticModel.from_pretrained("path/to/this/folder")
-vectors = model.encode(["How do I reset my password?", "Forgotten login"])
-```
-
-Recipe `{recipe["name"]}`: layers {", ".join(map(str, metadata["layers"]))} of {teacher["layers"]},
-whitening power {recipe["whitening"]}, SIF coefficient {recipe["sif"]}.
-Every parameter, hash and version is in `metadata.json`. This card states no score: run the
-evaluation, which puts each score beside its control.
-"""
 
 
 #: A batch's at most; with one token each, their vectors of 1024 dimensions take 4 GB.
