@@ -260,8 +260,25 @@ class TestEvaluate:
         assert evaluate_command.main([*common, "--fail-under", "Fair"]) == 1
         assert evaluate_command.main([*common, "--fail-under", "-1"]) == 0
         capsys.readouterr()
-        assert evaluate_command.main([*common, "--json-only"]) == 0
-        assert capsys.readouterr().out.strip() == str(tmp_path / "r.json")
+        for flag in ("--json-only", "-q"):
+            assert evaluate_command.main([*common, flag]) == 0
+            printed = capsys.readouterr()
+            assert printed.out.strip() == str(tmp_path / "r.json") and printed.err == ""
+
+    def test_the_result_goes_to_standard_output_alone(
+        self, tiny_model: Path, small_items: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        common = ["--items", str(small_items), "--output", "-"]
+        assert evaluate_command.main(["--model", str(tiny_model), *common]) == 0
+        printed = capsys.readouterr()
+        check_schema(json.loads(printed.out), "evaluation")
+        assert "Verdict: " in printed.err
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            assert compare_command.main(["--ours", f"TINY={tiny_model}", "--no-peers", "-q", *common]) == 0
+        printed = capsys.readouterr()
+        check_schema(json.loads(printed.out), "comparison")
+        assert printed.err == "" and not list(tmp_path.iterdir())  # no reports, as there is no place beside it
 
     def test_same_seed_same_scores(self, tiny_model: Path, small_items: Path, tmp_path: Path) -> None:
         results = []

@@ -4,6 +4,7 @@
     qwen25 compare --model MINE=path/to/folder --model MINILM=st:path/to/model
     qwen25 compare --ours DEMO=demo/model --output demo/comparison_results.json
     qwen25 compare --offline                           # never touch the network
+    qwen25 compare -q --output - | jq '.models[].name' # the result into a pipe, and no reports
 
 Each row says how it was obtained: measured (here, now), published (somebody's figures, kept apart) or
 unavailable (with the reason, and the command that makes it available). One model is in memory at a
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qwen25.evaluation.comparison import compare
@@ -23,7 +24,7 @@ from qwen25.evaluation.items import default_items_folder, items_sha256, load_cat
 from qwen25.evaluation.loading import SPECS
 from qwen25.evaluation.outputs import check_outputs
 from qwen25.evaluation.peers import OURS, PEERS
-from qwen25.evaluation.results import comparison_file
+from qwen25.evaluation.results import ComparisonFile, comparison_file
 from qwen25.reports.comparison_report import (
     COST_HEADER,
     COST_IMPORTANCE,
@@ -40,10 +41,10 @@ from qwen25.reports.comparison_report import (
 )
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
-from qwen25.runtime.display import print_table
+from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.errors import EXIT_OK, InputError
-from qwen25.runtime.files import json_text, write_files
 from qwen25.runtime.provenance import Clock
+from qwen25.runtime.summary import STDOUT, for_people, print_result, write_result
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("model_comparison_results.json")
@@ -73,15 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
     items = default_items_folder()
     add("--items", type=Path, default=items, metavar="FOLDER", help="folder of the items (default: eval_data)")
-    output = "result file; the reports are written beside it (default: %(default)s)"
+    output = "result file, beside which the reports are written, or - for standard output (default: %(default)s)"
     add("--output", type=Path, default=OUTPUT, help=output)
     add("--seed", type=seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     add_common_flags(parser)
     return parser
 
 
-def run_comparison(args: argparse.Namespace) -> int:
-    """Run phase 3: score every model in turn, set them beside ours, write, report."""
+def measured(args: argparse.Namespace, reports: Sequence[Path]) -> ComparisonFile:
+    """Score every model in turn, and set them beside ours."""
     clock = Clock()
     if args.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -89,27 +90,34 @@ def run_comparison(args: argparse.Namespace) -> int:
     if len(others) < len(args.model):
         raise InputError("each model needs a name of its own: two of --model have the same")
     peers = {} if args.no_peers else PEERS
-    reports = [args.output.parent / f"comparison.{kind}" for kind in ("png", "md", "html")]
     specs = [args.ours[1], *others.values(), *(peer.spec for peer in peers.values())]
     check_outputs([*reports, args.output], specs, args.items)
     items = load_categories(args.items)
     hashes = items_sha256(args.items, items)  # of what was read, whatever the files become meanwhile
-
     found = compare(args.ours, others, items, args.seed, peers=peers, offline=args.offline, clock=clock)
-    comparison = comparison_file(found, hashes, clock, args.seed)
-    contents: dict[Path, bytes | str] = {
-        reports[0]: comparison_png(comparison),
-        reports[1]: comparison_markdown(comparison),
-        reports[2]: comparison_html(comparison),
-        args.output: json_text(comparison),
+    return comparison_file(found, hashes, clock, args.seed)
+
+
+def run_comparison(args: argparse.Namespace) -> int:
+    """Run phase 3: score, write, report."""
+    kinds: dict[str, Callable[[ComparisonFile], bytes | str]] = {
+        "png": comparison_png,
+        "md": comparison_markdown,
+        "html": comparison_html,
     }
-    write_files(contents)
-    print_table("Quality", QUALITY_HEADER, quality_rows(comparison), QUALITY_IMPORTANCE)
-    print_table("Cost", COST_HEADER, cost_rows(comparison), COST_IMPORTANCE)
-    lines = (comparison_remarks, recommendation_lines, missing_lines)
-    for line in [line for say in lines for line in say(comparison)]:
-        print(line)
-    for path in (args.output, *reports):
+    places = {args.output.parent / f"comparison.{kind}": draw for kind, draw in kinds.items()}
+    if args.output == STDOUT:
+        places = {}
+    with for_people(args):
+        comparison = measured(args, list(places))
+        write_result(args.output, comparison, {path: draw(comparison) for path, draw in places.items()})
+        print_table("Quality", QUALITY_HEADER, quality_rows(comparison), QUALITY_IMPORTANCE)
+        print_table("Cost", COST_HEADER, cost_rows(comparison), COST_IMPORTANCE)
+        print_lines(comparison_remarks(comparison), "In short")
+        print_lines(recommendation_lines(comparison), "Which model for which need")
+        print_lines(missing_lines(comparison), "Not measured")
+    print_result(args.output, comparison)
+    for path in places:
         print(path)
     return EXIT_OK
 

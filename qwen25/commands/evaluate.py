@@ -4,7 +4,8 @@
     qwen25 eval --model demo/model --report report.html
     qwen25 eval --categories semantic_similarity code_understanding
     qwen25 eval --fail-under Good                 # exit 1 below that verdict
-    qwen25 eval --fail-under 0.35 --json-only     # for CI
+    qwen25 eval --fail-under 0.35 -q              # for CI
+    qwen25 eval -q --output - | jq .overall       # the result into a pipe
 
 Every score runs from 0 (chance) to 1 (perfect) and stands beside the same score of the control: the
 model's own tokenizer and row norms with random directions, which can only match words. The verdict
@@ -23,7 +24,7 @@ from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.loading import SPECS, load_encoder
 from qwen25.evaluation.outputs import check_outputs
-from qwen25.evaluation.results import EvaluationResult, as_json, evaluation_file
+from qwen25.evaluation.results import EvaluationFile, EvaluationResult, as_json, evaluation_file
 from qwen25.evaluation.verdict import DECISION_TABLE, POOR
 from qwen25.reports.evaluation_report import (
     evaluation_html,
@@ -34,11 +35,11 @@ from qwen25.reports.evaluation_report import (
 )
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
-from qwen25.runtime.display import print_table
+from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK
-from qwen25.runtime.files import json_text, write_files
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock
+from qwen25.runtime.summary import for_people, print_result, write_result
 
 MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_eval_results.json")
@@ -71,11 +72,18 @@ def build_parser() -> argparse.ArgumentParser:
     names = list(WEIGHTS)
     only = f"only these, and no verdict (default: all: {', '.join(names)})"
     add("--categories", nargs="+", choices=names, default=names, metavar="NAME", help=only)
-    add("--output", type=Path, default=OUTPUT, help="result file (default: %(default)s)")
+    output = "result file, or - for standard output (default: %(default)s)"
+    add("--output", type=Path, default=OUTPUT, help=output)
     add("--report", type=Path, metavar="HTML", help="also write one self-contained page with plots (default: none)")
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"
     add("--fail-under", type=fail_under, metavar="VALUE", help=below)
-    add("--json-only", action="store_true", help="print only the result file's path (default: a table)")
+    add(
+        "--json-only",
+        action="store_true",
+        dest="quiet",
+        default=argparse.SUPPRESS,
+        help="the same as --quiet (default: off)",
+    )
     add("--seed", type=seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     add_common_flags(parser)
     return parser
@@ -89,8 +97,8 @@ def is_below(result: EvaluationResult, limit: str | float) -> bool:
     return name is None or VERDICTS.index(name) > VERDICTS.index(limit)
 
 
-def run_evaluation(args: argparse.Namespace) -> int:
-    """Run phase 2: load, score, write, report."""
+def measured(args: argparse.Namespace) -> EvaluationFile:
+    """Load the model and the items, and score it."""
     clock = Clock()
     check_outputs([args.output, *filter(None, [args.report])], [args.model], args.items)
     categories = [name for name in WEIGHTS if name in args.categories]
@@ -102,15 +110,18 @@ def run_evaluation(args: argparse.Namespace) -> int:
     logger.info("scoring %s on %d items", encoder.name, sum(map(len, items.values())))
     evaluation = evaluate(encoder, items, args.seed)
     clock.lap("score")
+    return evaluation_file(as_json(evaluation), hashes, clock, args.seed)
 
-    result = evaluation_file(as_json(evaluation), hashes, clock, args.seed)
-    reports = {args.report: evaluation_html(result)} if args.report else {}
-    write_files({**reports, args.output: json_text(result)})
-    if not args.json_only:
-        print_table(encoder.name, standing_header(result), standing_rows(result), standing_importance(result))
-        for remark in evaluation_remarks(result):
-            print(remark)
-    print(args.output)
+
+def run_evaluation(args: argparse.Namespace) -> int:
+    """Run phase 2: load, score, write, report."""
+    with for_people(args):
+        result = measured(args)
+        write_result(args.output, result, {args.report: evaluation_html(result)} if args.report else {})
+        name = result["model"]["name"]
+        print_table(name, standing_header(result), standing_rows(result), standing_importance(result))
+        print_lines(evaluation_remarks(result))
+    print_result(args.output, result)
     if args.fail_under is not None and is_below(result, args.fail_under):
         logger.warning("below --fail-under %s", args.fail_under)
         return EXIT_FAILED

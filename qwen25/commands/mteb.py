@@ -36,11 +36,11 @@ from qwen25.evaluation.mteb_tasks import (
 from qwen25.evaluation.outputs import check_outputs
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
-from qwen25.runtime.display import print_table
+from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
-from qwen25.runtime.files import write_json
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.summary import for_people, print_result, write_result
 from qwen25.store.model_files import model_folder
 
 MODEL = "models/qwen25-deposium-1024d"
@@ -74,7 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="where the results of finished tasks are kept (default: %(default)s)")  # fmt: skip
     add("--overwrite", action="store_true", help="compute anew what is kept there (default: use it)")
     add("--offline", action="store_true", help="never ask the network: only what is already here (default: ask)")
-    add("--output", type=Path, default=OUTPUT, help="result file (default: %(default)s)")
+    add("--output", type=Path, default=OUTPUT,
+        help="result file, or - for standard output (default: %(default)s)")  # fmt: skip
     add_common_flags(parser)
     return parser
 
@@ -94,7 +95,7 @@ def means(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def print_result(result: dict[str, Any]) -> None:
+def print_summary(result: dict[str, Any]) -> None:
     """Print the scores and their means and, in a column of their own, the published averages."""
     name, rows, mean = result["model"]["name"], result["tasks"], result["means"]
     table = [[r["name"], r["type"], r["metric"], f"{r['score']:.2f}" if "score" in r else "failed"] for r in rows]
@@ -109,8 +110,8 @@ def print_result(result: dict[str, Any]) -> None:
         ours = [name, f"{mean['over_types']:.2f}", f"{mean['over_tasks']:.2f}", "-"]
         others = [[row["model"], "-", "-", f"{row['average']:.2f}"] for row in result["published"]]
         print_table("Beside published averages", header, [ours, *others])
-        print(f"Published averages: {SOURCE}.")
-    print(REMARK)
+        print_lines([f"Published averages: {SOURCE}."])
+    print_lines([REMARK])
 
 
 def failure(rows: Sequence[Row], cache: Path) -> PipelineError:
@@ -126,8 +127,8 @@ def failure(rows: Sequence[Row], cache: Path) -> PipelineError:
     return PipelineError(f"{what} ({reason}){more}: {advice}; finished tasks are kept in {cache}")
 
 
-def run_mteb(args: argparse.Namespace) -> int:
-    """Run phase 5: load, score task by task, write, report."""
+def measured(args: argparse.Namespace) -> dict[str, Any]:
+    """Load the model and score it task by task; a task that fails has a row that says so."""
     clock = Clock()
     try:
         args.cache.mkdir(parents=True, exist_ok=True)
@@ -147,12 +148,11 @@ def run_mteb(args: argparse.Namespace) -> int:
             rows.append(measure(model, task, args.cache, **options))
     clock.lap("score")
 
-    failed = [row for row in rows if "failed" in row]
     result = {
         "schema_version": SCHEMA_VERSION,
         "model": {"name": encoder.name, "kind": encoder.kind, "dims": encoder.dims, "sha256": encoder.sha256},
         "selection": args.tasks,
-        "complete": not failed,
+        "complete": all("failed" not in row for row in rows),
         "tasks": rows,
         "means": means(rows),
         "published": [{"model": name, "average": value, "source": SOURCE} for name, value in PUBLISHED.items()],
@@ -160,10 +160,17 @@ def run_mteb(args: argparse.Namespace) -> int:
         **provenance(clock, SEED),
     }
     result["versions"] |= {name: importlib.metadata.version(name) for name in ("mteb", "datasets")}
-    write_json(args.output, result)
-    print_result(result)
-    print(args.output)
-    if failed:
+    return result
+
+
+def run_mteb(args: argparse.Namespace) -> int:
+    """Run phase 5: score, write, report."""
+    with for_people(args):
+        result = measured(args)
+        write_result(args.output, result)
+        print_summary(result)
+    print_result(args.output, result)
+    if failed := [row for row in result["tasks"] if "failed" in row]:
         raise failure(failed, args.cache)
     return EXIT_OK
 

@@ -81,17 +81,20 @@ def compare(
     specs = {**others, **{name: peer.spec for name, peer in peers.items() if name not in others}}
     if our_name in specs or CONTROL in (our_name, *specs):
         raise InputError(f"each model needs a name of its own, and none may be {CONTROL!r}")
+    logger.info("scoring 1 of %d: %s", 1 + len(specs), our_name)
     mine = _measure(our_name, our_spec, items, seed, offline, control_health=True)
     rows = [_measured_row(our_name, "ours", mine)]
     if mine.control:
         rows.append(_measured_row(CONTROL, "ours with its directions drawn at random", mine.control, mine))
     clock.lap(our_name)
-    for name, spec in specs.items():
+    for number, (name, spec) in enumerate(specs.items(), 2):
+        logger.info("scoring %d of %d: %s", number, 1 + len(specs), name)
         try:
             peer = _measure(name, spec, items, seed, offline)
         except PipelineError as error:
             if isinstance(error, InputError) and name in others:
                 raise
+            logger.info("    not measured: it cannot be had here")
             rows.append(_missing_row(name, error))
         else:
             rows.append(_measured_row(name, PEERS[name].what if name in PEERS else "", peer, mine))
@@ -107,7 +110,6 @@ def _measure(
     :param control_health: measure its control whole, for a row of its own.
     :raises PipelineError: if it cannot be had or scored.
     """
-    logger.info("scoring %s", name)
     measured = Measured.of(evaluate(load_encoder(spec, name, offline), items, seed, control_health=control_health))
     gc.collect()  # before the next one is loaded
     return measured

@@ -60,11 +60,11 @@ def evaluate(
     :param control_health: the control's, too: only a comparison that gives it a row of its own shows them.
     """
     scores = {}
-    with progress(encoder.name, len(items)) as advance:
+    with progress(encoder.name, sum(map(len, items.values()))) as advance:
         for category, rows in items.items():
             if encoder.matcher.has_vectors or not CATEGORIES[category].needs_vectors:
                 scores[category] = CATEGORIES[category].score(encoder.matcher, rows, seed)
-            advance(1)
+            advance(len(rows))
     total = sum(WEIGHTS[category] for category in scores)
     overall = sum(WEIGHTS[c] / total * s.score for c, s in scores.items())
     replicates = np.sum([WEIGHTS[c] / total * s.replicates for c, s in scores.items()], axis=0)

@@ -9,6 +9,7 @@ from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.items import items_file
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import check_file
+from qwen25.runtime.summary import STDOUT
 from qwen25.store.model_files import CONFIGURATION, files_in, model_folder
 
 
@@ -26,6 +27,8 @@ def check_outputs(outputs: Sequence[Path], specs: Iterable[str], items: Path | N
     read += [items_file(items, category) for category in WEIGHTS] if items else []
     taken = dict.fromkeys((path.resolve() for path in read), "a file of the model or of the items")
     for path in outputs:
+        if path == STDOUT:
+            continue
         check_file(path)
         if what := taken.get(path.resolve()):
             raise InputError(f"{path} is {what}: give another path")

@@ -23,7 +23,7 @@ from qwen25.reports.evaluation_report import EVALUATION_HEADER, evaluation_remar
 from qwen25.reports.results import read_results
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
-from qwen25.runtime.display import print_table
+from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.errors import EXIT_OK, as_input_error
 from qwen25.runtime.files import write_text
 from qwen25.runtime.markdown import table, text
@@ -42,9 +42,9 @@ def summarise(args: argparse.Namespace) -> int:
         text = "# Demo\n\n" + demo_markdown(metadata, evaluation, comparison)
         rows, remarks = quality_rows(comparison), evaluation_remarks(evaluation)
     write_text(folder / "report.md", text)
-    print_table("Demo", QUALITY_HEADER, rows, QUALITY_IMPORTANCE)
-    for remark in remarks:
-        print(remark)
+    if not args.quiet:
+        print_table("Demo", QUALITY_HEADER, rows, QUALITY_IMPORTANCE)
+        print_lines(remarks)
     files = (
         "model",
         "eval_results.json",

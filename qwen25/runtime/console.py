@@ -69,7 +69,12 @@ class Parser(argparse.ArgumentParser):
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every phase has."""
     add = parser.add_argument
-    add("-q", "--quiet", action="store_true", help="print only warnings, errors and results' paths (default: progress)")
+    add(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="print only warnings, errors and results (default: tables and progress)",
+    )
     add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
     version = f"qwen25 {__version__}"
     add("--version", action="version", version=version, help="print the version and stop (default: run)")
@@ -89,7 +94,7 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
         return EXIT_USAGE
     # Libraries draw their own bars and warnings over ours; ours say what matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    set_up_logging(quiet=args.quiet or getattr(args, "json_only", False))
+    set_up_logging(quiet=args.quiet)
     code = EXIT_OK
     try:
         code = body(args)

@@ -1,17 +1,28 @@
-"""Progress bars and tables on a terminal."""
+"""Progress bars, tables and remarks on a terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+
+from qwen25.runtime.log import is_quiet
 
 #: Of a table that goes into a file or a pipe.
 WIDTH_OF_FILES = 200
@@ -36,16 +47,17 @@ class _Console(Console):
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show one progress bar on a terminal, and nothing elsewhere; yields ``advance(steps)``."""
+    """Show one progress bar on a terminal, and nothing elsewhere or with ``--quiet``; yields ``advance(steps)``."""
     console = Console(stderr=True)
     columns = (
+        SpinnerColumn(),  # a step may take long, and the bar then stands still
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
 
@@ -60,9 +72,8 @@ def print_table(
     :param importance: the columns from the most to the least important (None: from left to right); the
         first column always stays.
     """
-    # No markup: names are shown as they are. A log or a file takes more than a terminal, unless COLUMNS says otherwise.
-    is_narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = _Console(width=None if is_narrow else WIDTH_OF_FILES, markup=False, emoji=False)
+    # No markup: names are shown as they are.
+    console = _Console(width=None if _is_narrow() else WIDTH_OF_FILES, markup=False, emoji=False)
     widths = _column_widths(header, rows, importance or range(len(header)), console.width)
     # Plain ASCII where no person looks: the table may land in a log or a file.
     table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
@@ -73,6 +84,26 @@ def print_table(
     console.print(table)
     if left_out := [name for i, name in enumerate(header) if i not in widths]:
         console.print(f"A wider terminal also shows: {', '.join(left_out)}.")
+
+
+def print_lines(lines: Sequence[str], title: str | None = None) -> None:
+    """Print remarks on standard output, one a line; where a person looks, wrapped between words.
+
+    :param title: printed above them if there are any.
+    """
+    width = _Console().width if _is_narrow() else None
+    if title and lines:
+        print(f"\n{title}")
+    wrapper = textwrap.TextWrapper(
+        width or 0, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
+    for line in lines:
+        print(wrapper.fill(line) if width else f"- {line}")
+
+
+def _is_narrow() -> bool:
+    """Whether to keep to a width: a log or a file takes more than a terminal, unless COLUMNS says otherwise."""
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def _column_widths(

@@ -12,6 +12,12 @@ from qwen25.runtime.errors import InputError, redact
 logger = logging.getLogger("qwen25")
 
 
+def is_quiet() -> bool:
+    """Whether the terminal is to get warnings only."""
+    terminals = [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]
+    return any(handler.level > logging.INFO for handler in terminals)
+
+
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

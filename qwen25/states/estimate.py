@@ -1,4 +1,4 @@
-"""The plan of a streamed run, from one timed batch."""
+"""The plan of a streamed run, from one layer that is read and one batch, both timed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBE_ROWS = 1024
 
 
 def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
-    """Estimate what ``job`` costs, timing one batch through the first layer.
+    """Estimate what ``job`` costs, timing how long the first layer takes to be read, and one batch in it.
 
     :raises PipelineError: if the layer cannot be read.
     """
@@ -34,19 +34,23 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
     memory = working if job.computing.on_cuda else LIBRARY_BYTES + working + (0 if checkpoint else collected - reused)
     seconds = None
     if job.depth and job.tokens:
-        seconds = _probe(weights, job) * job.positions * job.depth
+        reading, computing = _probe(weights, job)
+        # The next layer is read while one computes; the first one is waited for.
+        seconds = reading + job.depth * max(reading, computing * job.positions)
     disk = 2 * state_bytes + collected if checkpoint else 0
     return Plan(job.tokens, job.layers, job.computing.device, seconds, memory, disk, streams=True)
 
 
-def _probe(weights: Weights, job: Job) -> float:
-    """Return the seconds that a position takes in the first layer, the second time it is computed."""
+def _probe(weights: Weights, job: Job) -> tuple[float, float]:
+    """Return the seconds that the first layer takes to be read, and those of a position in it the second time."""
     architecture = weights.architecture
     group = max(job.groups, key=lambda group: group.ids.size)
     length = group.ids.shape[1]
     count = min(len(group.rows), job.batch(architecture, length), max(1, PROBE_ROWS // length))
     with torch.inference_mode():
+        started = time.perf_counter()
         layer = weights.layer(0, job.computing.dtype).moved(lambda t: t.to(job.computing.device))
+        reading = time.perf_counter() - started
         x = torch.randn(count, length, architecture.hidden).to(job.computing.device, job.computing.dtype)
         shared = None
         scratch = Scratch()
@@ -59,7 +63,7 @@ def _probe(weights: Weights, job: Job) -> float:
             layer_forward(layer, architecture, x, shared, scratch=scratch)
             _synchronise(job)
             seconds = time.perf_counter() - started
-    return seconds / (count * length)
+    return reading, seconds / (count * length)
 
 
 def _synchronise(job: Job) -> None:

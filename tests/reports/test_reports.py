@@ -29,7 +29,7 @@ from qwen25.reports.evaluation_report import (
     standing_importance,
     standing_rows,
 )
-from qwen25.runtime.display import print_table
+from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.log import logger, set_up_logging
 
 DEMO = ROOT / "docs" / "results" / "demo"
@@ -174,6 +174,18 @@ class TestTerminal:
             is_left_out = name in " ".join(shown.partition("also shows:")[2].split())
             assert (cell in shown) != is_left_out
         assert "16,000 sentences/s" in shown  # the most important one
+
+    def test_remarks_wrap_between_words_where_a_person_looks(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        remark = "a remark of many words " * 10 + "and models/a-name-that-is-long"
+        monkeypatch.setenv("COLUMNS", "40")
+        print_lines([remark], "In short")
+        lines = capsys.readouterr().out.splitlines()
+        assert "In short" in lines and max(map(len, lines)) <= 40
+        monkeypatch.delenv("COLUMNS")
+        print_lines([remark])
+        assert capsys.readouterr().out == f"- {remark}\n"  # a log keeps it on its line, to be searched
 
     def test_other_libraries_do_not_log_there(self, capsys: pytest.CaptureFixture[str]) -> None:
         theirs = logging.StreamHandler(sys.stderr)

@@ -47,7 +47,7 @@ def out_of_memory_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> list[int
         return real(layer, shape, x, *args, **options)
 
     monkeypatch.setattr(streaming, "layer_forward", forward)
-    monkeypatch.setattr(estimate, "_probe", lambda *_: 1.0)
+    monkeypatch.setattr(estimate, "_probe", lambda *_: (1.0, 1.0))
     return tried
 
 
