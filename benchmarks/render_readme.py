@@ -75,7 +75,7 @@ def main() -> int:
         return int(any(path.read_text(encoding="utf-8") != content for path, content in documents.items()))
     for path, content in documents.items():
         write_text(path, content)
-    write_bytes(PICTURE, plots.png(plots.comparison(read_json(RESULTS / FILES["comparison_results.json"]))))
+    write_bytes(PICTURE, plots.png(plots.quality_against_size(read_json(RESULTS / FILES["comparison_results.json"]))))
     return 0
 
 

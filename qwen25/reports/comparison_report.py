@@ -314,7 +314,8 @@ def comparison_html(comparison: ComparisonFile) -> str:
         "comparison.html",
         title=f"{comparison['ours']} beside others",
         sections=comparison_sections(comparison),
-        plot=picture(lambda: plots.comparison(comparison)),
+        frontier=picture(lambda: plots.quality_against_size(comparison)),
+        categories=picture(lambda: plots.categories_by_model(comparison)),
         **page_script(),
         footer=_footer(comparison),
     )

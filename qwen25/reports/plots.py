@@ -143,6 +143,20 @@ def comparison(result: Comparison) -> Figure:
     return figure
 
 
+def quality_against_size(result: Comparison) -> Figure:
+    """Draw quality against size with the Pareto frontier."""
+    figure = _figure(figsize=(8, 4.8), layout="constrained")
+    _quality_against_size(_coloured(figure.subplots()), result)
+    return figure
+
+
+def categories_by_model(result: Comparison) -> Figure:
+    """Draw the categories by model, each score a shade."""
+    figure = _figure(figsize=(8, 1 + 0.4 * sum("result" in row for row in result["models"])), layout="constrained")
+    _categories_by_model(_coloured(figure.subplots()), result)
+    return figure
+
+
 def _quality_against_size(axes: Any, result: Comparison) -> None:
     colours = _colours.get()
     ours = ours_of(result)["name"]
@@ -171,7 +185,7 @@ def _quality_against_size(axes: Any, result: Comparison) -> None:
     axes.margins(x=0.2)
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(_megabytes)
-    axes.tick_params(which="minor", labelsize=7)
+    axes.tick_params(axis="x", which="both", labelsize=8)
     axes.set_xlabel("size on disk (MB, log scale)")
     axes.set_ylabel("overall (0 chance, 1 perfect), 95 % interval")
     _legend(axes, loc="lower right", fontsize=8)
