@@ -17,7 +17,8 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # absolute, through links
 venv="$here/venv_qwen25"
 export HF_HUB_DISABLE_TELEMETRY=1
 # What messages advise is to be run as this was.
-export QWEN25_COMMAND="bash $0"
+QWEN25_COMMAND="bash $(printf %q "$0")"
+export QWEN25_COMMAND
 phase=${1:-}
 [ $# -gt 0 ] && shift
 

@@ -43,11 +43,10 @@ from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.errors import EXIT_OK, InputError
+from qwen25.runtime.invocation import COMPARISON, MODEL
 from qwen25.runtime.provenance import Clock
 from qwen25.runtime.summary import STDOUT, for_people, print_result, write_result
 
-MODEL = "models/qwen25-deposium-1024d"
-OUTPUT = Path("model_comparison_results.json")
 SEED = 42
 MAX_NAME = 100
 
@@ -67,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser("compare", __doc__)
     add = parser.add_argument
     ours = f"the model the others are compared with (default: {OURS}={MODEL})"
-    add("--ours", type=named_model, default=(OURS, MODEL), metavar="NAME=SPEC", help=ours)
+    add("--ours", type=named_model, default=(OURS, str(MODEL)), metavar="NAME=SPEC", help=ours)
     more = f"one more model, or another place for a peer; repeatable (default: none). A SPEC is {SPECS}"
     add("--model", type=named_model, action="append", default=[], metavar="NAME=SPEC", help=more)
     add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
@@ -75,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     items = default_items_folder()
     add("--items", type=Path, default=items, metavar="FOLDER", help="folder of the items (default: eval_data)")
     output = "result file, beside which the reports are written, or - for standard output (default: %(default)s)"
-    add("--output", type=Path, default=OUTPUT, help=output)
+    add("--output", type=Path, default=COMPARISON, help=output)
     add("--seed", type=seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     add_common_flags(parser)
     return parser

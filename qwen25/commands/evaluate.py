@@ -37,12 +37,11 @@ from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags, seed
 from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK
+from qwen25.runtime.invocation import EVALUATION, MODEL
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock
 from qwen25.runtime.summary import for_people, print_result, write_result
 
-MODEL = "models/qwen25-deposium-1024d"
-OUTPUT = Path("qwen25_1024d_eval_results.json")
 SEED = 42
 VERDICTS = [name for name, _, _ in DECISION_TABLE] + [POOR]
 
@@ -65,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = Parser("eval", __doc__)
     add = parser.add_argument
-    add("--model", default=MODEL, metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
+    add("--model", default=str(MODEL), metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
     items = default_items_folder()
     add("--items", type=Path, default=items, metavar="FOLDER", help="folder of the items (default: eval_data)")
@@ -73,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     only = f"only these, and no verdict (default: all: {', '.join(names)})"
     add("--categories", nargs="+", choices=names, default=names, metavar="NAME", help=only)
     output = "result file, or - for standard output (default: %(default)s)"
-    add("--output", type=Path, default=OUTPUT, help=output)
+    add("--output", type=Path, default=EVALUATION, help=output)
     add("--report", type=Path, metavar="HTML", help="also write one self-contained page with plots (default: none)")
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"
     add("--fail-under", type=fail_under, metavar="VALUE", help=below)

@@ -38,12 +38,12 @@ from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
+from qwen25.runtime.invocation import MODEL
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.summary import for_people, print_result, write_result
 from qwen25.store.model_files import model_folder
 
-MODEL = "models/qwen25-deposium-1024d"
 OUTPUT = Path("qwen25_1024d_mteb_results.json")
 CACHE = Path("mteb_cache")
 SEED = 42  # mteb's own, for what its tasks sample
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser("mteb", __doc__)
     add = parser.add_argument
     sets = ", ".join(f"{name} (all of {benchmark})" for name, benchmark in BENCHMARKS.items())
-    add("--model", default=MODEL, metavar="SPEC",
+    add("--model", default=str(MODEL), metavar="SPEC",
         help="folder or hub id of a static model, or any other model of phase 3 that gives one vector a text, "
         "such as st:FOLDER (default: %(default)s)")  # fmt: skip
     add("--tasks", nargs="+", default=["quick"], metavar="NAME",

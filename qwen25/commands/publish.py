@@ -24,13 +24,11 @@ from qwen25.publication.upload import listing, upload
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, InputError
+from qwen25.runtime.invocation import COMPARISON, EVALUATION, MODEL
 from qwen25.runtime.log import logger
 from qwen25.runtime.resources import resource
 from qwen25.runtime.wording import size_text
 
-MODEL = Path("models/qwen25-deposium-1024d")
-EVALUATION = Path("qwen25_1024d_eval_results.json")
-COMPARISON = Path("model_comparison_results.json")
 OUTPUT = Path("huggingface_publication")
 
 

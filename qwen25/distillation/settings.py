@@ -12,6 +12,7 @@ from qwen25.distillation.token_use import LANGUAGES, check_languages
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular
 from qwen25.runtime.folders import check_output, require_text
+from qwen25.runtime.invocation import MODEL
 from qwen25.store.onnx_export import require_onnx
 from qwen25.teacher.teacher import DEFAULT_TEACHER
 from qwen25.training.sources import parse_source
@@ -67,7 +68,7 @@ class Settings:
     """
 
     teacher: str = DEFAULT_TEACHER
-    output: Path = Path("models/qwen25-deposium-1024d")
+    output: Path = MODEL
     revision: str | None = None
     offline: bool = False
     dims: int = 1024

@@ -138,7 +138,7 @@ def _missing_row(name: str, error: PipelineError) -> Row:
         "name": name,
         "obtained": "published" if name in PUBLISHED else "unavailable",
         "what": peer.what if peer else "",
-        "reason": redact(" ".join(str(error).split())),
+        "reason": redact(" ".join(error.what.split())),
         "how": peer.how if peer else "run again with a connection to the hub",
         "published": _published(name),
     }

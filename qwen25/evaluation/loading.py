@@ -19,6 +19,7 @@ from qwen25.evaluation.encoder import Encoder, static_encoder
 from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import sha256
+from qwen25.runtime.invocation import extras_command
 from qwen25.store.download import snapshot
 from qwen25.store.hub import looks_like_an_id
 from qwen25.store.model_files import on_disk, refuse_code_and_pickles, weight_files
@@ -120,7 +121,7 @@ def _late_interaction(folder: Path, name: str) -> Encoder:
         with _quietly():
             from pylate.models import ColBERT
     except ImportError as error:
-        raise InputError("late interaction needs pylate: bash setup_qwen25.sh --with-extras") from error
+        raise InputError("late interaction needs pylate", extras_command("pylate")) from error
     with as_input_error(f"colbert:{folder.name} cannot be loaded", OTHER), _quietly():
         model = ColBERT(str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
     seconds = time.perf_counter() - started

@@ -25,6 +25,7 @@ import numpy as np
 from qwen25.evaluation.encoder import Encoder
 from qwen25.runtime.errors import InputError, PipelineError, first_line, redact
 from qwen25.runtime.files import sha256
+from qwen25.runtime.invocation import extras_command
 from qwen25.store.model_files import CONFIGURATION, files_in
 
 BENCHMARKS = {"english-v2": "MTEB(eng, v2)", "multilingual": "MTEB(Multilingual, v2)"}
@@ -77,7 +78,7 @@ def quiet_mteb() -> Iterator[None]:
         try:
             import mteb  # noqa: F401 - warns when it is imported
         except ImportError as error:
-            raise InputError(f"mteb is not installed ({error}): pip install -r requirements_extras.txt") from error
+            raise InputError(f"mteb is not installed ({error})", extras_command("mteb")) from error
         for library in ("mteb", "datasets", "huggingface_hub", "sentence_transformers"):
             logging.getLogger(library).setLevel(logging.ERROR)
         yield

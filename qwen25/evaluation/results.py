@@ -13,6 +13,7 @@ from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.evaluate import Evaluation
 from qwen25.evaluation.statistics import Interval
 from qwen25.evaluation.verdict import Verdict, verdict
+from qwen25.runtime.invocation import MODEL, command_of
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.schemas import read_result
 
@@ -128,20 +129,23 @@ class ComparisonFile(Comparison, Run):
     """Phase 3's result file."""
 
 
-def read_evaluation(path: Path) -> EvaluationFile:
+def read_evaluation(path: Path, model: Path = MODEL) -> EvaluationFile:
     """Read phase 2's result file.
 
+    :param model: the folder of the model that it speaks of.
     :raises InputError: if it is missing, or is not of this version.
     """
-    return cast(EvaluationFile, read_result(path, "evaluation", "run phase 2 again"))
+    return cast(EvaluationFile, read_result(path, "evaluation", command_of("eval", model=model, output=path)))
 
 
-def read_comparison(path: Path) -> ComparisonFile:
+def read_comparison(path: Path, model: Path = MODEL) -> ComparisonFile:
     """Read phase 3's result file.
 
+    :param model: the folder of the model that the others are compared with.
     :raises InputError: if it is missing, or is not of this version.
     """
-    return cast(ComparisonFile, read_result(path, "comparison", "run phase 3 again"))
+    ours = {} if model == MODEL else {"ours": f"{model.resolve().name}={model}"}
+    return cast(ComparisonFile, read_result(path, "comparison", command_of("compare", **ours, output=path)))
 
 
 def evaluation_file(result: EvaluationResult, items_sha256: dict[str, str], clock: Clock, seed: int) -> EvaluationFile:

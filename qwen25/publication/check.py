@@ -11,6 +11,7 @@ from pathlib import Path
 from qwen25.publication.contents import BENCHMARKS, CARD, EXAMPLES, MODULES, OTHER_VERSION, PARTS
 from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256
+from qwen25.runtime.invocation import extras_command
 from qwen25.store.onnx_export import ONNX_FILE
 
 
@@ -27,7 +28,7 @@ def check(folder: Path, repo: str) -> list[str]:
     if (folder / MODULES).is_file():
         commands["sentence-transformers"] = ["-c", _SAME_VECTORS, str(folder.resolve())]
     if (folder / ONNX_FILE).is_file():
-        commands["onnx"] = ["-c", _SAME_IN_ONNX, str(folder.resolve())]
+        commands["onnx"] = ["-c", _SAME_IN_ONNX, str(folder.resolve()), extras_command("onnx")]
     faults = [f"{name}: {fault}" for name, command in commands.items() if (fault := _failure_of(folder, command))]
     return faults + _header_faults(card) + _link_faults(folder) + _size_faults(folder)
 
@@ -50,7 +51,7 @@ import sys
 try:
     import onnxruntime
 except ImportError:
-    sys.exit("onnxruntime is not installed: bash setup_qwen25.sh --with-extras")
+    sys.exit("onnxruntime is not installed: " + sys.argv[2])
 import numpy as np
 from model2vec import StaticModel
 texts = ["How do I reset my password?", "", "Forgotten login", "x " * 5000, ""]

@@ -35,6 +35,7 @@ from qwen25.reports.results import read_results
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import sha256, write_bytes, write_text
 from qwen25.runtime.folders import output_folder
+from qwen25.runtime.invocation import command_of
 from qwen25.runtime.markdown import render_template
 from qwen25.store.hub import check_id
 from qwen25.store.model_card import card_facts, card_header
@@ -80,9 +81,10 @@ class Publication:
         weights = sha256([model / "model.safetensors"])
         for name, digest in hashes.items():
             if digest != weights:
-                raise InputError(f"{name} speaks of another model than {model}: run that phase again")
+                raise InputError(f"{name} speaks of another model than {model}: run its phase again")
         if not complete:
-            raise InputError(f"{evaluation} lacks categories: run phase 2 without --categories")
+            command = command_of("eval", model=model, output=evaluation)
+            raise InputError(f"{evaluation} lacks categories", f"make it anew with {command}, without --categories")
 
     @property
     def name(self) -> str:
@@ -214,7 +216,7 @@ def _files_of(model: Path) -> list[str]:
         names += [MODULES, NORMALIZE, *(COPY_FILES if copied else ())]
     missing = [name for name in names if not (model / name).is_file()]
     if missing:
-        raise InputError(f"{model} lacks {', '.join(missing)}: run phase 1 again")
+        raise InputError(f"{model} lacks {', '.join(missing)}: make it anew with {command_of('distill', output=model)}")
     return names
 
 

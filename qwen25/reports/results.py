@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.evaluation.results import ComparisonFile, EvaluationFile, read_comparison, read_evaluation
+from qwen25.runtime.invocation import command_of
 from qwen25.runtime.schemas import read_result
 
 
@@ -16,5 +17,5 @@ def read_results(
 
     :raises InputError: if one is missing, broken or of another version.
     """
-    metadata = read_result(model / "metadata.json", "metadata", "run phase 1 again")
-    return metadata, read_evaluation(evaluation), read_comparison(comparison)
+    metadata = read_result(model / "metadata.json", "metadata", command_of("distill", output=model))
+    return metadata, read_evaluation(evaluation, model), read_comparison(comparison, model)

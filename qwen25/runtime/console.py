@@ -17,7 +17,7 @@ from typing import NoReturn
 from qwen25 import __version__
 from qwen25.runtime.display import silence_stdout
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PipelineError, first_line, redact
-from qwen25.runtime.invocation import this_command
+from qwen25.runtime.invocation import command_of
 from qwen25.runtime.log import logger, set_up_logging
 
 
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         :param phase: the subcommand of ``qwen25``.
         :param story: the description, its commands written as those of ``qwen25``.
         """
-        command = this_command(phase) if phase else None
+        command = command_of(phase) if phase else None
         super().__init__(
             prog=command,
             description=(story or "").replace(f"qwen25 {phase}", command) if command else story,

@@ -14,9 +14,17 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 
 
 class PipelineError(Exception):
-    """The run failed; the message is one line that says what is wrong and what to do."""
+    """The run failed; the message is one line that says what is wrong and what to do.
+
+    :ivar what: what is wrong, without the ``advice`` where that was given apart.
+    """
 
     exit_code = EXIT_FAILED
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        """Join ``what`` is wrong and the ``advice`` what to do about it."""
+        super().__init__(f"{what}; {advice}" if advice else what)
+        self.what = what
 
 
 class InputError(PipelineError):

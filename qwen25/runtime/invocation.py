@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,20 +11,45 @@ from qwen25.runtime.resources import CHECKOUT
 
 #: Set by run_qwen25.sh to how it was called.
 COMMAND_VARIABLE = "QWEN25_COMMAND"
+#: Phase -> its script at the top of a checkout.
+SCRIPTS = {
+    "distill": "distill_qwen25_1024d.py",
+    "eval": "quick_eval_qwen25_1024d.py",
+    "compare": "compare_qwen25_vs_all.py",
+    "publish": "publish_qwen25.py",
+    "mteb": "evaluate_qwen25_mteb.py",
+}
+#: What phases 1 to 3 write, and the later ones read, unless told otherwise.
+MODEL = Path("models/qwen25-deposium-1024d")
+EVALUATION = Path("qwen25_1024d_eval_results.json")
+COMPARISON = Path("model_comparison_results.json")
 
 
-def command_of(phase: str) -> str:
-    """Return the command that runs ``phase``, such as ``bash run_qwen25.sh distill`` or ``qwen25 distill``."""
-    if given := os.environ.get(COMMAND_VARIABLE):
-        return f"{given} {phase}"
-    if Path(sys.argv[0]).suffix == ".py" and (CHECKOUT / "run_qwen25.sh").is_file():
-        return f"bash run_qwen25.sh {phase}"
-    return f"qwen25 {phase}"
+def command_of(phase: str, **flags: object) -> str:
+    """Return the command that runs ``phase``, started as the user started this one.
 
+    With run_qwen25.sh that is ``bash run_qwen25.sh distill``, with a script ``python distill_qwen25_1024d.py``, and
+    else ``qwen25 distill``.
 
-def this_command(phase: str) -> str:
-    """Return the command by which ``phase`` runs now."""
+    :param flags: flag -> its value; the files above are left out, because they are the defaults.
+    """
     script = Path(sys.argv[0])
-    if COMMAND_VARIABLE not in os.environ and script.suffix == ".py" and script.resolve().parent == CHECKOUT:
-        return f"python {script.name}"
-    return command_of(phase)
+    if given := os.environ.get(COMMAND_VARIABLE):
+        command = f"{given} {phase}"
+    elif phase in SCRIPTS and script.suffix == ".py" and script.resolve().parent == CHECKOUT:
+        command = shlex.join([sys.orig_argv[0], str(script.with_name(SCRIPTS[phase]))])
+    else:
+        command = f"qwen25 {phase}"
+    for flag, value in flags.items():
+        if value not in (MODEL, EVALUATION, COMPARISON):
+            command += f" --{flag} {shlex.quote(str(value))}"
+    return command
+
+
+def extras_command(part: str) -> str:
+    """Return the command that installs an optional part: ``mteb``, ``onnx`` or ``pylate``."""
+    setup = CHECKOUT / "setup_qwen25.sh"
+    if not setup.is_file():
+        # An extra would bring pylate's dependencies, which demand another torch.
+        return "pip install --no-deps pylate" if part == "pylate" else f"pip install 'qwen25-deposium[{part}]'"
+    return f"bash {shlex.quote(str(setup)) if Path.cwd() != CHECKOUT else setup.name} --with-extras"

@@ -15,16 +15,18 @@ SCHEMAS = resource("docs/schema")
 LONGEST_MESSAGE = 120
 
 
-def read_result(path: Path, schema: str, advice: str) -> Any:
+def read_result(path: Path, schema: str, command: str) -> Any:
     """Read a result file that a phase wrote.
 
     :param schema: the name of its schema, such as ``evaluation``.
-    :param advice: what to do about a file of another version.
+    :param command: the one that makes it.
     :raises InputError: if the file is missing, is not JSON, or is not what the schema says.
     """
+    if not path.exists():
+        raise InputError(f"no such file: {path}", f"make it with {command}")
     result = read_json(path)
     if fault := schema_fault(result, schema):
-        raise InputError(f"{path} is not of this version ({fault}): {advice}")
+        raise InputError(f"{path} is not of this version ({fault})", f"make it anew with {command}")
     return result
 
 

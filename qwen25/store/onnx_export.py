@@ -16,6 +16,7 @@ from model2vec import StaticModel
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import json_text, write_files
+from qwen25.runtime.invocation import extras_command
 from qwen25.store.static_model import load_model
 
 ONNX_FILE = "onnx/model.onnx"
@@ -40,7 +41,7 @@ def require_onnx() -> None:
     try:
         import onnx  # noqa: F401
     except ImportError as error:
-        raise InputError("--onnx needs the onnx library: bash setup_qwen25.sh --with-extras") from error
+        raise InputError("--onnx needs the onnx library", extras_command("onnx")) from error
 
 
 def write_onnx(model: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
 from qwen25.runtime.files import sha256, write_json
 from qwen25.runtime.folders import beside
+from qwen25.runtime.invocation import command_of
 from qwen25.store.model_files import no_weights
 from qwen25.store.quantisation import Stored, without
 
@@ -114,10 +115,10 @@ def load_model(folder: Path) -> StaticModel:
     :raises InputError: if it is no model that ``model2vec`` loads, or its table is broken.
     """
     if not folder.is_dir():
-        how = "make it with phase 1 or give another"
+        advice = f"give another, or make it with {command_of('distill', output=folder)}"
         if beside(folder, "old").is_dir():
-            how = "a run was stopped while it replaced it: run it again, which puts it back"
-        raise InputError(f"no such model folder: {folder}; {how}")
+            advice = "a run was stopped while it replaced it: run it again, which puts it back"
+        raise InputError(f"no such model folder: {folder}", advice)
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("[0-9]*/*.safetensors")):
         raise no_weights(str(folder), [path.name for path in folder.iterdir()])
     with as_input_error(f"{folder} is no static model that loads", "distil it again, or give another"):

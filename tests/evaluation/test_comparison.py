@@ -447,5 +447,5 @@ def test_a_model_that_was_not_made_yet_is_never_asked_for_at_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="make it with phase 1"):
+    with pytest.raises(InputError, match=r"make it with qwen25 distill$"):
         load_encoder("models/qwen25-deposium-1024d")

@@ -28,9 +28,10 @@ def refusal(tmp_path: Path, result: Any) -> str:
     path.write_text(json.dumps(result), encoding="utf-8")
     with pytest.raises(InputError) as caught:
         read_evaluation(path)
-    assert str(caught.value).startswith(f"{path} is not of this version (")
-    assert str(caught.value).endswith("run phase 2 again") and "\n" not in str(caught.value)
-    return str(caught.value)
+    message = str(caught.value)
+    assert message.startswith(f"{path} is not of this version (") and "\n" not in message
+    assert message.endswith(f"make it anew with qwen25 eval --output {path}")
+    return message
 
 
 def test_results_of_this_version_are_read() -> None:
