@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import EVAL_DATA, ROOT, empty_before
 from model2vec import StaticModel
+from tokenizers import Tokenizer
 
 from qwen25.commands import compare as compare_command
 from qwen25.commands import distill as distill_command
@@ -193,7 +194,22 @@ class TestDistil:
         config = BertConfig(vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=32, **sizes)
         encoder = save(tmp_path / "bert", BertModel(config), tokenizer)
         assert distil(encoder.folder, tmp_path / "encoder", "--dims", "4") == 0
-        assert load_json(tmp_path / "encoder" / "metadata.json")["frequencies"] == {"from": "zipf"}
+        metadata = load_json(tmp_path / "encoder" / "metadata.json")
+        assert metadata["frequencies"] == {"from": "zipf"}
+        assert metadata["recipe"]["prefix"] == ""  # its own special tokens stand around each token
+
+    def test_a_decoder_without_a_head_distils_but_writes_nothing(
+        self, tmp_path: Path, tiny_tokenizer: Tokenizer, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from transformers import Qwen2Config, Qwen2Model
+
+        sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = Qwen2Config(vocab_size=tiny_tokenizer.get_vocab_size(), tie_word_embeddings=False, **sizes)
+        Qwen2Model(config).save_pretrained(tmp_path / "headless")
+        tiny_tokenizer.save(str(tmp_path / "headless" / "tokenizer.json"))
+        assert distil(tmp_path / "headless", tmp_path / "written") == 2
+        assert "headless has no language-model head, and so writes nothing" in capsys.readouterr().err
+        assert distil(tmp_path / "headless", tmp_path / "model", "--texts", "0", "--dims", "8") == 0
 
     def test_select_says_what_it_tried(self, tiny_teacher: Path, tmp_path: Path) -> None:
         assert distil(tiny_teacher, tmp_path / "selected", "--select") == 0

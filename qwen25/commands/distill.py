@@ -163,9 +163,8 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="words or phrases in UTF-8, one a line, that get a vector of their own (default: none); they are found as "
-        "whole words, after the teacher's own normalisation. What a tokenizer cannot do: a phrase is found with single "
-        "spaces between its words alone, and where a phrase ends within a word (heart attacks), a shorter one in it "
-        "(heart) is not found either",
+        "whole words, the longest first, after the teacher's own normalisation, whatever white space stands in a "
+        "phrase. What a tokenizer cannot do: find another form of a word (attacks for attack); give a line for each",
     )
 
     add = recipe.add_argument

@@ -67,7 +67,8 @@ def with_words(vocabulary: Vocabulary, words: Sequence[str], added: dict[str, in
     _say(known, len(words), "are tokens already and keep their rows")
     _say(unknown, len(words), "have characters that the teacher does not know, and are left out")
     theirs = [AddedToken(word, normalized=True) for word in added]
-    tokenizer = with_added(vocabulary.tokenizer, [*theirs, *tokens.values()])
+    phrases = {form: token.single_word for form, token in tokens.items() if len(token.content.split()) > 1}
+    tokenizer = with_added(vocabulary.tokenizer, [*theirs, *tokens.values()], phrases)
     rows = [(i,) for word, i in added.items() if word not in names] + [tuple(ids) for ids in pieces.values()]
     return Vocabulary(tokenizer, vocabulary.teacher_ids, tuple(rows))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from qwen25.distillation.token_use import text_use, token_use
 from qwen25.distillation.training_stage import read_pairs, trained_vectors
 from qwen25.distillation.vectors import distil_vectors
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
-from qwen25.distillation.writing import discard_texts, plan_texts
+from qwen25.distillation.writing import discard_texts, plan_texts, require_writer
 from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import write_json, write_text
@@ -276,6 +276,10 @@ def _load(settings: Settings) -> Source:
     if settings.sentence_vectors and not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder: --sentence-vectors needs a decoder")
     recipe = recipe_named(settings.recipe, settings.sif, frequency_source(settings, teacher))
+    if recipe.frequencies == "teacher":
+        require_writer(teacher)
+    if not teacher.is_causal:
+        recipe = replace(recipe, prefix="")  # its own special tokens stand around each token
     layers = set(recipe.layer_numbers(teacher.layers))
     if settings.select:
         layers.update(candidate_layers(teacher.layers))

@@ -11,12 +11,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
+from qwen25.distillation.phrases import escaped, mark_phrases
 from qwen25.runtime.errors import InputError
 
 #: Start and end of a text, as both the tokenizers library's regular expressions and JavaScript's have them.
@@ -64,13 +65,16 @@ def static_tokenizer(teacher: Tokenizer) -> StaticTokenizer:
     return StaticTokenizer(tokenizer, ids, added)
 
 
-def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken]) -> Tokenizer:
+def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapping[str, bool]) -> Tokenizer:
     """Return the tokenizer with tokens added that are matched after normalisation; the rest of a text stays as it was.
 
     A text that is one such token and nothing else gets no space before it.
+
+    :param phrases: those of more than one word, for :func:`qwen25.distillation.phrases.mark_phrases`.
     """
     tokens = list(tokens)
     spec = json.loads(tokenizer.to_str())
+    mark_phrases(spec, phrases, _normaliser(spec["normalizer"])("x y")[-2])
     _spare(spec, [token.content for token in tokens])
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     tokenizer.add_tokens(tokens)
@@ -141,18 +145,13 @@ def _spare(spec: dict[str, Any], contents: list[str]) -> None:
     # By first letter, because a list of thousands is searched in order.
     groups = {first: list(group) for first, group in itertools.groupby(forms, key=lambda form: form[0])}
     choice = "|".join(
-        f"{_escaped(first)}(?:{'|'.join(_escaped(form[1:]) for form in group)})" for first, group in groups.items()
+        f"{escaped(first)}(?:{'|'.join(escaped(form[1:]) for form in group)})" for first, group in groups.items()
     )
-    pattern = f"{_START}{_escaped(space)}(?=(?:{choice}){_END})"
+    pattern = f"{_START}{escaped(space)}(?=(?:{choice}){_END})"
     spare = {"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}
     ours = spec["normalizer"]
     steps = ours["normalizers"] if ours["type"] == "Sequence" else [ours]
     spec["normalizer"] = {"type": "Sequence", "normalizers": [*steps, spare]}
-
-
-def _escaped(text: str) -> str:
-    # re.escape escapes more than JavaScript allows.
-    return re.sub(r"[\\^$.|?*+()\[\]{}/]", r"\\\g<0>", text)
 
 
 def _normaliser(step: dict[str, Any] | None) -> Callable[[str], str]:

@@ -41,6 +41,18 @@ CODE_VERSION = 1
 USER_TURNS = ("<|im_start|>user\n", "<|start_header_id|>user<|end_header_id|>\n\n", "<start_of_turn>user\n")
 
 
+def require_writer(teacher: Teacher) -> None:
+    """Refuse, before hours of work, a teacher that cannot write texts.
+
+    :raises InputError: if it is an encoder, or its weights hold no language-model head.
+    """
+    advice = "use --corpus FILE, or leave out --texts and --sentence-vectors"
+    if not teacher.is_causal:
+        raise InputError(f"teacher {teacher.name} is an encoder, which writes nothing: {advice}")
+    if not teacher.has_head:
+        raise InputError(f"teacher {teacher.name} has no language-model head, and so writes nothing: {advice}")
+
+
 def plan_texts(teacher: Teacher, texts: int, estimate: Plan, dtype: torch.dtype) -> str:
     """Say in one line what it takes the teacher to write texts, as :func:`write_texts` does.
 
@@ -96,11 +108,10 @@ def write_texts(
     :param computing: the device and number format (None: on the CPU, in float32); the batch size is fixed,
         because it decides what is drawn.
     :param checkpointing: where to keep the batches that are done, so that a run that was cut off goes on there.
-    :raises InputError: if the teacher is no causal language model.
+    :raises InputError: if the teacher is an encoder, or has no language-model head.
     :raises PipelineError: if it does not fit into memory or the disk is full.
     """
-    if not teacher.is_causal:
-        raise InputError(f"teacher {teacher.name} is an encoder, which writes nothing: use --texts 0 or --corpus FILE")
+    require_writer(teacher)
     computing = computing or Computing()
     starts = list(_starts(teacher, count, prefix, seed))
     tokens = max(teacher.tokenizer().get_vocab().values()) + 1
@@ -184,7 +195,8 @@ def _load(teacher: Teacher, tokens: int, computing: Computing) -> Any:
     if teacher.gguf is None and needed > 0.9 * memory and computing.device == "cpu":
         raise PipelineError(
             f"teacher {teacher.name}: its weights ({needed / 1e9:.0f} GB) do not fit into memory "
-            f"({memory / 1e9:.0f} GB), so it cannot write: use --texts 0 or --corpus FILE"
+            f"({memory / 1e9:.0f} GB), so it cannot write: use --corpus FILE, or leave out --texts and "
+            "--sentence-vectors"
         )
     model: Any = teacher.load(computing.dtype, with_head=True)
     rows = model.get_input_embeddings().num_embeddings
@@ -215,7 +227,9 @@ def _write_batch(teacher: str, model: Any, start: np.ndarray, seed: int, vocabul
                 texts[:, step] = chosen[:, 0].numpy()
                 given = chosen.to(model.device)
     except torch.cuda.OutOfMemoryError as error:
-        raise PipelineError("the GPU's memory is too small for the teacher to write: use --texts 0") from error
+        raise PipelineError(
+            "the GPU's memory is too small for the teacher to write: use --device cpu or --corpus FILE"
+        ) from error
     return Written(texts, counts.numpy())
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
 #: The packaged teacher of the same size.
 WITHOUT_HUB = "qwen2.5-coder-1.5b"
+#: What transformers' models call the weights of a language-model head.
+_HEADS = ("lm_head.weight", "embed_out.weight", "output_layer.weight")
 VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
 
 
@@ -90,6 +92,24 @@ class Teacher:
                 'encoder; add it, for instance "architectures": ["Qwen2ForCausalLM"]'
             )
         return found
+
+    @property
+    def has_head(self) -> bool:
+        """Whether there is a language-model head: weights of its own, or the embeddings' where the two are tied.
+
+        :raises InputError: if the weights cannot be listed.
+        """
+        if self.gguf or getattr(self.config, "tie_word_embeddings", True):
+            return True
+        return any(name.endswith(_HEADS) for name in self._tensor_names())
+
+    def _tensor_names(self) -> set[str]:
+        """Return the names of all tensors in the safetensors files; of a damaged file none, which its reader names."""
+        names = set(self.shards())
+        for path in [] if names else self.weight_files:
+            with contextlib.suppress(Exception), safe_open(path, framework="pt") as file:
+                names.update(file.keys())
+        return names
 
     @property
     def layers(self) -> int:

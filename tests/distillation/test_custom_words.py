@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -51,17 +53,23 @@ def test_part_of_a_word_is_none(plain: Vocabulary, word: str, text: str) -> None
     assert rows_of(with_words(plain, [word]), text, plain) == []
 
 
+@pytest.fixture(scope="module")
+def one_word(plain: Vocabulary) -> Vocabulary:
+    return with_words(plain, ["qzword"])
+
+
 @given(before=st.text(max_size=12), behind=st.text(max_size=12))
 @settings(max_examples=150, deadline=None)
-def test_the_rest_of_the_text_stays_as_it_was(plain: Vocabulary, before: str, behind: str) -> None:
+def test_the_rest_of_the_text_stays_as_it_was(
+    plain: Vocabulary, one_word: Vocabulary, before: str, behind: str
+) -> None:
     """Whatever stands before and behind a word in brackets, its tokens are those that it has without the word."""
-    vocabulary = with_words(plain, ["qzword"])
     before, behind = (unicodedata.normalize("NFC", part) for part in (before + "(", ")" + behind))
     expected = [*plain.tokenizer.encode(before).ids, len(plain)]
-    found = vocabulary.tokenizer.encode(f"{before}qzword{behind}").ids
+    found = one_word.tokenizer.encode(f"{before}qzword{behind}").ids
     assert found[: len(expected)] == expected
     # Behind it there is no space that the text does not have.
-    assert vocabulary.tokenizer.decode(found[len(expected) :]) == behind
+    assert one_word.tokenizer.decode(found[len(expected) :]) == behind
 
 
 def test_an_uncased_teacher_finds_any_case() -> None:
@@ -95,3 +103,54 @@ def test_the_file(tmp_path: Path) -> None:
     path.write_bytes("café".encode("latin-1"))
     with pytest.raises(InputError, match="save it as UTF-8"):
         read_words(path)
+
+
+def kinds_of(plain: Vocabulary, words: list[str], text: str) -> list[str]:
+    """Return the words that a text holds, in order."""
+    return [words[row] for row in rows_of(with_words(plain, words), text, plain)]
+
+
+PIECES = st.lists(st.sampled_from(["heart", "attack", "risk", "big", "s", "x", ",", " ", " ", "  ", "\n", "é"]))
+
+
+class TestPhrases:
+    WORDS: ClassVar = ["heart", "heart attack", "heart attack risk", "big heart", "qz learning rate"]
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("a heart attack.", ["heart attack"]),
+            ("heart attacks", ["heart"]),
+            ("two heart attacks, one heart attack risk", ["heart", "heart attack risk"]),
+            ("heart attack risks", ["heart attack"]),
+            ("sweetheart attack", []),
+            ("heart\u00a0attack", ["heart attack"]),
+            ("heart  \n\tattack", ["heart attack"]),
+            ("qz\u2028learning\r\n rate", ["qz learning rate"]),
+            ("a big heart attack", ["big heart"]),
+            ("heart, attack", ["heart"]),
+        ],
+    )
+    def test_the_longest_that_is_there_as_whole_words(self, plain: Vocabulary, text: str, found: list[str]) -> None:
+        assert kinds_of(plain, self.WORDS, text) == found
+
+    def test_two_that_share_a_word_leave_no_trace(self, plain: Vocabulary) -> None:
+        vocabulary = with_words(plain, ["big heart", "heart attack"])
+        found = vocabulary.tokenizer.encode("big heart attack").ids
+        assert found == [len(plain), *plain.tokenizer.encode("attack").ids]
+
+    @pytest.fixture(scope="class")
+    def vocabulary(self, plain: Vocabulary) -> Vocabulary:
+        return with_words(plain, ["heart attack risk", "big qzheart"])
+
+    @given(pieces=PIECES)
+    @settings(max_examples=150, deadline=None)
+    def test_what_holds_no_phrase_stays_as_it_was(
+        self, plain: Vocabulary, vocabulary: Vocabulary, pieces: list[str]
+    ) -> None:
+        text = "".join(pieces)
+        found = vocabulary.tokenizer.encode(text).ids
+        if re.search(r"\bheart\s+attack\s+risk\b", text):
+            assert len(plain) in found
+        else:
+            assert found == plain.tokenizer.encode(text).ids

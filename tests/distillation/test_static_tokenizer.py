@@ -26,7 +26,7 @@ from tokenizers import (
 
 from qwen25.distillation.custom_words import with_words
 from qwen25.distillation.static_tokenizer import static_tokenizer
-from qwen25.distillation.vocabulary import static_vocabulary
+from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.store.quantisation import quantise
 from qwen25.store.static_model import write_model
 
@@ -155,6 +155,15 @@ class TestFamilies:
         for word in added_words(teacher) - set(CONTROL) - {SPACE * 2}:
             assert static.encode(word).tokens == [word]
 
+    @pytest.mark.parametrize("text", ["brown fox", "the brown fox,", "the brown\n  fox is"])
+    def test_a_phrase_of_the_users_is_found(self, family: tuple[Tokenizer, Tokenizer], text: str) -> None:
+        _, static = family
+        plain = Vocabulary(static, np.arange(static.get_vocab_size()))
+        words = with_words(plain, ["brown fox"]).tokenizer
+        assert words.encode(text).ids.count(len(plain)) == 1
+        split = text.replace("fox", "foxes")
+        assert words.encode(split).ids == static.encode(split).ids
+
     def test_reloads_as_it_was(self, family: tuple[Tokenizer, Tokenizer], tmp_path: Path) -> None:
         _, static = family
         static.save(str(tmp_path / "tokenizer.json"))
@@ -163,11 +172,22 @@ class TestFamilies:
             assert again.encode(text).ids == static.encode(text).ids
 
 
-def test_a_tokenizer_that_puts_the_space_itself_puts_one() -> None:
-    """Llama 2's normaliser prepends a space to any text: a second one would be a token of its own."""
+@pytest.fixture(scope="module")
+def llama_2() -> tuple[Tokenizer, Tokenizer]:
     teacher = sentencepiece(PREPEND)
-    static = static_tokenizer(teacher).tokenizer
-    assert static.encode("the word").tokens == teacher.encode("the word").tokens
+    return teacher, static_tokenizer(teacher).tokenizer
+
+
+@given(text=TEXTS)
+@settings(max_examples=150, deadline=None)
+def test_a_tokenizer_that_puts_the_space_itself_stays_as_it_is(llama_2: tuple[Tokenizer, Tokenizer], text: str) -> None:
+    """Llama 2's normaliser prepends a space to any text: a second one would be a token of its own."""
+    teacher, static = llama_2
+    assert static.encode(text).tokens == teacher.encode(text, add_special_tokens=False).tokens
+
+
+def test_that_space_is_part_of_the_first_word(llama_2: tuple[Tokenizer, Tokenizer]) -> None:
+    _, static = llama_2
     first = static.encode("word").tokens[0]
     assert first.startswith(SPACE) and first.strip(SPACE)
 
