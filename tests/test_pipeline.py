@@ -204,7 +204,8 @@ class TestDistil:
         from transformers import Qwen2Config, Qwen2Model
 
         sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-        config = Qwen2Config(vocab_size=tiny_tokenizer.get_vocab_size(), tie_word_embeddings=False, **sizes)
+        sizes |= {"vocab_size": tiny_tokenizer.get_vocab_size(), "num_key_value_heads": 2}
+        config = Qwen2Config(tie_word_embeddings=False, **sizes)
         Qwen2Model(config).save_pretrained(tmp_path / "headless")
         tiny_tokenizer.save(str(tmp_path / "headless" / "tokenizer.json"))
         assert distil(tmp_path / "headless", tmp_path / "written") == 2

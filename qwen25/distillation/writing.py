@@ -227,9 +227,8 @@ def _write_batch(teacher: str, model: Any, start: np.ndarray, seed: int, vocabul
                 texts[:, step] = chosen[:, 0].numpy()
                 given = chosen.to(model.device)
     except torch.cuda.OutOfMemoryError as error:
-        raise PipelineError(
-            "the GPU's memory is too small for the teacher to write: use --device cpu or --corpus FILE"
-        ) from error
+        advice = "use --device cpu or --corpus FILE"
+        raise PipelineError(f"the GPU's memory is too small for the teacher to write: {advice}") from error
     return Written(texts, counts.numpy())
 
 
