@@ -30,7 +30,8 @@ PROMISES: dict[str, list[tuple[str, str | None]]] = {
     "A run that is killed at any moment leaves the old model or the new one, and the next run ends with the same "
     "bytes as one that was left in peace": [("test_faults", "TestKilled")],
     "A result file is whole or not there, and never takes the place of what the run reads": [
-        ("test_faults", "TestResultFiles"), ("test_comparison", "TestWriting")
+        ("test_faults", "TestResultFiles"),
+        ("test_comparison", "TestWriting"),
     ],
     "Whatever the terminal is, closed, full or not UTF-8: no result is lost, and an error is one line": [
         ("test_console", None)
@@ -38,25 +39,29 @@ PROMISES: dict[str, list[tuple[str, str | None]]] = {
     "A full or read-only disk is one line, and costs nothing that was good before": [("test_faults", "TestDisk")],
     "Two runs never work on one output folder": [("test_faults", "TestTwoAtOnce")],
     "The same inputs, seed and number of threads give the same bytes; metadata and checkpoints name the threads": [
-        ("test_faults", "TestThreads"), ("test_checkpoint", None)
+        ("test_faults", "TestThreads"),
+        ("test_checkpoint", None),
     ],
     "A teacher that is broken, incomplete or odd is refused with the reason, or distilled right": [
-        ("test_faults", "TestTeachers"), ("test_weights", None)
+        ("test_faults", "TestTeachers"),
+        ("test_weights", None),
     ],
     "Numbers that cannot be are refused before any work": [("test_faults", "TestNumbers")],
     "The hub may be gone, slow, gated, busy or cut off": [("test_teacher", "TestHub"), ("test_comparison", "TestHub")],
     "An upload is one commit or nothing": [("test_upload", None)],
     "A broken model or item is refused with the reason": [
-        ("test_hostile_input", "TestModels"), ("test_hostile_input", "TestItems")
+        ("test_hostile_input", "TestModels"),
+        ("test_hostile_input", "TestItems"),
     ],
     "Whatever stands in a file of items or results, the worst is an error of one line": [
-        ("test_hostile_input", "TestFuzz"), ("test_hostile_input", "TestResults")
+        ("test_hostile_input", "TestFuzz"),
+        ("test_hostile_input", "TestResults"),
     ],
     "Any text has one finite vector": [("test_hostile_input", "TestTexts")],
     "No code of others runs, no secret is written down, nothing is written elsewhere, texts stay texts": [
         ("test_security", None)
     ],
-}  # fmt: skip
+}
 #: The libraries whose versions tell one environment from another.
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
 

@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from benchmarks import evaluation_validity, render_readme, render_reliability
+from benchmarks.distill_speed import document as speed
+from benchmarks.recipes import document as recipes
+from qwen25.runtime.files import read_json
+
 DOCUMENTS = sorted(
     path for pattern in ("*.md", "docs/**/*.md", "*_data/*.md", "models/*.md") for path in ROOT.glob(pattern)
 )
@@ -21,9 +26,6 @@ def test_the_readme_says_what_the_demo_measured() -> None:
 
 
 def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    sys.path.insert(0, str(ROOT))
-    from benchmarks import render_readme
-
     documents = render_readme.rendered()
     assert all(path.read_text(encoding="utf-8") == content for path, content in documents.items())
     real = render_readme.read_json
@@ -39,35 +41,23 @@ def test_the_readme_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_evaluation_document_is_rendered() -> None:
-    sys.path.insert(0, str(ROOT))
-    from benchmarks.evaluation_validity import DOCUMENT, RESULT, document
-    from qwen25.runtime.files import read_json
-
-    assert DOCUMENT.read_text(encoding="utf-8") == document(read_json(RESULT))
+    result = read_json(evaluation_validity.RESULT)
+    assert evaluation_validity.DOCUMENT.read_text(encoding="utf-8") == evaluation_validity.document(result)
 
 
 def test_the_performance_document_is_rendered() -> None:
-    sys.path.insert(0, str(ROOT))
-    from benchmarks.distill_speed.document import JSON, REPORT, render
-    from qwen25.runtime.files import read_json
-
-    assert (ROOT / REPORT).read_text(encoding="utf-8") == render(read_json(ROOT / JSON))
+    assert (ROOT / speed.REPORT).read_text(encoding="utf-8") == speed.render(read_json(ROOT / speed.JSON))
 
 
 def test_the_recipes_document_is_rendered() -> None:
-    sys.path.insert(0, str(ROOT))
-    from benchmarks.recipes.document import DOCUMENT, RESULT, document
-    from qwen25.runtime.files import read_json
-
-    assert RESULT.with_name(DOCUMENT).read_text(encoding="utf-8") == document(read_json(RESULT))
+    written = recipes.RESULT.with_name(recipes.DOCUMENT).read_text(encoding="utf-8")
+    assert written == recipes.document(read_json(recipes.RESULT))
 
 
 def test_the_reliability_document_is_rendered() -> None:
-    sys.path.insert(0, str(ROOT))
-    from benchmarks.render_reliability import DOCUMENT, RESULT, document
-    from qwen25.runtime.files import read_json
-
-    assert DOCUMENT.read_text(encoding="utf-8") == document(read_json(RESULT))
+    assert render_reliability.DOCUMENT.read_text(encoding="utf-8") == render_reliability.document(
+        read_json(render_reliability.RESULT)
+    )
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

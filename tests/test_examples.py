@@ -24,7 +24,6 @@ from tokenizers import Tokenizer
 
 FOLDER = ROOT / "examples"
 SCRIPTS = ["instruction_awareness_demo.py", "real_world_use_cases.py"]
-sys.path.insert(0, str(FOLDER))
 demo, cases = MODULES = [importlib.import_module(Path(script).stem) for script in SCRIPTS]
 
 
@@ -231,9 +230,15 @@ class TestCounting:
     @pytest.mark.parametrize("module", MODULES)
     @pytest.mark.parametrize(
         ("row", "right", "points"),
-        [([0.1, 0.9, 0.3], 1, 1), ([0.1, 0.9, 0.3], 2, 0), ([0.5, 0.5, 0.1], 0, 0.5), ([0.5, 0.5, 0.1], 2, 0),
-         ([0, 0, 0, 0], 3, 0.25), ([-0.2, -0.1], 1, 1)],
-    )  # fmt: skip
+        [
+            ([0.1, 0.9, 0.3], 1, 1),
+            ([0.1, 0.9, 0.3], 2, 0),
+            ([0.5, 0.5, 0.1], 0, 0.5),
+            ([0.5, 0.5, 0.1], 2, 0),
+            ([0, 0, 0, 0], 3, 0.25),
+            ([-0.2, -0.1], 1, 1),
+        ],
+    )
     def test_credit(self, module: ModuleType, row: list[float], right: int, points: float) -> None:
         assert module.credit(np.array(row), right) == points
 

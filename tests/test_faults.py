@@ -230,8 +230,14 @@ class Runs:
         self._errors = folder / "errors.txt"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder,
-            env={**environment, "PYTHONPATH": str(ROOT)}, stderr=(folder / "server.txt").open("w"))  # fmt: skip
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stderr=(folder / "server.txt").open("w"),
+        )
 
     def ask(self, **request: Any) -> dict[str, Any]:
         assert self._server.stdin and self._server.stdout

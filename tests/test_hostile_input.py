@@ -204,8 +204,10 @@ class TestModels:
         shutil.copytree(tiny_model, folder)
         change(folder)
         common = ["--items", str(few_items)]
-        for script, spec in ((evaluate_command, ["--model", str(folder)]),
-                             (compare_command, ["--no-peers", "--ours", f"BAD={folder}"])):  # fmt: skip
+        for script, spec in (
+            (evaluate_command, ["--model", str(folder)]),
+            (compare_command, ["--no-peers", "--ours", f"BAD={folder}"]),
+        ):
             line = run.refusal_of(script, *spec, *common)
             with pytest.raises(InputError, match=reason):
                 raise InputError(line)
@@ -705,8 +707,13 @@ def test_figures_without_a_place_for_their_cache() -> None:
     """Matplotlib says so in two lines, which is noise."""
     code = "from qwen25.reports import plots; print(plots._figure())"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT,
-        env={**os.environ, "MPLCONFIGDIR": "/proc/self/none"})  # fmt: skip
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "MPLCONFIGDIR": "/proc/self/none"},
+    )
     assert done.stdout.startswith("Figure") and not done.stderr
 
 

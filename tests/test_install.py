@@ -28,7 +28,12 @@ def test_a_wheel_works_away_from_the_checkout(tmp_path: Path, tiny_model: Path) 
     shutil.rmtree(source)
     for words in (["--version"], ["eval", "--model", str(tiny_model), "--categories", "semantic_similarity"]):
         done = subprocess.run(
-            [sys.executable, str(site / "bin" / "qwen25"), *words], capture_output=True, text=True, check=False,
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)})  # fmt: skip
+            [sys.executable, str(site / "bin" / "qwen25"), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(site)},
+        )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "qwen25_1024d_eval_results.json").is_file()

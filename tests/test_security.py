@@ -275,9 +275,14 @@ class TestSecrets:
         assert no_network == []
         written = {p: p.read_bytes() for p in (home / "work").rglob("*") if p.is_file()}
         assert {p.name for p in written} >= {
-            "metadata.json", "evaluation.json", "comparison.json", "comparison.md", "report.html", "distil.log",
+            "metadata.json",
+            "evaluation.json",
+            "comparison.json",
+            "comparison.md",
+            "report.html",
+            "distil.log",
             "BENCHMARKS.md",
-        }  # fmt: skip
+        }
         for path, content in written.items():
             for secret in (LOGIN, TOKEN, str(home), "jane.doe"):
                 assert secret.encode() not in content, path

@@ -60,14 +60,16 @@ def measure(args: argparse.Namespace) -> int:
         "schema_version": 1,
         "quick": args.quick,
         "teacher": {
-            "name": teacher.name, "layers": teacher.layers, "hidden_size": teacher.hidden_size,
+            "name": teacher.name,
+            "layers": teacher.layers,
+            "hidden_size": teacher.hidden_size,
             "weights_sha256": teacher.weights_sha256,
         },
         "tokens": len(source.vocab),
         "items": {category: len(rows) for category, rows in items.items()},
         "items_sha256": items_sha256(calibration_folder(), items),
         "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
-    }  # fmt: skip
+    }
     tables = Tables(source, full)
     sections: dict[str, Callable[[], list[Row]]] = {
         "recipes": lambda: recipe_rows(source, scorer, full, args),

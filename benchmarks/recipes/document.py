@@ -188,10 +188,15 @@ def _loss_lines(result: Row) -> list[str]:
 def _speed_lines(result: Row) -> list[str]:
     measured = [row for row in result["speed"] if row["unavailable"] is None]
     rows = [
-        [r["name"], str(r["dims"]), f"{r['rate']:,.0f}", f"{min(r['rates']):,.0f} to {max(r['rates']):,.0f}",
-         f"{r['ratio_to_float32']:.2f}"]
+        [
+            r["name"],
+            str(r["dims"]),
+            f"{r['rate']:,.0f}",
+            f"{min(r['rates']):,.0f} to {max(r['rates']):,.0f}",
+            f"{r['ratio_to_float32']:.2f}",
+        ]
         for r in measured
-    ]  # fmt: skip
+    ]
     return [
         f"`encode` of the same {measured[0]['sentences']:,} sentences, the texts of `eval_data/` repeated, in one "
         f"process, the models in turn, {len(measured[0]['rates'])} times; the median.",

@@ -89,9 +89,14 @@ def size_row(scorer: Scorer, form: str, budget: float | None, vocab: Vocabulary,
     """Score one form at one size; ``budget`` None: the whole table."""
     name = f"{'whole' if budget is None else f'{budget:g} MB'}: {FORMS[form]}"
     facts = {
-        "form": form, "budget_mb": budget, "whole": budget is None, "tokens": len(vocab),
-        "dims": table.shape[1], "bytes": table.nbytes, **more,
-    }  # fmt: skip
+        "form": form,
+        "budget_mb": budget,
+        "whole": budget is None,
+        "tokens": len(vocab),
+        "dims": table.shape[1],
+        "bytes": table.nbytes,
+        **more,
+    }
     return {**facts, **scorer.table(name, table, vocab)}
 
 
@@ -129,7 +134,13 @@ def clusters(rows: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.nd
 
     # k-means++ would take hours with so many centroids; most of them stay at one row.
     fit = MiniBatchKMeans(
-        count, init="random", n_init=1, batch_size=4096, max_iter=CLUSTER_EPOCHS, random_state=seed,
-        max_no_improvement=None, reassignment_ratio=0.0,
-    ).fit(rows)  # fmt: skip
+        count,
+        init="random",
+        n_init=1,
+        batch_size=4096,
+        max_iter=CLUSTER_EPOCHS,
+        random_state=seed,
+        max_no_improvement=None,
+        reassignment_ratio=0.0,
+    ).fit(rows)
     return fit.cluster_centers_, fit.labels_

@@ -45,10 +45,17 @@ def speed_rows(tables: Tables, args: argparse.Namespace) -> list[Row]:
     for model in models:
         middle = statistics.median(rates[model.name])
         print(f"{middle:,.0f} sentences/s  {model.name}", flush=True)
-        rows.append({
-            "name": model.name, "dims": model.dims, "rate": middle, "rates": rates[model.name],
-            "ratio_to_float32": middle / base, "sentences": len(texts), "unavailable": None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": model.name,
+                "dims": model.dims,
+                "rate": middle,
+                "rates": rates[model.name],
+                "ratio_to_float32": middle / base,
+                "sentences": len(texts),
+                "unavailable": None,
+            }
+        )
     return rows + absent
 
 

@@ -59,9 +59,15 @@ def distil(source: Source, recipe: Recipe, frequencies: np.ndarray, rows: np.nda
 def described(name: str, recipe: Recipe, source: str, texts: int, **more: Any) -> Row:
     """Return what a row says of its recipe; ``source``: where its frequencies are from."""
     return {
-        "name": name, "layers": list(recipe.layers), "prefix": recipe.prefix, "frequencies": source,
-        "texts": texts, "sif": recipe.sif, "whitening": recipe.whitening, **more,
-    }  # fmt: skip
+        "name": name,
+        "layers": list(recipe.layers),
+        "prefix": recipe.prefix,
+        "frequencies": source,
+        "texts": texts,
+        "sif": recipe.sif,
+        "whitening": recipe.whitening,
+        **more,
+    }
 
 
 def recipe_rows(source: Source, scorer: Scorer, full: np.ndarray, args: argparse.Namespace) -> list[Row]:

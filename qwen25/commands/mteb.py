@@ -65,17 +65,30 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser("mteb", __doc__)
     add = parser.add_argument
     sets = ", ".join(f"{name} (all of {benchmark})" for name, benchmark in BENCHMARKS.items())
-    add("--model", default=str(MODEL), metavar="SPEC",
+    add(
+        "--model",
+        default=str(MODEL),
+        metavar="SPEC",
         help="folder or hub id of a static model, or any other model of phase 3 that gives one vector a text, "
-        "such as st:FOLDER (default: %(default)s)")  # fmt: skip
-    add("--tasks", nargs="+", default=["quick"], metavar="NAME",
-        help=f"names of MTEB's tasks, {sets} or quick: {', '.join(QUICK)} (default: quick)")  # fmt: skip
-    add("--cache", type=Path, default=CACHE, metavar="FOLDER",
-        help="where the results of finished tasks are kept (default: %(default)s)")  # fmt: skip
+        "such as st:FOLDER (default: %(default)s)",
+    )
+    add(
+        "--tasks",
+        nargs="+",
+        default=["quick"],
+        metavar="NAME",
+        help=f"names of MTEB's tasks, {sets} or quick: {', '.join(QUICK)} (default: quick)",
+    )
+    add(
+        "--cache",
+        type=Path,
+        default=CACHE,
+        metavar="FOLDER",
+        help="where the results of finished tasks are kept (default: %(default)s)",
+    )
     add("--overwrite", action="store_true", help="compute anew what is kept there (default: use it)")
     add("--offline", action="store_true", help="never ask the network: only what is already here (default: ask)")
-    add("--output", type=Path, default=OUTPUT,
-        help="result file, or - for standard output (default: %(default)s)")  # fmt: skip
+    add("--output", type=Path, default=OUTPUT, help="result file, or - for standard output (default: %(default)s)")
     add_common_flags(parser)
     return parser
 

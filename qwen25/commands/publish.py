@@ -40,14 +40,23 @@ def build_parser() -> argparse.ArgumentParser:
     add("--evaluation", type=Path, default=EVALUATION, help="result of phase 2 (default: %(default)s)")
     add("--comparison", type=Path, default=COMPARISON, help="result of phase 3 (default: %(default)s)")
     add("--output", type=Path, default=OUTPUT, help="folder that is rendered, anew (default: %(default)s)")
-    add("--onnx", action="store_true",
-        help="add onnx/model.onnx and the tokenizer files that transformers.js reads (default: without)")  # fmt: skip
-    add("--check", action="store_true",
+    add(
+        "--onnx",
+        action="store_true",
+        help="add onnx/model.onnx and the tokenizer files that transformers.js reads (default: without)",
+    )
+    add(
+        "--check",
+        action="store_true",
         help="load the folder as users do, run its quick start and examples, validate its header, links and sizes "
-        "(default: only render)")  # fmt: skip
-    add("--upload", metavar="REPO",
+        "(default: only render)",
+    )
+    add(
+        "--upload",
+        metavar="REPO",
         help="push the folder to this hub repository as one commit, and name it in the card (default: never; "
-        f"the card names {OWNER}/ and the model's own name)")  # fmt: skip
+        f"the card names {OWNER}/ and the model's own name)",
+    )
     add("--private", action="store_true", help="make the repository private if it is new (default: public)")
     add("--revision", help="branch to push to, made if it is missing (default: main)")
     add("--yes", action="store_true", help="upload without asking (default: ask on a terminal)")

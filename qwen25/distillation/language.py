@@ -52,7 +52,11 @@ def read_corpus(path: Path) -> Corpus:
         raise InputError(f'the corpus {path} is one JSON document: give JSON Lines with a field "text", or plain text')
     logger.info(
         "    corpus: %s %s, %s characters; the first: %.60s",
-        f"{len(texts):,}", kind, f"{sum(map(len, texts)):,}", texts[0])  # fmt: skip
+        f"{len(texts):,}",
+        kind,
+        f"{sum(map(len, texts)):,}",
+        texts[0],
+    )
     return Corpus(texts, file.sha256)
 
 

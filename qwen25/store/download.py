@@ -23,10 +23,18 @@ from qwen25.store.hub import (
 from qwen25.store.model_files import no_weights
 
 FILES = [
-    "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt",
-    "modules.json", "[0-9]*/config.json", "sentence_bert_config.json", "config_sentence_transformers.json",
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "modules.json",
+    "[0-9]*/config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
     "special_tokens_map.json",
-]  # fmt: skip
+]
 #: Never fetched: other formats of the same weights (but the numbered folders are the steps behind a
 #: sentence-transformers model: pooling, dense layers), Mistral's second copy, and what could run as code
 #: though it is named like a tokenizer.

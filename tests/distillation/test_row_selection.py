@@ -128,10 +128,13 @@ class TestRealVocabulary:
     def test_the_file_has_65_mb(self, part: Vocabulary, tmp_path: Path) -> None:
         vectors = np.random.default_rng(0).standard_normal((len(part), 1024), dtype=np.float32)
         metadata = {
-            "name": "random", "dims": 1024, "layers": [0], "vocabulary": {"tokens": len(part)},
+            "name": "random",
+            "dims": 1024,
+            "layers": [0],
+            "vocabulary": {"tokens": len(part)},
             "teacher": {"name": "random", "origin": "folder", "layers": 1},
             "recipe": {"name": "default", "sif": 5e-4, "whitening": 0.5},
-        }  # fmt: skip
+        }
         folder = tmp_path / "model"
         folder.mkdir()
         write_model(folder, quantise(vectors, "int8"), part.tokenizer, metadata)

@@ -120,9 +120,33 @@ PREPEND = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(
 
 #: Pieces that are hard somewhere: words, spaces, line ends, accents apart from their letters, added and control tokens.
 PIECES = st.sampled_from(
-    ["the", "word", "Kubernetes", "kube", "café", "cafe\u0301", "数学", "слово", "<s>", "<|end|>", "🎬", "12", ".", "-",
-     " ", "  ", "    ", "\n", "\n\n", "\t", "x", "E", "!", "\ufffd"]
-)  # fmt: skip
+    [
+        "the",
+        "word",
+        "Kubernetes",
+        "kube",
+        "café",
+        "cafe\u0301",
+        "数学",
+        "слово",
+        "<s>",
+        "<|end|>",
+        "🎬",
+        "12",
+        ".",
+        "-",
+        " ",
+        "  ",
+        "    ",
+        "\n",
+        "\n\n",
+        "\t",
+        "x",
+        "E",
+        "!",
+        "\ufffd",
+    ]
+)
 TEXTS = st.one_of(st.lists(PIECES, max_size=8).map("".join), st.text(max_size=30))
 CONTROL = ("<|end|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -232,9 +256,13 @@ class TestUnknownTokens:
         folder = tmp_path_factory.mktemp("unknown")
         vectors = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 16), dtype=np.float32)
         metadata = {
-            "name": "tiny", "teacher": {"name": "tiny", "origin": "folder", "layers": 1}, "dims": 16, "layers": [0],
-            "recipe": {"name": "default", "sif": 1e-4, "whitening": 1.0}, "vocabulary": {"tokens": len(vectors)},
-        }  # fmt: skip
+            "name": "tiny",
+            "teacher": {"name": "tiny", "origin": "folder", "layers": 1},
+            "dims": 16,
+            "layers": [0],
+            "recipe": {"name": "default", "sif": 1e-4, "whitening": 1.0},
+            "vocabulary": {"tokens": len(vectors)},
+        }
         write_model(folder, quantise(vectors, "float32"), tokenizer, metadata)
         return StaticModel.from_pretrained(folder), SentenceTransformer(str(folder), device="cpu")
 

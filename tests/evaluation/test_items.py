@@ -69,9 +69,27 @@ json_values = st.recursive(
     max_leaves=10,
 )
 fields = st.sampled_from(
-    ["id", "anchor", "paraphrase", "negatives", "topic", "text", "tier", "requests", "intent", "document", "topic_name",
-     "language", "meaning", "distractor", "description", "code", "near_misses", *LANGUAGES]
-)  # fmt: skip
+    [
+        "id",
+        "anchor",
+        "paraphrase",
+        "negatives",
+        "topic",
+        "text",
+        "tier",
+        "requests",
+        "intent",
+        "document",
+        "topic_name",
+        "language",
+        "meaning",
+        "distractor",
+        "description",
+        "code",
+        "near_misses",
+        *LANGUAGES,
+    ]
+)
 
 
 @pytest.mark.parametrize("category", list(WEIGHTS))

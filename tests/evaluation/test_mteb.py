@@ -56,8 +56,17 @@ DOCUMENTS = ["the cat is asleep on a couch", "a dog barks in the garden", "the m
 def metadata(name: str, kind: str, main_score: str, revision: str = "1", **more: Any) -> TaskMetadata:
     dataset = {"path": f"local/{name}", "revision": revision}
     languages = more.pop("eval_langs", ["eng-Latn"])
-    return TaskMetadata(name=name, type=kind, main_score=main_score, description="Made by a test.", dataset=dataset,
-                        eval_langs=languages, eval_splits=["test"], category="t2t", **more)  # fmt: skip
+    return TaskMetadata(
+        name=name,
+        type=kind,
+        main_score=main_score,
+        description="Made by a test.",
+        dataset=dataset,
+        eval_langs=languages,
+        eval_splits=["test"],
+        category="t2t",
+        **more,
+    )
 
 
 class Similarity(AbsTaskSTS):

@@ -156,9 +156,7 @@ class TestVerdict:
         def build(value: float, inner: Evaluation | None, **parts: float) -> Evaluation:
             scores = {name: outcome(parts.get(name, value)) for name in WEIGHTS}
             replicates = value + np.linspace(-0.01, 0.01, 1000)
-            return Evaluation(
-                as_encoder(guesser), scores, value, replicates, inner, {"unrelated_cosine": cosine}
-            )  # fmt: skip
+            return Evaluation(as_encoder(guesser), scores, value, replicates, inner, {"unrelated_cosine": cosine})
 
         return build(score, build(control, None), **categories)
 

@@ -125,9 +125,16 @@ class TestListing:
     def test_hidden_and_temporary_files_stay(self, tmp_path: Path) -> None:
         folder = tmp_path / ".hidden" / "model"  # what lies above does not count
         for name in (
-            "config.json", "a.b/c.txt", ".config.json.12.tmp", ".git/config", "a.b/.cache/x", "model.tmp",
-            "card.md~", "__pycache__/demo.pyc", "model.safetensors.part",
-        ):  # fmt: skip
+            "config.json",
+            "a.b/c.txt",
+            ".config.json.12.tmp",
+            ".git/config",
+            "a.b/.cache/x",
+            "model.tmp",
+            "card.md~",
+            "__pycache__/demo.pyc",
+            "model.safetensors.part",
+        ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text("four")
         assert listing(folder) == [("a.b/c.txt", 4), ("config.json", 4)]

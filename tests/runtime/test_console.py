@@ -169,8 +169,14 @@ sys.exit(console.run(parser, body, []))
 def test_streams_that_are_closed_full_or_not_utf_8(streams: str, code: int, error: str, encoding: str) -> None:
     command = f'set -o pipefail; "$0" -c "$1" {streams}'
     done = subprocess.run(
-        ["bash", "-c", command, sys.executable, PRINTS], capture_output=True, text=True, check=False, cwd=ROOT,
-        env={**os.environ, "PYTHONIOENCODING": encoding}, encoding="latin-1")  # fmt: skip
+        ["bash", "-c", command, sys.executable, PRINTS],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        encoding="latin-1",
+    )
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith(error) and len(done.stderr.splitlines()) == bool(error)
 
@@ -235,7 +241,7 @@ def test_an_interrupt_while_libraries_load_is_one_line(
 
 def test_missing_libraries_are_one_line_that_says_what_to_run() -> None:
     """As where a script is started with a Python that is not the environment's."""
-    code = "import sys; sys.path.insert(0, '.'); import quick_eval_qwen25_1024d as q; sys.exit(q.main([]))"
+    code = "import sys; import quick_eval_qwen25_1024d as q; sys.exit(q.main([]))"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, env={}
     )

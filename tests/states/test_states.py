@@ -51,9 +51,15 @@ def seeded_on_one_thread() -> Any:
 def llama(tmp_path: Path) -> Teacher:
     """A decoder that is streamed."""
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=24, num_hidden_layers=LAYERS,
-        num_attention_heads=2, num_key_value_heads=1, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=24,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
     return save(tmp_path / "llama", AutoModelForCausalLM.from_config(config), word_tokenizer())
 
 
@@ -61,9 +67,15 @@ def llama(tmp_path: Path) -> Teacher:
 def neox(tmp_path: Path) -> Teacher:
     """A decoder of an architecture that is not streamed."""
     config = GPTNeoXConfig(
-        vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=24, num_hidden_layers=LAYERS,
-        num_attention_heads=2, max_position_embeddings=32, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=24,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
     return save(tmp_path / "neox", AutoModelForCausalLM.from_config(config), word_tokenizer())
 
 
@@ -71,9 +83,13 @@ def neox(tmp_path: Path) -> Teacher:
 def bert(tmp_path: Path) -> Teacher:
     """An encoder."""
     config = BertConfig(
-        vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=24, num_hidden_layers=LAYERS,
-        num_attention_heads=2, max_position_embeddings=32,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=24,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+    )
     tokenizer = word_tokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]

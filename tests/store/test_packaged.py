@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import ROOT
 
 from qwen25.runtime.errors import PipelineError
 from qwen25.store import packaged, wheels
@@ -144,8 +145,6 @@ def test_an_interrupted_run_is_taken_up(
 def test_two_runs_at_once_fetch_it_once(index: Path) -> None:
     """The second waits for the first, and takes what it brought."""
     program = f"""
-import sys, hashlib
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from qwen25.runtime.log import set_up_logging
 from qwen25.store import packaged, wheels
 from qwen25.store.packaged import PackagedModel
@@ -155,7 +154,9 @@ packaged.PACKAGED["tiny"] = {PACKAGED[NAME]!r}
 print(packaged.packaged_path("tiny"))
 """
     runs = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
         for _ in range(3)
     ]
     results = [run.communicate(timeout=120) for run in runs]

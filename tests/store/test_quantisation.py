@@ -34,10 +34,13 @@ def table(tiny_tokenizer: Tokenizer) -> np.ndarray:
 
 def written(folder: Path, table: np.ndarray, tokenizer: Tokenizer, storage: str, copy: bool = True) -> Path:
     metadata = {
-        "name": "tiny", "dims": table.shape[1], "layers": [0], "vocabulary": {"tokens": len(table)},
+        "name": "tiny",
+        "dims": table.shape[1],
+        "layers": [0],
+        "vocabulary": {"tokens": len(table)},
         "teacher": {"name": "tiny", "origin": "folder", "layers": 1},
         "recipe": {"name": "default", "sif": 5e-4, "whitening": 0.5},
-    }  # fmt: skip
+    }
     folder.mkdir()
     write_model(folder, quantise(table, storage), static_vocabulary(tokenizer).tokenizer, metadata, copy)
     return folder

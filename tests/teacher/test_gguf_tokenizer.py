@@ -20,22 +20,36 @@ from qwen25.teacher.gguf_tokenizer import gguf_tokenizer
 #: Arabic, Devanagari, Bengali, Tamil, Thai, Lao, Burmese, Georgian, Ethiopic, Khmer, conjoining Jamo, Ogham, more Latin
 #: and Greek, small digits, arrows, mathematics, circled digits, Hiragana, Katakana, Han, Hangul, combining marks,
 #: compatibility forms, full width, mathematical letters, pictures and emoji.
-BLOCKS = [
-    (0x61, 0x7A), (0x41, 0x5A), (0x30, 0x39), (0x21, 0x2F), (0xC0, 0x17F), (0x370, 0x3FF), (0x400, 0x4FF),
-    (0x531, 0x586), (0x5D0, 0x5EA), (0x621, 0x669), (0x901, 0x97F), (0x981, 0x9FE), (0xB82, 0xBFA), (0xE01, 0xE5B),
-    (0xE81, 0xEDF), (0x1000, 0x109F), (0x10A0, 0x10FF), (0x1200, 0x135A), (0x1780, 0x17F9), (0x1100, 0x11FF),
-    (0x1680, 0x169C), (0x1E00, 0x1EFF), (0x1F00, 0x1FFE), (0x2070, 0x209C), (0x2190, 0x21FF), (0x2200, 0x22FF),
-    (0x2460, 0x24FF), (0x3041, 0x3096), (0x30A1, 0x30FA), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x300, 0x36F),
-    (0xF900, 0xFA6D), (0xFF21, 0xFF5A), (0x1D400, 0x1D433), (0x1F300, 0x1F5FF), (0x1F600, 0x1F64F),
-]  # fmt: skip
+BLOCKS = """
+61-7A 41-5A 30-39 21-2F C0-17F 370-3FF 400-4FF 531-586 5D0-5EA 621-669 901-97F 981-9FE B82-BFA E01-E5B E81-EDF
+1000-109F 10A0-10FF 1200-135A 1780-17F9 1100-11FF 1680-169C 1E00-1EFF 1F00-1FFE 2070-209C 2190-21FF 2200-22FF
+2460-24FF 3041-3096 30A1-30FA 4E00-9FFF AC00-D7A3 300-36F F900-FA6D FF21-FF5A 1D400-1D433 1F300-1F5FF 1F600-1F64F
+"""
 CODE = [
-    "def f(x):\n    return x ** 2", "for (i=0; i<10; i++) {", "\t\tif a == b && c:", "# don't, we'LL, they'RE",
+    "def f(x):\n    return x ** 2",
+    "for (i=0; i<10; i++) {",
+    "\t\tif a == b && c:",
+    "# don't, we'LL, they'RE",
     "x_1 = 0x1F",
-]  # fmt: skip
+]
 SPACES = [
-    " ", " ", " ", "  ", "   ", "\n", "\r\n", "\n\n\n", "\t", "\u00a0", "\u2003", "\u3000", " \n ", "\u200b", "\u200d",
+    " ",
+    " ",
+    " ",
+    "  ",
+    "   ",
+    "\n",
+    "\r\n",
+    "\n\n\n",
+    "\t",
+    "\u00a0",
+    "\u2003",
+    "\u3000",
+    " \n ",
+    "\u200b",
+    "\u200d",
     "\ufe0f",
-]  # fmt: skip
+]
 
 
 def varied_strings(count: int) -> list[str]:
@@ -52,7 +66,7 @@ def varied_strings(count: int) -> list[str]:
     for _ in range(count):
         text = ""
         for _ in range(chance.integers(1, 7)):
-            low, high = BLOCKS[chance.integers(len(BLOCKS))]
+            low, high = (int(end, 16) for end in chance.choice(BLOCKS.split()).split("-"))
             word = "".join(map(chr, chance.integers(low, high + 1, size=chance.integers(1, 8))))
             text += one_of([word, word, word.title(), one_of(CODE)]) + one_of(SPACES)
         strings.append(one_of([text, text.strip(), unicodedata.normalize("NFD", text)]))
