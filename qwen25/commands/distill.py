@@ -127,8 +127,15 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         "--sentence-vectors",
         type=int,
         metavar="N",
-        help="also train the space to follow a decoder's own vectors of N of the texts, writing more if need be, or "
-        "of N lines of --corpus (default: %(default)s; a teacher of 0.5B reads about 7 a second on 2 cores)",
+        help="also train the space to follow a decoder's own vectors of N texts: lines of --corpus, or texts of "
+        "--pairs, or else texts that the teacher writes (default: %(default)s; a teacher of 0.5B reads about 7 a "
+        "second on 2 cores)",
+    )
+    add(
+        "--sentence-teacher",
+        metavar="SPEC",
+        help="the decoder that gives those vectors, as for --teacher (default: the teacher; a smaller one of its "
+        "family is faster)",
     )
     add(
         "--pairs",

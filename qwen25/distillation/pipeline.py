@@ -25,7 +25,7 @@ from qwen25.distillation.selection import Trial, candidate_layers, select
 from qwen25.distillation.settings import Settings
 from qwen25.distillation.smoke_test import smoke_test
 from qwen25.distillation.token_use import text_use, token_use
-from qwen25.distillation.training_stage import read_pairs, trained_vectors
+from qwen25.distillation.training_stage import discard_training, read_pairs, trained_vectors
 from qwen25.distillation.vectors import distil_vectors
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import discard_texts, plan_texts, require_writer
@@ -92,11 +92,13 @@ def plan(settings: Settings) -> list[str]:
 class Source:
     """A teacher, and how it is read.
 
+    :ivar judge: the decoder whose sentence vectors are trained on, if any are; by default the teacher itself.
     :ivar layers: the numbers of the layers whose states are needed, ascending.
     :ivar states: the way to them.
     """
 
     teacher: Teacher
+    judge: Teacher
     recipe: Recipe
     layers: list[int]
     computing: Computing
@@ -155,7 +157,6 @@ def _distil(
     logger.info("5/8 PCA and SIF: recipe %s, layers %s, SIF %g", recipe.name, layers, recipe.sif)
     used = [states[layer] for layer in layers]
     training: dict[str, Any] | None = None
-    training_file = output.beside("training")
     if pairs or language.sentences:
         logger.info("6/8 training: from pairs and the teacher's own sentence vectors")
         table, training = trained_vectors(
@@ -166,9 +167,9 @@ def _distil(
             vocabulary,
             pairs,
             language.sentences,
-            teacher,
+            source.judge,
             source.computing,
-            training_file,
+            output,
         )
         clock.lap("training")
     else:
@@ -214,7 +215,7 @@ def _distil(
             "languages": list(settings.languages),
         },
         "frequencies": language.source,
-        "sentence_vectors": len(language.sentences),
+        "sentence_vectors": training["sentence_vectors"] if training else 0,
         "training": training,
         "selection": [
             {"layers": list(t.recipe.layers), "sif": t.recipe.sif, "score": round(t.score, 4)} for t in trials
@@ -245,7 +246,7 @@ def _distil(
         write_text(new / "README.md", model_card(metadata))
     discard_checkpoint(checkpoint)
     discard_texts(written)
-    training_file.unlink(missing_ok=True)
+    discard_training(output)
 
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])
     logger.info(
@@ -273,8 +274,11 @@ def _load(settings: Settings) -> Source:
     exact = recipe.pooled and settings.dtype == "auto"
     dtype = choose_dtype("float32" if exact else settings.dtype, device)
     teacher = find_teacher(settings.teacher, settings.revision, settings.offline)
-    if settings.sentence_vectors and not teacher.is_causal:
-        raise InputError(f"teacher {teacher.name} is an encoder: --sentence-vectors needs a decoder")
+    judge = teacher
+    if settings.sentence_teacher:
+        judge = find_teacher(settings.sentence_teacher, None, settings.offline)
+    if settings.sentence_vectors and not judge.is_causal:
+        raise InputError(f"teacher {judge.name} is an encoder: --sentence-vectors needs a decoder")
     recipe = recipe_named(settings.recipe, settings.sif, frequency_source(settings, teacher))
     if recipe.frequencies == "teacher":
         require_writer(teacher)
@@ -289,7 +293,7 @@ def _load(settings: Settings) -> Source:
         states = PooledStates(teacher, computing)
     else:
         states = token_states(teacher, frame_for(teacher, recipe.prefix), sorted(layers), computing)
-    return Source(teacher, recipe, sorted(layers), computing, states)
+    return Source(teacher, judge, recipe, sorted(layers), computing, states)
 
 
 def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> tuple[Vocabulary, np.ndarray | None]:

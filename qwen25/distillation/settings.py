@@ -43,7 +43,9 @@ class Settings:
     :ivar sif: the SIF coefficient; None: the recipe's.
     :ivar texts: how many texts the teacher writes to show how often it uses each token; 0: Zipf's law.
     :ivar corpus: a file of texts, one a line, whose token frequencies are taken instead.
-    :ivar sentence_vectors: how many of the texts are trained on, by the teacher's own vectors of them.
+    :ivar sentence_vectors: how many texts are trained on by a teacher's own vectors of them: texts of the corpus or the
+        pairs, or that the teacher writes.
+    :ivar sentence_teacher: the decoder that is asked for those vectors; None: the teacher itself.
     :ivar pairs: where pairs of texts to train on are from; see :func:`qwen25.training.sources.parse_source`.
     :ivar tune: what training changes: ``map``, the projection and a weight a token, or ``rows``, after that every row.
     :ivar epochs: how often each pair is seen in a stage of the training, on average.
@@ -77,6 +79,7 @@ class Settings:
     texts: int = 0
     corpus: Path | None = None
     sentence_vectors: int = 0
+    sentence_teacher: str | None = None
     pairs: tuple[str, ...] = ()
     tune: Tune = "map"
     epochs: float = 1.0
@@ -123,7 +126,7 @@ class Settings:
     @property
     def texts_to_write(self) -> int:
         """How many texts the teacher writes, if it is asked to."""
-        return max(self.texts, self.sentence_vectors)
+        return self.texts if self.pairs else max(self.texts, self.sentence_vectors)
 
     def _check_numbers(self) -> None:
         if not (math.isfinite(self.epochs) and 0 < self.epochs <= MAX_EPOCHS):
@@ -149,15 +152,20 @@ class Settings:
         if self.tune != "map" and not self.pairs and not self.sentence_vectors:
             raise InputError(f"--tune {self.tune} needs something to learn from: add --pairs or --sentence-vectors")
         if not self.sentence_vectors:
+            if self.sentence_teacher:
+                raise InputError("--sentence-teacher has nothing to do: add --sentence-vectors N")
             return
         if self.sentence_vectors == 1:
             raise InputError("--sentence-vectors must be 0 or at least 2: one text shows no direction")
-        if recipe.pooled:
-            raise InputError("--sentence-vectors asks a decoder for them: recipe pooled is for embedding models")
-        if recipe.frequencies == "zipf" and not self.corpus:
+        if recipe.pooled and not self.sentence_teacher:
+            raise InputError(
+                "--sentence-vectors asks a decoder for them, and recipe pooled is for embedding models: "
+                "add --sentence-teacher"
+            )
+        if recipe.frequencies == "zipf" and not self.corpus and not self.pairs:
             raise InputError(
                 f"--sentence-vectors needs texts, and recipe {recipe.name} has none written: "
-                "add --corpus FILE, or use the default recipe"
+                "add --corpus FILE or --pairs SOURCE, or use the default recipe"
             )
 
     def _check_paths(self) -> None:

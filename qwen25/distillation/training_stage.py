@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,14 @@ from qwen25.distillation.settings import Settings
 from qwen25.distillation.vectors import training_start
 from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.evaluation.items import calibration_folder, default_items_folder
+from qwen25.runtime.folders import OutputFolder
 from qwen25.runtime.log import logger
 from qwen25.states.device import Computing
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.bags import tokenise
 from qwen25.training.batches import encode_sets
 from qwen25.training.pairs import PairSet
-from qwen25.training.soft_targets import sentence_vectors, soft_targets
+from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
 from qwen25.training.sources import parse_source, read_sources
 from qwen25.training.trainer import TrainingSettings, train
 
@@ -49,25 +49,40 @@ def trained_vectors(
     vocabulary: Vocabulary,
     pairs: Sequence[PairSet],
     sentences: Sequence[str],
-    teacher: Teacher,
+    judge: Teacher,
     computing: Computing,
-    checkpoint: Path,
+    output: OutputFolder,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the trained table, shape (tokens, dims), and what the metadata says of its training.
 
     :param states: one array a layer, each of shape (tokens, width).
-    :param sentences: the texts whose vectors the teacher is asked for.
-    :param checkpoint: the file that a run which was cut off goes on from.
+    :param sentences: the texts whose vectors the judge is asked for; none: those of the pairs.
+    :param output: beside it lies what a run which was cut off goes on from, until :func:`discard_training`.
     :raises InputError: if nothing can be learnt of the texts.
     :raises PipelineError: if the states are all alike, the teacher's vectors are not finite, or the disk is full.
     """
     start = training_start(states, frequencies, recipe, settings.dims)
     encoded = encode_sets(pairs, vocabulary.tokenizer)
+    sentences = sentences or texts_of(pairs, settings.sentence_vectors, settings.seed)
     soft = None
     if sentences:
-        logger.info("    the teacher's own vectors of %d texts", len(sentences))
-        soft = soft_targets(tokenise(vocabulary.tokenizer, sentences), sentence_vectors(teacher, sentences, computing))
+        logger.info("    vectors of %d texts by %s", len(sentences), judge.name)
+        file = output.beside("sentence_vectors")
+        vectors = sentence_vectors(judge, sentences, computing, checkpoint=file, resume=settings.resume)
+        soft = soft_targets(tokenise(vocabulary.tokenizer, sentences), vectors)
+    checkpoint = output.beside("training")
     how = TrainingSettings(tune=settings.tune, epochs=settings.epochs, steps=settings.train_steps, seed=settings.seed)
     trained = train(start, encoded, soft, how, device=computing.device, checkpoint=checkpoint, resume=settings.resume)
-    facts = {"sets": [one.summary() for one in pairs], "sentence_vectors": len(sentences), **trained.facts}
+    facts = {
+        "sets": [one.summary() for one in pairs],
+        "sentence_vectors": len(sentences),
+        "sentence_teacher": judge.name if sentences else None,
+        **trained.facts,
+    }
     return trained.vectors, facts
+
+
+def discard_training(output: OutputFolder) -> None:
+    """Remove what a run that was cut off would have gone on from."""
+    for kind in ("sentence_vectors", "training"):
+        output.beside(kind).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,20 @@ def test_pairs_change_the_model_and_are_in_the_metadata(tiny_teacher: Path, tmp_
     assert not list(tmp_path.glob(".*training*"))
 
 
+def test_another_decoder_can_give_the_vectors_of_the_pairs_texts(
+    tiny_teacher: Path, tmp_path: Path, pairs: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_teacher, other)
+    flags = ("--pairs", pairs, "--epochs", 0.2, "--sentence-vectors", 30)
+    for name, teacher in (("own", tiny_teacher), ("others", other)):
+        assert distil(tiny_teacher, tmp_path / name, *flags, "--sentence-teacher", teacher) == 0
+        training = metadata_of(tmp_path / name)["training"]
+        assert training["sentence_vectors"] == 30 and training["untrained"]["divergence"] > 0
+    assert metadata_of(tmp_path / "others")["frequencies"]["from"] == "zipf"  # nothing had to be written for it
+    assert not list(tmp_path.glob(".*sentence_vectors*"))
+
+
 def test_the_projects_own_items_and_a_kept_out_folder_are_not_trained_on(
     tiny_teacher: Path, tmp_path: Path, pairs: Path
 ) -> None:
@@ -97,6 +112,8 @@ def test_the_projects_own_items_and_a_kept_out_folder_are_not_trained_on(
     [
         (("--pairs", "nothing.jsonl"), "no such file"),
         (("--tune", "rows"), "needs something to learn from"),
+        (("--sentence-teacher", "smollm2-135m"), "add --sentence-vectors"),
+        (("--pairs", "PAIRS", "--sentence-vectors", "20", "--sentence-teacher", "nobody"), "nobody"),
         (("--pairs", "PAIRS:wrong,names"), "has no column 'wrong'"),
         (("--pairs", "PAIRS", "--epochs", "0"), "--epochs must be above 0"),
         (("--pairs", "PAIRS", "--epochs", "nan"), "--epochs must be above 0"),
