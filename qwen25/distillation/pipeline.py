@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -157,9 +158,10 @@ def _distil(
     logger.info("5/8 PCA and SIF: recipe %s, layers %s, SIF %g", recipe.name, layers, recipe.sif)
     used = [states[layer] for layer in layers]
     training: dict[str, Any] | None = None
+    share = partial(_sharing, settings, use)
     if pairs or language.sentences:
         logger.info("6/8 training: from pairs and the teacher's own sentence vectors")
-        table, training = trained_vectors(
+        trained, training = trained_vectors(
             settings,
             recipe,
             used,
@@ -170,10 +172,13 @@ def _distil(
             source.judge,
             source.computing,
             output,
+            share,
         )
+        table, sharing = trained.vectors, trained.sharing
         clock.lap("training")
     else:
         table = distil_vectors(used, language.frequencies, recipe, settings.dims)
+        sharing = share(table)
         logger.info("6/8 training: nothing to learn from was given (--pairs, --sentence-vectors)")
         clock.lap("vectors")
     dims = table.shape[1]
@@ -187,8 +192,7 @@ def _distil(
             settings.dims,
         )
 
-    stored = quantise(table, str(settings.storage), _sharing(settings, table, use))
-    clock.lap("row_sharing")
+    stored = quantise(table, str(settings.storage), sharing)
 
     logger.info("7/8 save: %s", settings.output)
     metadata = {
@@ -326,7 +330,7 @@ def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> tup
     return vocabulary, use
 
 
-def _sharing(settings: Settings, table: np.ndarray, use: np.ndarray | None) -> Sharing | None:
+def _sharing(settings: Settings, use: np.ndarray | None, table: np.ndarray) -> Sharing | None:
     """Return which tokens share a row so that the file keeps to its size; None: none do."""
     if use is None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from qwen25.evaluation.items import calibration_folder, default_items_folder
 from qwen25.runtime.folders import OutputFolder
 from qwen25.runtime.log import logger
 from qwen25.states.device import Computing
+from qwen25.store.quantisation import Sharing
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.bags import tokenise
 from qwen25.training.batches import encode_sets
 from qwen25.training.pairs import PairSet
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
 from qwen25.training.sources import parse_source, read_sources
-from qwen25.training.trainer import TrainingSettings, train
+from qwen25.training.trainer import Trained, TrainingSettings, train
 
 
 def read_pairs(settings: Settings) -> list[PairSet]:
@@ -52,12 +53,14 @@ def trained_vectors(
     judge: Teacher,
     computing: Computing,
     output: OutputFolder,
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the trained table, shape (tokens, dims), and what the metadata says of its training.
+    share: Callable[[np.ndarray], Sharing | None],
+) -> tuple[Trained, dict[str, Any]]:
+    """Return the trained table, and what the metadata says of its training.
 
     :param states: one array a layer, each of shape (tokens, width).
     :param sentences: the texts whose vectors the judge is asked for; none: those of the pairs.
     :param output: beside it lies what a run which was cut off goes on from, until :func:`discard_training`.
+    :param share: says of a table which of its tokens share rows.
     :raises InputError: if nothing can be learnt of the texts.
     :raises PipelineError: if the states are all alike, the teacher's vectors are not finite, or the disk is full.
     """
@@ -72,14 +75,23 @@ def trained_vectors(
         soft = soft_targets(tokenise(vocabulary.tokenizer, sentences), vectors)
     checkpoint = output.beside("training")
     how = TrainingSettings(tune=settings.tune, epochs=settings.epochs, steps=settings.train_steps, seed=settings.seed)
-    trained = train(start, encoded, soft, how, device=computing.device, checkpoint=checkpoint, resume=settings.resume)
+    trained = train(
+        start,
+        encoded,
+        soft,
+        how,
+        device=computing.device,
+        share=share,
+        checkpoint=checkpoint,
+        resume=settings.resume,
+    )
     facts = {
         "sets": [one.summary() for one in pairs],
         "sentence_vectors": len(sentences),
         "sentence_teacher": judge.name if sentences else None,
         **trained.facts,
     }
-    return trained.vectors, facts
+    return trained, facts
 
 
 def discard_training(output: OutputFolder) -> None:

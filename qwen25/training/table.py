@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from qwen25.store.quantisation import Sharing
 from qwen25.training.bags import Bags
 
 _CHUNK_ROWS = 8192
@@ -66,19 +67,33 @@ class ProjectedTable(nn.Module):
 
 
 class FreeTable(nn.Module):
-    """A table whose every row is free: what words mean beyond what one projection can say."""
+    """A table whose every row is free: what words mean beyond what one projection can say.
 
-    def __init__(self, vectors: np.ndarray) -> None:
+    Tokens that share a row move it together, and keep their lengths relative to it.
+    """
+
+    def __init__(self, vectors: np.ndarray, sharing: Sharing | None = None) -> None:
         """Begin at a table; float32, shape (tokens, dims)."""
         super().__init__()
-        self.rows = nn.Parameter(torch.from_numpy(vectors.copy()))
+        self._row_of = self._factors = None
+        if sharing is not None:
+            lengths = np.linalg.norm(vectors, axis=1)
+            shared = lengths[sharing.kept][sharing.row_of]
+            factors = np.divide(lengths, shared, out=np.zeros_like(lengths), where=shared > 0)
+            self._row_of, self._factors = sharing.row_of.astype(np.int64), factors
+        self.rows = nn.Parameter(torch.from_numpy(vectors.copy() if sharing is None else vectors[sharing.kept]))
 
     def forward(self, bags: Bags) -> torch.Tensor:
         """Return the texts' vectors, not scaled; shape (texts, dims)."""
-        device = self.rows.device
-        rows, starts = (torch.from_numpy(a).to(device) for a in (bags.rows.astype(np.int64), bags.starts[:-1]))
-        return functional.embedding_bag(rows, self.rows, starts, mode="sum", sparse=True)
+        tokens, weights = bags.rows.astype(np.int64), None
+        if self._row_of is not None and self._factors is not None:
+            tokens, weights = self._row_of[tokens], torch.from_numpy(self._factors[tokens]).to(self.rows.device)
+        rows, starts = (torch.from_numpy(a).to(self.rows.device) for a in (tokens, bags.starts[:-1]))
+        return functional.embedding_bag(rows, self.rows, starts, mode="sum", sparse=True, per_sample_weights=weights)
 
     def vectors(self) -> np.ndarray:
         """Return the table as it stands; float32, shape (tokens, dims)."""
-        return self.rows.detach().cpu().numpy().copy()
+        rows = self.rows.detach().cpu().numpy()
+        if self._row_of is None or self._factors is None:
+            return rows.copy()
+        return rows[self._row_of] * self._factors[:, None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from qwen25.runtime.log import logger
+from qwen25.store.quantisation import Sharing
 from qwen25.training.batches import EncodedSet
 from qwen25.training.checkpoint import load_checkpoint, run_key, save_checkpoint
 from qwen25.training.objective import HeldOut, Objective
@@ -73,10 +74,12 @@ class Trained:
     """The result of training.
 
     :ivar vectors: the table; float32, shape (tokens, dims). The untrained one, if nothing was better.
+    :ivar sharing: which of its tokens share rows, if any do.
     :ivar facts: losses, held-out scores and settings, for the metadata.
     """
 
     vectors: np.ndarray
+    sharing: Sharing | None
     facts: dict[str, Any]
 
 
@@ -91,6 +94,7 @@ def train(
     settings: TrainingSettings,
     *,
     device: str = "cpu",
+    share: Callable[[np.ndarray], Sharing | None] = lambda table: None,
     checkpoint: Path | None = None,
     resume: bool = True,
 ) -> Trained:
@@ -98,6 +102,7 @@ def train(
 
     :param sets: pairs; may be empty if there are soft targets.
     :param soft: the teacher's sentence vectors, if they are to be followed.
+    :param share: says of a table which of its tokens share rows; rows are tuned as they will be stored.
     :param checkpoint: a file to go on from; the caller removes it once the result is saved.
     :raises PipelineError: if the checkpoint cannot be written.
     """
@@ -119,15 +124,17 @@ def train(
     stages = []
     best = _Best(before.loss)
     optimiser = torch.optim.Adam([{"params": [table.projection]}, {"params": [table.log_weights]}])
-    share = 1.0 if sets else SHARE_WITHOUT_PAIRS
-    run = _Run(table, [optimiser], [share * MAP_RATE, share * WEIGHT_RATE], objective, best, Stage("map"))
+    pace = 1.0 if sets else SHARE_WITHOUT_PAIRS
+    run = _Run(table, [optimiser], [pace * MAP_RATE, pace * WEIGHT_RATE], objective, best, Stage("map"))
     run.go(checkpoint, key, resume)
     stages.append(run.stage)
     run.restore()
     vectors, after = table.vectors(), objective.score(table)
+    sharing = share(vectors)
     if settings.tune == "rows" and not run.failed:
-        free = FreeTable(vectors).to(device)
-        run = _Run(free, [torch.optim.SparseAdam([free.rows])], [share * ROW_RATE], objective, best, Stage("rows"))
+        free = FreeTable(vectors, sharing).to(device)
+        best.loss = objective.score(free).loss  # rows that are shared know less than the map's
+        run = _Run(free, [torch.optim.SparseAdam([free.rows])], [pace * ROW_RATE], objective, best, Stage("rows"))
         run.go()
         stages.append(run.stage)
         if run.stage.kept:
@@ -141,7 +148,7 @@ def train(
         "untrained": _as_dict(before),
         "trained": _as_dict(after),
     }
-    return Trained(vectors, facts)
+    return Trained(vectors, sharing, facts)
 
 
 class _Best:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from qwen25.store.quantisation import Sharing, quantise
 from qwen25.training import trainer
 from qwen25.training.bags import join, tokenise
 from qwen25.training.batches import EncodedSet, encode_sets, make_batch, schedule
@@ -90,6 +91,25 @@ def test_free_rows_go_further_than_the_map(start: Start, sets: list[EncodedSet])
     free = train(start, sets, None, TrainingSettings(tune="rows", batch_size=64, epochs=6, seed=7))
     assert free.facts["stages"][1]["kept"]
     assert free.facts["trained"]["loss"] < mapped.facts["trained"]["loss"]
+
+
+def test_rows_that_tokens_share_are_tuned_as_they_are_stored(start: Start, sets: list[EncodedSet]) -> None:
+    """The words of the second kind have no row: each takes the one of the same number, which is what it means."""
+    row_of = np.concatenate([np.tile(np.arange(WORDS), 2), [0]]).astype(np.int32)
+    sharing = Sharing(np.arange(WORDS), row_of)
+    trained = train(
+        start,
+        sets,
+        None,
+        TrainingSettings(tune="rows", batch_size=64, epochs=6, seed=7),
+        share=lambda table: sharing,
+    )
+    assert trained.sharing is sharing and nearest(trained) > 0.99
+    directions = trained.vectors / np.linalg.norm(trained.vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(directions, directions[sharing.kept][row_of], atol=1e-5)
+    stored = quantise(trained.vectors, "int8", sharing).vectors()
+    cosines = (stored * trained.vectors).sum(axis=1) / np.linalg.norm(stored, axis=1)
+    np.testing.assert_allclose(cosines, np.linalg.norm(trained.vectors, axis=1), rtol=1e-3)
 
 
 def test_soft_targets_alone_teach(start: Start, soft: SoftTargets) -> None:
