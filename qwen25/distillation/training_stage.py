@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.evaluation.items import calibration_folder, default_items_folder
 from qwen25.runtime.folders import OutputFolder
 from qwen25.runtime.log import logger
-from qwen25.states.device import Computing
+from qwen25.states.device import Computing, fast_dtype
 from qwen25.store.quantisation import Sharing
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.bags import tokenise
@@ -71,6 +72,8 @@ def trained_vectors(
     if sentences:
         logger.info("    vectors of %d texts by %s", len(sentences), judge.name)
         file = output.beside("sentence_vectors")
+        if settings.dtype == "auto":  # similarities bear rounding: the vectors' cosine with float32's is .9997
+            computing = replace(computing, dtype=fast_dtype(computing.device))
         vectors = sentence_vectors(judge, sentences, computing, checkpoint=file, resume=settings.resume)
         soft = soft_targets(tokenise(vocabulary.tokenizer, sentences), vectors)
     checkpoint = output.beside("training")

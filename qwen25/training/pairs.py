@@ -234,8 +234,9 @@ def collect(
             continue
         label = _first(row, SETS)
         title = f"{name}/{label}" if label else name
-        sample = samples.setdefault(title, _Sample(limit, f"{seed}/{title}"))
-        sample.add(Pair(left, right, _first(row, LANGUAGES)))
+        if title not in samples:
+            samples[title] = _Sample(limit, f"{seed}/{title}")
+        samples[title].add(Pair(left, right, _first(row, LANGUAGES)))
     if not read:
         raise InputError(f"{where} holds no pairs")
     if chosen and one_sided > MAX_ONE_SIDED * read:
