@@ -10,6 +10,7 @@ import numpy as np
 
 from qwen25.distillation.recipe import Recipe
 from qwen25.distillation.settings import Settings
+from qwen25.distillation.training_effect import training_effect
 from qwen25.distillation.vectors import training_start
 from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.evaluation.items import calibration_folder, default_items_folder
@@ -23,6 +24,7 @@ from qwen25.training.batches import encode_sets
 from qwen25.training.pairs import PairSet
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
 from qwen25.training.sources import parse_source, read_sources
+from qwen25.training.table import ProjectedTable
 from qwen25.training.trainer import Trained, TrainingSettings, train
 
 
@@ -88,7 +90,9 @@ def trained_vectors(
         checkpoint=checkpoint,
         resume=settings.resume,
     )
+    untrained = ProjectedTable(start).vectors()
     facts = {
+        "calibration": training_effect(untrained, trained.vectors, vocabulary.tokenizer, calibration_folder()),
         "sets": [one.summary() for one in pairs],
         "sentence_vectors": len(sentences),
         "sentence_teacher": judge.name if sentences else None,

@@ -13,7 +13,12 @@ from model2vec import StaticModel
 
 import distill_qwen25_1024d as phase1
 from qwen25.distillation import Settings
+from qwen25.distillation.training_effect import training_effect
+from qwen25.distillation.vocabulary import static_vocabulary
+from qwen25.evaluation.categories.all import WEIGHTS
+from qwen25.evaluation.items import calibration_folder
 from qwen25.runtime.errors import InputError
+from qwen25.teacher.teacher import find_teacher
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,7 @@ def test_pairs_change_the_model_and_are_in_the_metadata(tiny_teacher: Path, tmp_
     (found,) = training["sets"]
     assert found["name"] == "numbers" and found["rows"] == 1200 and len(found["sha256"]) == 64
     assert training["trained"]["loss"] < training["untrained"]["loss"]
+    assert set(training["calibration"]) == set(WEIGHTS)
     assert training["settings"]["tune"] == "rows" and training["sentence_vectors"] == 30
     assert not list(tmp_path.glob(".*training*"))
 
@@ -137,6 +143,19 @@ def test_what_cannot_be_trained_on_is_said_before_the_work(
 def test_pairs_inside_the_output_folder_are_refused(tmp_path: Path, pairs: Path) -> None:
     with pytest.raises(InputError, match=r"--pairs .* lies in the --output folder"):
         Settings(output=pairs.parent, pairs=(str(pairs),), overwrite=True).check()
+
+
+def test_a_category_that_training_lowers_is_named(tiny_teacher: Path, caplog: pytest.LogCaptureFixture) -> None:
+    vocabulary = static_vocabulary(find_teacher(str(tiny_teacher)).tokenizer())
+    random = np.random.default_rng(0)
+    good = random.normal(size=(len(vocabulary), 64)).astype(np.float32)  # words that are the same find each other
+    bad = np.zeros_like(good)
+    bad[:, 0] = 1 + 0.01 * random.random(len(good))  # all texts are alike
+    for before, after, named in ((good, bad, True), (bad, good, False)):
+        caplog.clear()
+        effect = training_effect(before, after, vocabulary.tokenizer, calibration_folder())
+        assert (effect["semantic_similarity"]["interval"][1] < 0) is named
+        assert ("training lowers semantic similarity" in caplog.text) is named
 
 
 def test_the_untrained_start_is_the_untrained_table(tiny_teacher: Path) -> None:
