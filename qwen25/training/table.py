@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from qwen25.states.device import fast_dtype
 from qwen25.store.quantisation import Sharing
 from qwen25.training.bags import Bags
 
@@ -54,7 +55,10 @@ class ProjectedTable(nn.Module):
         starts = torch.from_numpy(bags.starts[:-1]).to(device)
         wide = self._wide.index_select(0, needed).float()
         sums = functional.embedding_bag(places, wide, starts, mode="sum", per_sample_weights=weights)
-        return sums @ self.projection
+        # Most of a step's time; the parameters and the sums stay float32.
+        fast = fast_dtype(device.type)
+        with torch.autocast(device.type, fast, enabled=fast != torch.float32):
+            return (sums @ self.projection).float()
 
     def vectors(self) -> np.ndarray:
         """Return the table as it stands; float32, shape (tokens, dims)."""
