@@ -55,8 +55,8 @@ class ProjectedTable(nn.Module):
         starts = torch.from_numpy(bags.starts[:-1]).to(device)
         wide = self._wide.index_select(0, needed).float()
         sums = functional.embedding_bag(places, wide, starts, mode="sum", per_sample_weights=weights)
-        # Most of a step's time; the parameters and the sums stay float32.
-        fast = fast_dtype(device.type)
+        # Most of a step's time; parameters and sums stay float32, and what is held out is judged in float32.
+        fast = fast_dtype(device.type) if torch.is_grad_enabled() else torch.float32
         with torch.autocast(device.type, fast, enabled=fast != torch.float32):
             return (sums @ self.projection).float()
 

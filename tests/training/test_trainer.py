@@ -194,7 +194,10 @@ def test_a_text_is_the_weighted_sum_of_its_tokens(start: Start, tokenizer: Token
     rows = table.vectors()
     np.testing.assert_allclose(rows, start.wide.astype(np.float32) @ start.projection * weights[:, None], rtol=1e-4)
     expected = np.stack([rows[1] + 2 * rows[2], rows[WORDS + 3]])
-    np.testing.assert_allclose(table(bags).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        np.testing.assert_allclose(table(bags).numpy(), expected, rtol=1e-4, atol=1e-5)
+    training = table(bags).detach().numpy()  # a step may be in bfloat16
+    np.testing.assert_allclose(training, expected, atol=0.01 * np.abs(expected).max())
     np.testing.assert_allclose(FreeTable(rows)(bags).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
