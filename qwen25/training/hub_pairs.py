@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,8 @@ from qwen25.training.pairs import Columns, PairSet, collect, parquet_records
 
 #: Where the hub keeps a Parquet copy of data sets that are stored otherwise.
 CONVERTED = "refs/convert/parquet"
+#: What a branch, tag or commit looks like; it leads to no other folder of the cache.
+REVISION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
 
 
 class HubSet(NamedTuple):
@@ -42,11 +45,13 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False, name: 
     :raises PipelineError: if the hub cannot be reached.
     """
     check_id(wanted.repo)
+    if wanted.revision and not REVISION.fullmatch(wanted.revision):
+        raise InputError(f"--pairs: data set {wanted.repo}: {wanted.revision!r} is no branch, tag or commit")
     where = wanted.repo + (f" ({wanted.subset})" if wanted.subset else "")
     found = _list_files(wanted, offline)
     facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": found.commit}
     # The first rows are enough to take a sample of: a large set is never fetched as a whole.
-    chosen = islice(_rows(wanted, found, offline), 4 * rows)
+    chosen = islice(_rows(wanted, found, offline), min(4 * rows, sys.maxsize))
     return collect(chosen, wanted.columns, rows, seed, name or where, where, facts)
 
 

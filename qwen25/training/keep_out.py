@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.runtime.errors import InputError
-from qwen25.training.pairs import PairSet, is_pairs_file, opened, records
+from qwen25.training.pairs import BROKEN_GZIP, PairSet, is_pairs_file, opened, records, text_lines
 
 #: Files of plain text, one a line, are read as well.
 TEXT_SUFFIXES = (".txt", ".txt.gz")
@@ -54,11 +54,11 @@ def _strings(path: Path) -> Iterator[str]:
     try:
         if _is_text(path):
             with opened(path) as file:
-                yield from (line.decode("utf-8") for line in file)
+                yield from text_lines(file, path)
         else:
             for row in records(path):
                 yield from _leaves(row)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except BROKEN_GZIP as error:
         raise InputError(f"{path} cannot be read to be kept out: {error}") from error
 
 

@@ -7,8 +7,10 @@ import gzip
 import hashlib
 import json
 import random
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -19,8 +21,16 @@ from qwen25.runtime.files import require_regular, sha256
 MIN_PAIRS = 1_000
 #: How many pairs of a set are taken unless something else is said; of more, a sample.
 MAX_ROWS = 200_000
-#: A line longer than this many characters is no pair of texts but a mistake in the file.
+#: A line of more bytes than this is no pair of texts but a mistake in the file.
 MAX_LINE = 1_000_000
+#: A gzip file of this many times its size is none of text.
+MOST_INFLATED = 200
+#: What a damaged gzip file makes its reader raise.
+BROKEN_GZIP = (OSError, EOFError, zlib.error)
+#: Rows of a Parquet file that are in memory at once; a text may have millions of characters.
+PARQUET_ROWS = 256
+#: A message names no more columns than this.
+MAX_NAMED = 20
 #: A text is cut to this many characters: training reads no more of it.
 MAX_CHARACTERS = 2_000
 #: If more than this share of the rows lacks a side, the columns are the wrong ones.
@@ -104,15 +114,16 @@ def read_path(path: Path, columns: Columns, rows: int = MAX_ROWS, seed: int = 0)
         raise InputError(f"no such file of pairs: {path}")
     if not path.is_dir():
         return read_file(path, columns, rows, seed)
-    files = [file for file in sorted(path.iterdir()) if is_pairs_file(file)]
+    # Hidden files are other programs': what an editor or a copy left behind.
+    files = [file for file in sorted(path.iterdir()) if is_pairs_file(file) and not file.name.startswith(".")]
     if not files:
-        raise InputError(f"{path} holds no file of pairs ({', '.join(SUFFIXES)}, gzipped or not)")
+        raise InputError(f"{path} holds no file of pairs ({', '.join(SUFFIXES)}; all but Parquet gzipped or not)")
     return [pairs for file in files for pairs in read_file(file, columns, rows, seed)]
 
 
 def is_pairs_file(path: Path) -> bool:
-    """Whether a file has the name of a file of pairs."""
-    return path.name.removesuffix(".gz").endswith(SUFFIXES)
+    """Whether a file has the name of a file of pairs; Parquet is compressed inside."""
+    return path.name.removesuffix(".gz").endswith(SUFFIXES) and not path.name.endswith(".parquet.gz")
 
 
 def read_file(path: Path, columns: Columns, rows: int = MAX_ROWS, seed: int = 0) -> list[PairSet]:
@@ -122,15 +133,16 @@ def read_file(path: Path, columns: Columns, rows: int = MAX_ROWS, seed: int = 0)
     """
     require_regular(path)
     if not is_pairs_file(path):
-        raise InputError(f"{path} is no file of pairs: its name must end in {', '.join(SUFFIXES)}, or those and .gz")
+        raise InputError(
+            f"{path} is no file of pairs: its name must end in {', '.join(SUFFIXES)}, or all but the last and .gz"
+        )
     name = path.name.removesuffix(".gz").rpartition(".")[0]
     try:
         facts = {"source": path.name, "sha256": sha256([path])}
         return collect(records(path), columns, rows, seed, name, path.name, facts)
-    except OSError as error:  # a broken gzip file's is one, too
-        raise InputError(f"{path} cannot be read: {error.strerror or first_line(error)}") from error
-    except EOFError as error:
-        raise InputError(f"{path} is cut short: {first_line(error)}") from error
+    except BROKEN_GZIP as error:
+        what = "is cut short" if isinstance(error, EOFError) else "cannot be read"
+        raise InputError(f"{path} {what}: {getattr(error, 'strerror', None) or first_line(error)}") from error
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
@@ -143,7 +155,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
         yield from parquet_records(path)
         return
     with opened(path) as file:
-        lines = _lines(file, path.name)
+        lines = text_lines(file, path)
         if kind in ("csv", "tsv"):
             yield from _csv_records(lines, "," if kind == "csv" else "\t", path.name)
         else:
@@ -156,7 +168,7 @@ def opened(path: Path) -> IO[bytes]:
 
 
 def parquet_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a Parquet file's rows.
+    """Yield a Parquet file's rows; a column that can hold no text is not read, and None.
 
     :raises InputError: if it is none.
     """
@@ -165,23 +177,48 @@ def parquet_records(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=10_000):
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            schema = file.schema_arrow
+            texts = [column.name for column in schema if _holds_text(column.type)]
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=texts):
+                yield from (dict.fromkeys(schema.names) | row for row in batch.to_pylist())
+    # Python's own: bytes that are no text, and numbers that it does not have.
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InputError(f"{path.name} cannot be read as Parquet: {first_line(error)}") from error
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, and never hold a longer one than is allowed."""
+def _holds_text(kind: Any) -> bool:
+    """Whether a column of this Arrow type can hold texts, inside others too."""
+    from pyarrow import types
+
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return True
+    if types.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    if hasattr(kind, "storage_type"):  # an extension's
+        return _holds_text(kind.storage_type)
+    return any(_holds_text(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def text_lines(file: IO[bytes], path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file opened from ``path``, and never hold a longer one than is allowed.
+
+    :raises InputError: if a line is too long or no text in UTF-8, or the file inflates to far more than its size.
+    """
+    name, most = path.name, MAX_LINE + MOST_INFLATED * path.stat().st_size
     number = 0
     while line := file.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
-            raise InputError(f"{name}, line {number}: longer than {MAX_LINE:,} bytes, which is no pair of texts")
+            raise InputError(f"{name}, line {number}: longer than {MAX_LINE:,} bytes, which is no text; split it")
+        if (most := most - len(line)) < 0:
+            raise InputError(f"{name} inflates to more than {MOST_INFLATED} times its size: give it as plain text")
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason}); convert the file") from error
+        if "\0" in text:
+            raise InputError(f"{name}, line {number}: no text, or UTF-16 without its mark; convert the file to UTF-8")
+        yield text
 
 
 def _json_records(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
@@ -198,6 +235,7 @@ def _json_records(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
 
 
 def _csv_records(lines: Iterable[str], delimiter: str, name: str) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(MAX_LINE)  # its own is an eighth of that
     reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
         for row in reader:
@@ -222,6 +260,7 @@ def collect(
     :param where: what messages call the source.
     :raises InputError: if a column is missing, most rows lack a side, or there is no pair at all.
     """
+    name = _characters(name)  # a file's name may be no UTF-8
     samples: dict[str, _Sample] = {}
     chosen: tuple[str, str] | None = None
     read = one_sided = 0
@@ -283,7 +322,8 @@ class _Sample:
 
 def _find_columns(row: dict[str, Any], columns: Columns, where: str) -> tuple[str, str]:
     """Return the two columns to read, from the first row's names."""
-    names = ", ".join(map(repr, row)) or "none"
+    names = ", ".join(repr(column[:60]) for column in islice(row, MAX_NAMED)) or "none"
+    names += f" and {len(row) - MAX_NAMED:,} more" if len(row) > MAX_NAMED else ""
     if columns.left and columns.right:
         for column in (columns.left, columns.right):
             if column not in row:
@@ -300,7 +340,12 @@ def _find_columns(row: dict[str, Any], columns: Columns, where: str) -> tuple[st
 
 def _text(value: Any) -> str:
     """Return a cell's text on one line without space around it; empty where it is none."""
-    return value[:MAX_CHARACTERS].strip() if isinstance(value, str) else ""
+    return _characters(value[:MAX_CHARACTERS].strip()) if isinstance(value, str) else ""
+
+
+def _characters(text: str) -> str:
+    """Return a text that any library takes: half a character, which JSON can hold, becomes a question mark."""
+    return text.encode(errors="replace").decode()
 
 
 def _first(row: dict[str, Any], names: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from qwen25.runtime.errors import InputError
@@ -43,6 +44,8 @@ def parse_source(text: str) -> Source:
         return Source(text, hub=_parse_hub(text.removeprefix(HUB)))
     if text in MIXTURES:
         return Source(text, mixture=read_mixture(MIXTURES[text]))
+    if not text:
+        raise InputError("--pairs is empty; give a file, a folder, hub:OWNER/NAME or a mixture")
     path = Path(text).expanduser()
     if path.suffix == ".json" and path.is_file():
         return Source(text, mixture=read_mixture(path))
@@ -103,7 +106,18 @@ def read_sources(
         left_out = f" (left out: {dropped})" if dropped else ""
         logger.info("    %s: %s pairs%s", pairs.name, f"{len(pairs.pairs):,}", left_out)
     sets = [pairs for pairs in sets if pairs.pairs]
+    _tell_apart(sets)
     total = sum(len(pairs.pairs) for pairs in sets)
     if total < MIN_PAIRS:
         raise InputError(f"--pairs: {total:,} pairs are too few to learn from; give at least {MIN_PAIRS:,}")
     return sets
+
+
+def _tell_apart(sets: Iterable[PairSet]) -> None:
+    """Number the sets whose name another one has, too: what is held out and what reports say go by it."""
+    taken: set[str] = set()
+    for pairs in sets:
+        name = pairs.name
+        number = next(n for n in count(1) if (name if n == 1 else f"{name} ({n})") not in taken)
+        pairs.name = name if number == 1 else f"{name} ({number})"
+        taken.add(pairs.name)
