@@ -5,7 +5,7 @@
     qwen25 mteb --tasks STS12 Banking77Classification --model demo/model
     qwen25 mteb --offline                           # only data that is already here
 
-Data, metrics and scores are those of the `mteb` package (pip install -r requirements_extras.txt); scores
+Data, metrics and scores are those of the `mteb` package, an optional part; scores
 are multiplied by 100, as they are usually published. Each task's result is kept in --cache under the
 model's hash: a run that was cut off goes on where it stopped, and no model gets another's score.
 A task that fails costs the others nothing: the result file then says complete: false, and the run

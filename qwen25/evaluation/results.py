@@ -1,4 +1,4 @@
-"""What the result files of an evaluation and a comparison hold, and an evaluation as one.
+"""The result files of phases 2 and 3: their types, reading them, and an evaluation as one of them.
 
 The types say the same as ``docs/schema/``; a file is checked against its schema when it is read.
 """

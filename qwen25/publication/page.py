@@ -3,8 +3,8 @@ r"""A static model -> one HTML file in which it searches as you type, beside BM2
     python -m qwen25.publication.page models/small
     python -m qwen25.publication.page models/qwen25-deposium-1024d --dims 256 --output page.html
 
-Model, examples and program are inside the file: it needs no server and no network, and its own policy
-forbids it any. The vectors in it are int8, those of the model where it has them.
+Model, examples and program are inside the file: it needs no server, and its Content-Security-Policy
+lets it ask no network. The vectors in it are int8, those of the model where it has them.
 """
 
 from __future__ import annotations

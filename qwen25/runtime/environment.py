@@ -1,4 +1,4 @@
-"""Check an installation by importing it: ``python -m qwen25.environment``, the last step of setup."""
+"""Check an installation by importing it: ``python -m qwen25.runtime.environment``, the last step of setup."""
 
 from __future__ import annotations
 

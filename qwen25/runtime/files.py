@@ -59,8 +59,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_files(contents: Mapping[Path, bytes | str]) -> None:
     """Write files that belong together atomically: each is the old one or the whole new one; text is in UTF-8.
 
-    None is replaced before all are written. Only a run that is stopped between the renames leaves new ones
-    beside old ones: those that come first in ``contents`` are new, the last is old.
+    Every new file is written in full before the first old one is replaced. Only a run that is stopped between the
+    renames leaves a mixture: the first of ``contents`` are new then, the last still old.
     What processes that were killed while they wrote left beside them is removed.
 
     :raises PipelineError: if one cannot be written (no space, no right).

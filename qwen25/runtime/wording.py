@@ -1,4 +1,4 @@
-"""Scores, differences and sizes in the words that every table and sentence has for them."""
+"""How scores, differences and sizes are written, in every table and sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Talking to the hub: names, retries, and failures as one line that never holds a token."""
+"""Talking to the hub: names, retries, and failures as one line that never holds an access token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model folder on disk: written whole or not at all (as a publication is), and read back as its users do."""
+"""The model folder on disk: written, read back as its users do, and refused if it is broken."""
 
 from __future__ import annotations
 

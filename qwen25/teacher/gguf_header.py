@@ -1,6 +1,6 @@
-"""A GGUF file's header, walked before it is read: gguf's reader follows any count and length to its end.
+"""A GGUF file's header, checked before gguf's reader takes it.
 
-That end may be 2^62 steps away. Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+That reader believes every count and length in the header: one of 2^62 would keep it reading for ever. Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
