@@ -26,7 +26,8 @@ def test_a_wheel_works_away_from_the_checkout(tmp_path: Path, tiny_model: Path) 
     assert done.returncode == 0, done.stderr
     assert {path.name for path in site.iterdir()} <= {"bin", "qwen25", *(p.name for p in site.glob("*.dist-info"))}
     shutil.rmtree(source)
-    for words in (["--version"], ["eval", "--model", str(tiny_model), "--categories", "semantic_similarity"]):
+    evaluate = ["eval", "--model", str(tiny_model), "--categories", "semantic_similarity"]
+    for words in (["--version"], evaluate, ["page", str(tiny_model), "--output", str(tmp_path / "page.html")]):
         done = subprocess.run(
             [sys.executable, str(site / "bin" / "qwen25"), *words],
             capture_output=True,

@@ -43,7 +43,7 @@ def check_folder(folder: Path, name: str) -> None:
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         return  # transformers says what is wrong
-    if config.get("is_encoder_decoder") is True:
+    if _has_two_sides(config):
         raise InputError(
             f"teacher {name} is an encoder-decoder ({config.get('model_type')}), whose tokens have two sets of states: "
             "take a decoder or an encoder"
@@ -52,6 +52,19 @@ def check_folder(folder: Path, name: str) -> None:
         raise InputError(f"teacher {name} is quantised ({found.get('quant_method', 'unknown method')}): {_UNQUANTISED}")
     for path in sorted(folder.glob("*.safetensors")):
         _check_weights(path, name)
+
+
+def _has_two_sides(config: dict[str, Any]) -> bool:
+    """Whether a model has an encoder and a decoder, or is one half of such a model, whose classes load the whole."""
+    from transformers.models.auto import modeling_auto
+
+    if config.get("is_encoder_decoder") is True:
+        return True
+    kind = config.get("model_type")
+    halves = set(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+    halves -= set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    # One with a text model in it reads sounds or pictures, and its text model may be a decoder.
+    return isinstance(kind, str) and kind in halves and "text_config" not in config
 
 
 def _check_weights(path: Path, name: str) -> None:

@@ -308,6 +308,7 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
             if spec != DEFAULT_TEACHER or isinstance(error, InputError):
                 raise
             raise PipelineError(f"{error}; or take --teacher {WITHOUT_HUB}, which needs no hub") from error
+        check_folder(folder, spec)
         return Teacher(spec, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
     else:
         known = ", ".join(sorted(PACKAGED))

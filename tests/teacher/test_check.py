@@ -55,6 +55,7 @@ def test_by_type_and_configuration(folder: Path, values: dict[str, Any], causal:
     ("values", "reason"),
     [
         ({"model_type": "t5", "is_encoder_decoder": True}, r"is an encoder-decoder \(t5\)"),
+        ({"model_type": "t5", "is_encoder_decoder": False}, r"is an encoder-decoder \(t5\)"),  # T5EncoderModel
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"is quantised \(gptq\): take the unquantised"),
         ({"quantization_config": {"quant_method": "awq"}}, r"is quantised \(awq\)"),
         ({"quantization_config": {"quant_method": "fp8"}}, r"is quantised \(fp8\)"),

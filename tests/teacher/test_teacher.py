@@ -116,6 +116,13 @@ class TestHub:
             found = user.find(REPO, "--revision", revision)
             assert found["revision"] == older and "merges.txt" in found["files"]
 
+    def test_what_cannot_be_distilled_is_refused_like_a_folder(self, user: User, hub: FakeHub, folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text()) | {"quantization_config": {"quant_method": "awq"}}
+        (folder / "config.json").write_text(json.dumps(config))
+        hub.add(REPO, folder)
+        code, line = user.fail(REPO)
+        assert code == 2 and f"{REPO} is quantised (awq)" in line
+
     def test_second_time_needs_no_hub(self, user: User, hub: FakeHub) -> None:
         commit = user.find(REPO)["revision"]
         hub.requests.clear()
