@@ -22,7 +22,7 @@ folders = {f"qwen25.data.{folder.replace('/', '_')}": folder for folder in DATA}
 setup(
     packages=[*find_packages(include=["qwen25", "qwen25.*"]), *folders],
     package_dir=folders,
-    package_data={"": ["*.html", "*.md", "*.json", "*.jsonl", "*.txt", "SHA256SUMS", "templates/*", "templates/page/*"]},
+    package_data={"": ["*.html", "*.md", "*.json", "*.jsonl", "*.txt", "SHA256SUMS", "templates/**/*"]},
     install_requires=requirements("requirements_qwen25.txt"),
     extras_require={
         "extras": optional,
