@@ -32,6 +32,7 @@ from qwen25.evaluation.encoder import static_encoder
 from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import items_file, load_items
 from qwen25.evaluation.results import as_json
+from qwen25.publication import publication as publication_module
 from qwen25.publication.contents import BENCHMARKS
 from qwen25.publication.publication import Publication
 from qwen25.reports import plots
@@ -557,8 +558,9 @@ class TestResults:
     def without_waiting_for_the_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "fsync", lambda _: None)
 
-    def publication(self, folder: Path) -> Publication:
-        return Publication(folder / "model", self.path(folder, "evaluation"), self.path(folder, "comparison"))
+    def publication(self, folder: Path, examples: Path = EXAMPLES) -> Publication:
+        evaluation, comparison = self.path(folder, "evaluation"), self.path(folder, "comparison")
+        return Publication(folder / "model", evaluation, comparison, examples)
 
     @pytest.mark.parametrize("with_figures", [False, True])
     def test_a_changed_result_is_rendered_or_refused(
@@ -567,12 +569,14 @@ class TestResults:
         if not with_figures:  # they take most of the time
             for name in ("category_bars", "comparison", "png"):
                 monkeypatch.setattr(plots, name, lambda _: b"")
+        counts = publication_module.example_counts(folder / "model", EXAMPLES)  # of the model, not of the results
+        monkeypatch.setattr(publication_module, "example_counts", lambda *_: counts)
         originals = {name: read_json(self.path(folder, name)) for name in ("metadata", "evaluation", "comparison")}
         ways = [(name, path) for name, original in originals.items() for path in paths_in(original)]
         # Every field once, and the long lists of items not again and again.
         ways = [(name, path) for name, path in ways if not any(isinstance(key, int) and key > 2 for key in path)]
         output = folder / "publication"
-        self.publication(folder).render(output, EXAMPLES)
+        self.publication(folder).render(output)
         outcomes = {"refused": 0, "rendered": 0}
 
         @fuzzed(6 if with_figures else 150)
@@ -582,7 +586,7 @@ class TestResults:
             before = {p: p.read_bytes() for p in output.iterdir() if p.is_file()}
             self.path(folder, name).write_text(json.dumps(mutated(originals[name], path, new)), encoding="utf-8")
             try:
-                self.publication(folder).render(output, EXAMPLES)
+                self.publication(folder).render(output)
                 outcomes["rendered"] += 1
             except InputError as error:
                 assert len(str(error).splitlines()) == 1
@@ -655,21 +659,21 @@ class TestResults:
         monkeypatch.setattr(plots, "png", lambda _: b"")
         output = folder / "publication"
         publication = self.publication(folder)
-        publication.render(output, EXAMPLES)
+        publication.render(output)
         (output / ".git").mkdir()
         (output / ".git" / "HEAD").write_text("years of work")
         with pytest.raises(InputError, match=r"something else than a publication \(\.git\)"):
-            publication.render(output, EXAMPLES)
+            publication.render(output)
         assert (output / ".git" / "HEAD").exists() and (output / BENCHMARKS).exists()
         with pytest.raises(InputError, match="is a file"):
-            publication.render(self.path(folder, "metadata"), EXAMPLES)
+            publication.render(self.path(folder, "metadata"))
         assert self.path(folder, "metadata").is_file()
 
     def test_a_failure_leaves_the_old_publication(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(plots, "png", lambda _: b"")
         output = folder / "publication"
         publication = self.publication(folder)
-        publication.render(output, EXAMPLES)
+        publication.render(output)
         replace = Path.replace
 
         def fails_at_the_end(self: Path, target: Path) -> Path:
@@ -679,7 +683,7 @@ class TestResults:
 
         monkeypatch.setattr(Path, "replace", fails_at_the_end)
         with pytest.raises(PipelineError, match="No space left"):
-            publication.render(output, EXAMPLES)
+            publication.render(output)
         assert (output / BENCHMARKS).is_file()
         assert not [p for p in folder.iterdir() if p.name.startswith(".")]
 
@@ -688,9 +692,11 @@ class TestResults:
         self, what: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(plots, "png", lambda _: b"")
-        output = folder / "publication"
-        publication = self.publication(folder)
-        publication.render(output, EXAMPLES)
+        output, examples = folder / "publication", folder / "examples"
+        shutil.copytree(EXAMPLES, examples)
+        publication = self.publication(folder, examples)
+        publication.render(output)
+        shutil.rmtree(examples)
         if what == "model":
             shutil.rmtree(output)
             shutil.copytree(folder / "model", output)
@@ -698,7 +704,7 @@ class TestResults:
         output.replace(folder / ".publication.old")  # where a kill between the two renames leaves it
         # A model is not replaced though nothing was there; a publication is, but here the new one cannot be written.
         with pytest.raises(PipelineError, match="No such file" if what == "publication" else "something else"):
-            publication.render(output, folder / "no examples")
+            publication.render(output)
         assert {p: p.read_bytes() for p in output.rglob("*") if p.is_file()} == before
         assert not [p for p in folder.iterdir() if p.name.startswith(".")]
 

@@ -28,7 +28,7 @@ from qwen25.commands import distill as distill_command
 from qwen25.commands import evaluate as evaluate_command
 from qwen25.commands import publish as publish_command
 from qwen25.publication.check import _link_faults, _size_faults, quick_start
-from qwen25.publication.publication import Publication
+from qwen25.publication.publication import Imprint, Publication
 from qwen25.runtime import console, markdown
 from qwen25.runtime.console import add_common_flags
 from qwen25.runtime.display import print_table
@@ -77,7 +77,7 @@ class Phases:
         return self.run(publish_command, *arguments)
 
     def publication(self) -> Publication:
-        return Publication(self.model, self.evaluation, self.comparison)
+        return Publication(self.model, self.evaluation, self.comparison, ROOT / "examples")
 
 
 @pytest.fixture
@@ -334,26 +334,26 @@ def changed(path: Path, **fields: Any) -> None:
 
 class TestPaths:
     @pytest.mark.parametrize(
-        ("name", "repo"),
+        ("name", "shown"),
         [
-            ("../../evil", "tss-deposium/evil"),
-            ("/etc/passwd", "tss-deposium/etc-passwd"),
-            ("a/../b", "tss-deposium/a-b"),
-            ('x"); import os; os.mkdir("ran"); print("', "tss-deposium/x-import-os-os.mkdir-ran-print"),
-            ("naïve model", "tss-deposium/na-ve-model"),
+            ("../../evil", "evil"),
+            ("/etc/passwd", "etc-passwd"),
+            ("a/../b", "a-b"),
+            ('x"); import os; os.mkdir("ran"); print("', "x-import-os-os.mkdir-ran-print"),
+            ("naïve model", "na-ve-model"),
         ],
     )
-    def test_a_name_stays_a_name(self, phases: Phases, name: str, repo: str) -> None:
+    def test_a_name_stays_a_name(self, phases: Phases, name: str, shown: str) -> None:
         changed(phases.model / "metadata.json", name=name)
         before = set(phases.folder.parent.rglob("*"))
         publication = phases.publication()
-        assert publication.repo == repo
-        publication.render(phases.folder / "publication", ROOT / "examples")
+        assert publication.name == shown and publication.repo is None
+        publication.render(phases.folder / "publication")
         made = set(phases.folder.parent.rglob("*")) - before
         assert made and all(path.is_relative_to(phases.folder / "publication") for path in made)
         code = ast.parse(quick_start((phases.folder / "publication" / "README.md").read_text(encoding="utf-8")))
         assert [ast.unparse(node)[:5] for node in code.body] == ["from ", "model", "vecto", "print"]
-        assert f"from_pretrained('{repo}')" in ast.unparse(code)
+        assert "from_pretrained('path/to/this/folder')" in ast.unparse(code)
 
     @pytest.mark.parametrize("name", ["", "...", "数学", 7, None, ["x"], "y" * 200])
     def test_what_is_no_name_is_refused(self, phases: Phases, name: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,7 +367,7 @@ class TestPaths:
         self, phases: Phases, repo: str, no_network: list[Any]
     ) -> None:
         with pytest.raises(InputError, match=re.escape(repo)):
-            Publication(phases.model, phases.evaluation, phases.comparison, repo)
+            Publication(phases.model, phases.evaluation, phases.comparison, ROOT / "examples", Imprint(repo))
         with pytest.raises(InputError):
             snapshot(repo if "/" in repo else f"{repo}..")
         assert no_network == []
@@ -375,7 +375,7 @@ class TestPaths:
     def test_sizes_of_other_files_are_not_asked_for(self, phases: Phases) -> None:
         sizes = read_json(phases.model / "metadata.json")["sizes_bytes"]
         changed(phases.model / "metadata.json", sizes_bytes=sizes | {"../../../etc/passwd": 1})
-        phases.publication().render(phases.folder / "publication", ROOT / "examples")
+        phases.publication().render(phases.folder / "publication")
         assert _size_faults(phases.folder / "publication") == []
 
     def test_a_repository_cannot_write_outside_the_cache_or_send_code(
@@ -493,7 +493,7 @@ class TestMarkup:
             write_json(path, poisoned(read_json(path)))
         teacher = read_json(phases.model / "metadata.json")["teacher"]
         changed(phases.model / "metadata.json", teacher=teacher | {"name": evil, "origin": "hub"})
-        phases.publication().render(phases.folder / "publication", ROOT / "examples")
+        phases.publication().render(phases.folder / "publication")
         for name in ("README.md", "BENCHMARKS.md"):
             text = (phases.folder / "publication" / name).read_text(encoding="utf-8")
             assert "alert(1)" in shown(ModelCard(text).text)

@@ -2,7 +2,7 @@ r"""Phase 4: render what is published from the result files, check it, and uploa
 
     qwen25 publish                                            # render huggingface_publication/
     qwen25 publish --check                                    # and use it as its users will
-    qwen25 publish --check --upload tss-deposium/qwen25-deposium-1024d
+    qwen25 publish --check --upload OWNER/NAME --author "Ada Lovelace"
     qwen25 publish --model demo/model --evaluation demo/eval_results.json \
         --comparison demo/comparison_results.json --output demo/publication --check
 
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25.publication.check import check
-from qwen25.publication.publication import OWNER, Publication
+from qwen25.publication.publication import Imprint, Publication
 from qwen25.publication.upload import listing, upload
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
@@ -45,18 +45,20 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add onnx/model.onnx and the tokenizer files that transformers.js reads (default: without)",
     )
+    repo = "the hub repository that the card names (default: that of --upload, else none)"
+    add("--repo", metavar="REPO", help=repo)
+    add("--title", help="what the card calls the model (default: the repository's name, or the model's own)")
+    author = "who is to be cited; repeatable (default: nobody)"
+    add("--author", action="append", default=[], metavar="NAME", help=author)
+    add("--code", metavar="URL", help="where the code is that made the model (default: no link)")
     add(
         "--check",
         action="store_true",
         help="load the folder as users do, run its quick start and examples, validate its header, links and sizes "
         "(default: only render)",
     )
-    add(
-        "--upload",
-        metavar="REPO",
-        help="push the folder to this hub repository as one commit, and name it in the card (default: never; "
-        f"the card names {OWNER}/ and the model's own name)",
-    )
+    push = "push the folder to this hub repository as one commit, and name it in the card (default: never)"
+    add("--upload", metavar="REPO", help=push)
     add("--private", action="store_true", help="make the repository private if it is new (default: public)")
     add("--revision", help="branch to push to, made if it is missing (default: main)")
     add("--yes", action="store_true", help="upload without asking (default: ask on a terminal)")
@@ -85,11 +87,14 @@ def confirm(args: argparse.Namespace) -> None:
 
 def publish(args: argparse.Namespace) -> int:
     """Run phase 4: render, check, upload."""
-    publication = Publication(args.model, args.evaluation, args.comparison, args.upload)
-    publication.render(args.output, resource("examples"), onnx=args.onnx)
+    if args.repo and args.upload and args.repo != args.upload:
+        raise InputError(f"the card would name {args.repo}, and the upload go to {args.upload}: leave --repo out")
+    imprint = Imprint(args.upload or args.repo, args.title, tuple(args.author), args.code)
+    publication = Publication(args.model, args.evaluation, args.comparison, resource("examples"), imprint)
+    publication.render(args.output, onnx=args.onnx)
     logger.info("rendered %s", args.output)
     if args.check:
-        faults = check(args.output, publication.repo)
+        faults = check(args.output, publication.place)
         for fault in faults:
             print(f"check failed: {fault}", file=sys.stderr)
         if faults:

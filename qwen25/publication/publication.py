@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qwen25.evaluation.categories.all import CATEGORIES
-from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.recommendations import is_useful, ours_of
-from qwen25.evaluation.results import WORSE
+from qwen25.publication.claims import Claims
 from qwen25.publication.contents import (
     BENCHMARKS,
     CARD,
@@ -27,9 +27,10 @@ from qwen25.publication.contents import (
     OTHER_VERSION,
     PARTS,
 )
+from qwen25.publication.examples import EXAMPLE_HEADER, FOLLOWED, example_counts, example_rows
 from qwen25.reports import comparison_report, evaluation_report, plots
-from qwen25.reports.comparison_report import comparison_remarks, recommendation_lines
-from qwen25.reports.evaluation_report import evaluation_remarks
+from qwen25.reports.advice import alternatives
+from qwen25.reports.comparison_report import comparison_remarks
 from qwen25.reports.plots import category_bars
 from qwen25.reports.results import read_results
 from qwen25.runtime.errors import InputError, as_input_error
@@ -44,9 +45,26 @@ from qwen25.store.onnx_export import write_onnx
 from qwen25.store.static_model import FLOAT16_COPY
 
 Result = dict[str, Any]
-OWNER = "tss-deposium"
-#: A language has no interval of its own: this much above the control counts as clear.
-LANGUAGE_MARGIN = 0.1
+#: The model that this project is for, and where it is published; other models have no repository unless one is named.
+MISSION_NAME, MISSION_REPO = "qwen25-deposium-1024d", "tss-deposium/qwen25-deposium-1024d"
+
+LONGEST_NAME = 96  # as the hub's
+
+
+@dataclass(frozen=True)
+class Imprint:
+    """What the publisher chooses; nothing of it is needed.
+
+    :ivar repo: the hub repository, owner/name.
+    :ivar title: what the card calls the model (None: as its repository, or as phase 1 did).
+    :ivar authors: who is to be cited.
+    :ivar code: the address of the code that made the model.
+    """
+
+    repo: str | None = None
+    title: str | None = None
+    authors: tuple[str, ...] = ()
+    code: str | None = None
 
 
 class Publication:
@@ -58,13 +76,15 @@ class Publication:
     :ivar model_files: those of ``model`` that are published.
     """
 
-    def __init__(self, model: Path, evaluation: Path, comparison: Path, repo: str | None = None) -> None:
-        """Read the results.
+    def __init__(
+        self, model: Path, evaluation: Path, comparison: Path, examples: Path, imprint: Imprint | None = None
+    ) -> None:
+        """Read the results, and count what the examples count on the model.
 
-        :param repo: the hub repository that the card names (None: the owner's, under the model's own name).
-        :raises InputError: if a file is missing or they speak of different models.
+        :param examples: the folder of the example scripts.
+        :raises InputError: if a file is missing, they speak of different models, or the imprint cannot be printed.
         """
-        self.model = model
+        self.model, self._examples, self.imprint = model, examples, imprint or Imprint()
         self.metadata, self.evaluation, self.comparison = read_results(model, evaluation, comparison)
         self.model_files = _files_of(model)
         with as_input_error(*OTHER_VERSION):
@@ -73,49 +93,47 @@ class Publication:
                 str(evaluation): self.evaluation["model"]["sha256"],
                 str(comparison): ours_of(self.comparison)["result"]["model"]["sha256"],
             }
-            self._control = next(row for row in self.comparison["models"] if row.get("kind") == "control")
+            has_control = any(row.get("kind") == "control" for row in self.comparison["models"])
             complete = set(self.evaluation["categories"]) == set(CATEGORIES)
-            self.repo = repo or f"{OWNER}/{_repository_name(self.metadata['name'])}"
-        # The card's code holds it, and --check runs that code.
-        check_id(self.repo)
+            self.repo = self.imprint.repo or (MISSION_REPO if self.metadata["name"] == MISSION_NAME else None)
+            self._check_imprint()
         weights = sha256([model / "model.safetensors"])
         for name, digest in hashes.items():
             if digest != weights:
                 raise InputError(f"{name} speaks of another model than {model}: run its phase again")
+        if not has_control:
+            raise InputError(f"{comparison} has no control", OTHER_VERSION[1])
         if not complete:
             command = command_of("eval", model=model, output=evaluation)
             raise InputError(f"{evaluation} lacks categories", f"make it anew with {command}, without --categories")
+        self.claims = Claims(self.evaluation, self.comparison, example_counts(model, examples))
+
+    def _check_imprint(self) -> None:
+        if self.repo is not None:
+            check_id(self.repo)  # the card's code holds it, and --check runs that code
+        elif self.imprint.title is None and not 0 < len(_repository_name(self.metadata["name"])) <= LONGEST_NAME:
+            raise InputError(f"{self.metadata['name']!r} cannot be a model's name: give another as --title")
+        if self.imprint.code is not None and not re.fullmatch(r"https://[\w.~/%-]+", self.imprint.code):
+            raise InputError(f"--code {self.imprint.code} is no address: give one that starts with https://")
+        for text in (self.imprint.title, *self.imprint.authors):
+            if text is not None and not (text.strip() and text.isprintable()):
+                raise InputError("a title or author must have characters, all of them printable")
 
     @property
     def name(self) -> str:
         """What the card calls the model."""
-        return self.repo.split("/")[-1]
-
-    def beats_control(self, category: str) -> bool:
-        """Whether the paired interval of the difference to the random-direction control lies above 0."""
-        return self._control["difference_to_ours"]["categories"][category]["word"] == WORSE
+        return self.imprint.title or (self.repo or _repository_name(self.metadata["name"])).split("/")[-1]
 
     @property
-    def follows_instructions(self) -> bool:
-        """Whether phase 2 confirmed it on requests that share no word with their answer, and the whole category too."""
-        found = self.evaluation["categories"]["instruction_awareness"]["sub_scores"]["follows_instructions"]
-        return bool(found) and self.beats_control("instruction_awareness")
-
-    def languages(self) -> list[str]:
-        """Return English and the languages whose translations are found clearly more often than by the control."""
-        if not self.beats_control("multilingual_alignment"):
-            return ["en"]
-        ours, control = (
-            row["result"]["categories"]["multilingual_alignment"]["sub_scores"]["by_language"]
-            for row in (ours_of(self.comparison), self._control)
-        )
-        return ["en", *(name for name in LANGUAGES[1:] if ours[name] > control[name] + LANGUAGE_MARGIN)]
+    def place(self) -> str:
+        """What the card's code loads the model from."""
+        return self.repo or "path/to/this/folder"
 
     def header(self) -> str:
         """Return the card's YAML header."""
         from huggingface_hub import EvalResult
 
-        tags = ["instruction-aware"] if self.follows_instructions else []
+        tags = ["instruction-aware"] if self.claims.follows_instructions else []
         tags += ["qwen2.5"] if "qwen2.5" in self.metadata["teacher"]["name"].lower() else []
         results = [
             EvalResult(
@@ -132,7 +150,7 @@ class Publication:
         return card_header(
             self.metadata,
             tuple(tags),
-            language=self.languages(),
+            language=self.claims.languages(),
             pipeline_tag="sentence-similarity",
             model_name=self.name,
             eval_results=results,
@@ -143,42 +161,36 @@ class Publication:
 
         :param onnx: whether the model is published as ONNX too.
         """
-        categories = self.evaluation["categories"]
-        margins = {
-            name: score["score"] - (score["control"]["score"] if score["control"] else 0.0)
-            for name, score in categories.items()
-        }
-        ours = ours_of(self.comparison)
+        categories, claims = self.evaluation["categories"], self.claims
+        sizes = {name: (self.model / name).stat().st_size for name in self.model_files}
         return {
-            "name": self.name,
-            "repo": self.repo,
-            "onnx": onnx,
+            **card_facts(self.metadata, sizes),
             "header": self.header(),
+            "name": self.name,
+            "key": re.sub(r"\W+", "_", self.name),
+            "imprint": self.imprint,
+            "repo": self.repo,
+            "place": self.place,
+            "onnx": onnx,
             "evaluation": self.evaluation,
             "comparison": self.comparison,
-            **card_facts(self.metadata, {name: (self.model / name).stat().st_size for name in self.model_files}),
-            "useful": is_useful(ours),
-            "follows_instructions": self.follows_instructions,
-            "uses": [
-                CATEGORIES[name].good_for
-                for name in sorted(CATEGORIES, key=lambda c: -margins[c])
-                if self.beats_control(name)
-            ],
-            "not_beyond_words": [name for name in CATEGORIES if not self.beats_control(name)],
+            "useful": is_useful(ours_of(self.comparison)),
+            "claims": claims,
+            "followed": claims.examples[FOLLOWED],
+            "example_rows": example_rows(claims.examples),
+            "example_header": EXAMPLE_HEADER,
             "weakest": sorted(categories, key=lambda c: categories[c]["score"])[:2],
             "remarks": comparison_remarks(self.comparison),
-            "recommendations": recommendation_lines(self.comparison),
-            "evaluation_remarks": evaluation_remarks(self.evaluation),
+            "alternatives": alternatives(self.comparison),
             "is_qwen": "qwen2.5" in self.metadata["teacher"]["name"].lower(),
             "peers": [row for row in self.comparison["models"] if "difference_to_ours" in row],
             "report": comparison_report,
             "evaluation_report": evaluation_report,
         }
 
-    def render(self, folder: Path, examples: Path, onnx: bool = False) -> None:
+    def render(self, folder: Path, onnx: bool = False) -> None:
         """Write everything that is published into ``folder``, beside its place first: an old one is replaced whole.
 
-        :param examples: the folder of the example scripts.
         :param onnx: add the model as ONNX, and the tokenizer files that transformers.js reads.
         :raises InputError: if ``folder`` holds something else than an earlier publication.
         :raises PipelineError: if it cannot be written, or another process is at work on it.
@@ -196,7 +208,9 @@ class Publication:
             for name in self.model_files:
                 _copy(self.model / name, new / name)
             for name in EXAMPLES:
-                _copy(examples / name, new / "examples" / name)
+                script = (self._examples / name).read_text(encoding="utf-8")
+                # Whoever downloads it tries this model with it, unless they say another.
+                write_text(new / "examples" / name, script.replace(f'"{MISSION_REPO}"', f'"{self.place}"'))
             if onnx:
                 write_onnx(self.model, new)
             for name, content in figures.items():

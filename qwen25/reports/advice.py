@@ -60,6 +60,12 @@ def comparison_advice(comparison: Comparison) -> list[str]:
     return _advice(ours["name"], own, rivals, [name for name, found in own.items() if _beats(found, found["control"])])
 
 
+def alternatives(comparison: Comparison) -> list[str]:
+    """Return which models are to be used instead of ours, and for what, by paired intervals."""
+    others = [row for row in comparison["models"] if "difference_to_ours" in row and row["kind"] != "control"]
+    return _instead(ours_of(comparison)["result"]["categories"], [_peer(row) for row in others])
+
+
 def _advice(name: str, own: Mapping[str, Score], rivals: Sequence[Rival], proven: Sequence[str]) -> list[str]:
     """Return what a model is good for, and what is better where.
 

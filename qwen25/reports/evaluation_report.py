@@ -54,6 +54,11 @@ def standing_importance(result: EvaluationFile) -> list[int]:
     return [0, 2, 3, *range(len(EVALUATION_HEADER), len(standing_header(result))), 1]
 
 
+def has_standing(result: EvaluationFile) -> bool:
+    """Whether reference models were measured on the items of this result."""
+    return bool(_shown(result))
+
+
 def _shown(result: EvaluationFile) -> list[Reference]:
     """Return the references that get a column: the model's own control has one already."""
     return [reference for reference in references(result["items_sha256"]) if reference["kind"] != "control"]
@@ -82,24 +87,34 @@ def verdict_line(result: EvaluationFile) -> str:
 
 def evaluation_remarks(result: EvaluationFile) -> list[str]:
     """Return what has to be said beside the scores, in plain sentences."""
-    health, instruction = result["health"], result["categories"].get(DECISIVE)
     remarks = [verdict_line(result), *evaluation_advice(result)]
-    if instruction:
-        gain = instruction["sub_scores"]["non_lexical_gain_over_shuffled"]
-        numbers = f"gain over shuffled instructions {difference_text(gain)}"
+    if instruction := result["categories"].get(DECISIVE):
+        numbers = instruction_gain(result)
         if instruction["sub_scores"]["follows_instructions"]:
             remarks.append(
                 f"Instruction-awareness confirmed on requests that share no word with their answer: {numbers}."
             )
         else:
             remarks.append(f"The model matches words, not instructions: {numbers} on requests without shared words.")
+    return [*remarks, health_line(result)]
+
+
+def instruction_gain(result: EvaluationResult) -> str:
+    """Return what the right instruction is worth on requests that share no word with their answer."""
+    gain = result["categories"][DECISIVE]["sub_scores"]["non_lexical_gain_over_shuffled"]
+    return f"gain over shuffled instructions {difference_text(gain)}"
+
+
+def health_line(result: EvaluationResult) -> str:
+    """Return the space, the speed and the size in a sentence."""
+    health = result["health"]
     facts = f"{rate_text(health['sentences_per_second'])}, {health['latency_p50_ms']:.2f} ms a query"
     # BM25 has no cosines, and takes nothing on disk.
     if health["unrelated_cosine"] is not None:
         facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
     if health["size_bytes"] is not None:
         facts += f", {size_text(health['size_bytes'])} on disk"
-    return [*remarks, f"{facts}."]
+    return f"{facts}."
 
 
 def health_rows(result: EvaluationResult) -> list[list[str]]:

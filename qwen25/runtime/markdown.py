@@ -33,6 +33,11 @@ def code(value: str) -> Markdown:
     return Markdown(" ".join(str(value).split()).replace("`", "'"))
 
 
+def bibtex(value: str) -> Markdown:
+    """Return ``value`` to stand in braces that it cannot end, in a code block that it cannot end."""
+    return code(re.sub(r"[{}\\]", "", str(value)))
+
+
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Return the lines of a table; its cells are texts, its header is Markdown of our own."""
 
@@ -59,6 +64,7 @@ def render_template(template: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["code"] = code
+    environment.filters["bibtex"] = bibtex
     environment.filters["with_interval"] = with_interval
     environment.filters["table"] = lambda rows, header: Markdown("\n".join(table(header, rows)))
     return environment.get_template(template).render(**values)

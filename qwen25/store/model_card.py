@@ -7,7 +7,7 @@ from typing import Any
 from qwen25.runtime.markdown import Markdown, render_template
 from qwen25.runtime.wording import size_text
 from qwen25.store.hub import looks_like_an_id
-from qwen25.store.packaged import licence_of
+from qwen25.store.packaged import PACKAGED, licence_of
 from qwen25.store.static_model import FLOAT16_COPY
 
 TAGS = ("sentence-transformers", "model2vec", "embeddings", "static-embeddings")
@@ -20,7 +20,7 @@ def model_card(metadata: dict[str, Any]) -> str:
     """
     facts = card_facts(metadata, metadata["sizes_bytes"])
     return render_template(
-        "model.md", header=card_header(metadata), name=metadata["name"], repo="path/to/this/folder", **facts
+        "model.md", header=card_header(metadata), name=metadata["name"], place="path/to/this/folder", **facts
     )
 
 
@@ -32,6 +32,7 @@ def card_facts(metadata: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any
     copy = f"{FLOAT16_COPY}/model.safetensors"
     return {
         "metadata": metadata,
+        "training_rows": training_rows(metadata),
         "files": {name: size_text(size) for name, size in sizes.items()},
         "copy_of_vectors": copy if copy in sizes else None,
     }
@@ -45,12 +46,44 @@ def card_header(metadata: dict[str, Any], tags: tuple[str, ...] = (), **fields: 
     """
     from huggingface_hub import ModelCardData
 
-    teacher = metadata["teacher"]
     data = ModelCardData(
-        license=licence_of(teacher["name"]),
+        license=licence_of(metadata["teacher"]["name"]),
         library_name="model2vec",
         tags=[*TAGS, *tags],
-        base_model=teacher["name"] if teacher["origin"] == "hub" and looks_like_an_id(teacher["name"]) else None,
+        base_model=base_model(metadata["teacher"]),
+        datasets=_hub_sets(metadata) or None,
         **fields,
     )
     return Markdown(f"---\n{data.to_yaml()}\n---\n")
+
+
+def base_model(teacher: dict[str, Any]) -> str | None:
+    """Return the hub repository that a teacher of the metadata has, if it has one."""
+    name, origin = teacher["name"], teacher["origin"]
+    if origin == "packaged" and name in PACKAGED:
+        return PACKAGED[name].repository or None
+    return name if origin == "hub" and looks_like_an_id(name) else None
+
+
+def training_rows(metadata: dict[str, Any]) -> list[list[str]]:
+    """Return one row a set of pairs that the model was trained on: name, pairs, languages, source, licence."""
+    return [
+        [
+            found["name"],
+            f"{found['rows']:,}",
+            ", ".join(found["languages"]) or "not stated",
+            found["source"].removeprefix("hub:"),
+            found.get("licence") or "not stated",
+        ]
+        for found in _sets(metadata)
+    ]
+
+
+def _hub_sets(metadata: dict[str, Any]) -> list[str]:
+    """Return the hub's data sets among those that the model was trained on."""
+    named = [found["source"].removeprefix("hub:") for found in _sets(metadata) if found["source"].startswith("hub:")]
+    return [name for name in dict.fromkeys(named) if looks_like_an_id(name)]
+
+
+def _sets(metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    return (metadata.get("training") or {}).get("sets", [])

@@ -25,11 +25,13 @@ class PackagedModel:
     :ivar files: its files, each with the sha256 of the official release.
     :ivar licence: of the weights.
     :ivar elsewhere: where the same files are to be had, and how they are then used.
+    :ivar repository: the hub repository that has the same files.
     """
 
     files: tuple[PackagedFile, ...]
     licence: str
     elsewhere: str
+    repository: str = ""
 
     @property
     def size(self) -> int:
@@ -43,7 +45,7 @@ def _gguf(name: str, sha256: str, parts: Iterable[Part], repository: str, revisi
         f"take {name} (sha256 {sha256[:12]}...) from the hub's {repository}, revision {revision}, "
         f"and give it as --teacher {name}"
     )
-    return PackagedModel((PackagedFile(name, sha256, tuple(parts)),), "Apache-2.0", elsewhere)
+    return PackagedModel((PackagedFile(name, sha256, tuple(parts)),), "Apache-2.0", elsewhere, repository)
 
 
 def _minilm() -> PackagedModel:
@@ -64,7 +66,7 @@ def _minilm() -> PackagedModel:
         for path, (size, digest) in files.items()
     )
     hub = "sentence-transformers/all-MiniLM-L6-v2"
-    return PackagedModel(members, "Apache-2.0", f"give the hub's {hub} instead, which has the same files")
+    return PackagedModel(members, "Apache-2.0", f"give the hub's {hub} instead, which has the same files", hub)
 
 
 #: What ``--teacher`` and the peers' SPECs take by name.

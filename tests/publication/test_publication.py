@@ -6,7 +6,10 @@ import copy
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,11 @@ from safetensors.numpy import load_file
 from qwen25.commands import compare as compare_command
 from qwen25.commands import evaluate as evaluate_command
 from qwen25.commands import publish as publish_command
+from qwen25.publication import publication as publication_module
 from qwen25.publication.check import check
 from qwen25.publication.contents import EXAMPLES
-from qwen25.publication.publication import Publication
+from qwen25.publication.examples import ANSWERED, FOLLOWED, example_counts
+from qwen25.publication.publication import MISSION_REPO, Imprint, Publication
 from qwen25.reports.demo import main
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
@@ -29,6 +34,8 @@ from qwen25.runtime.wording import size_text
 from qwen25.store.static_model import FLOAT16_COPY
 
 EXAMPLES_FOLDER = ROOT / "examples"
+#: What a card without a repository loads the model from.
+HERE = "path/to/this/folder"
 
 
 @pytest.fixture(scope="session")
@@ -44,27 +51,53 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, small_it
     return paths
 
 
+COUNTED = (FOLLOWED, ANSWERED, "documentation", "support", "code", "idioms", "routing")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an example might count."""
+
+    better: bool
+    right: float = 5
+    of: int = 10
+    control: float = 2
+    chance: float = 1
+    interval: tuple[float, float] = (0.3, 0.7)
+
+
 #: Changes evaluation and comparison before they are rendered.
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
 
 @pytest.fixture
-def rendered(results: dict[str, Path], tmp_path: Path) -> Callable[..., dict[str, str]]:
+def rendered(
+    results: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, str]]:
     """Render the publication of changed results; returns card and benchmarks."""
 
-    def render(change: Change = lambda evaluation, comparison: None, **metadata: Any) -> dict[str, str]:
+    def render(
+        change: Change = lambda evaluation, comparison: None,
+        examples: bool | None = None,
+        imprint: Imprint | None = None,
+        **metadata: Any,
+    ) -> dict[str, str]:
+        if examples is not None:  # all of them say so
+            counts = dict.fromkeys(COUNTED, Outcome(examples))
+            monkeypatch.setattr(publication_module, "example_counts", lambda *_: counts)
         model = tmp_path / "tiny-model"
         shutil.copytree(results["model"], model, dirs_exist_ok=True)
         facts = read_json(model / "metadata.json")
         for key, value in metadata.items():
-            facts[key] = {**facts[key], **value} if isinstance(value, dict) else value
+            facts[key] = {**(facts[key] or {}), **value} if isinstance(value, dict) else value
         (model / "metadata.json").write_text(json.dumps(facts))
         evaluation, comparison = read_json(results["evaluation"]), read_json(results["comparison"])
         change(evaluation, comparison)
         for name, result in (("evaluation", evaluation), ("comparison", comparison)):
             (tmp_path / f"{name}.json").write_text(json.dumps(result))
-        publication = Publication(model, tmp_path / "evaluation.json", tmp_path / "comparison.json")
-        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)
+        paths = (tmp_path / "evaluation.json", tmp_path / "comparison.json")
+        publication = Publication(model, *paths, EXAMPLES_FOLDER, imprint)
+        publication.render(tmp_path / "publication")
         return {n: (tmp_path / "publication" / n).read_text(encoding="utf-8") for n in ("README.md", "BENCHMARKS.md")}
 
     return render
@@ -87,7 +120,7 @@ def int8_publication(results: dict[str, Path], tiny_teacher: Path, tmp_path: Pat
         ours["result"]["model"]["sha256"] = digest
         for name, result in (("evaluation", evaluation), ("comparison", comparison)):
             (tmp_path / f"{name}.json").write_text(json.dumps(result))
-        return Publication(model, tmp_path / "evaluation.json", tmp_path / "comparison.json")
+        return Publication(model, tmp_path / "evaluation.json", tmp_path / "comparison.json", EXAMPLES_FOLDER)
 
     return publish
 
@@ -97,46 +130,52 @@ class TestInt8:
         self, int8_publication: Callable[..., Publication], tmp_path: Path
     ) -> None:
         publication = int8_publication()
-        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)
-        assert check(tmp_path / "publication", publication.repo) == []
+        publication.render(tmp_path / "publication")
+        assert check(tmp_path / "publication", publication.place) == []
         size = (tmp_path / "publication" / FLOAT16_COPY / "model.safetensors").stat().st_size
         card = (tmp_path / "publication" / "README.md").read_text(encoding="utf-8")
         assert f"`{FLOAT16_COPY}/model.safetensors` ({size_text(size)})" in card
-        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)  # over the first one
+        publication.render(tmp_path / "publication")  # over the first one
 
     def test_a_copy_that_is_gone_is_missed(self, int8_publication: Callable[..., Publication], tmp_path: Path) -> None:
         publication = int8_publication()
         (publication.model / FLOAT16_COPY / "model.safetensors").unlink()
         with pytest.raises(InputError, match=f"lacks {FLOAT16_COPY}/model.safetensors"):
-            Publication(publication.model, tmp_path / "evaluation.json", tmp_path / "comparison.json")
+            Publication(publication.model, tmp_path / "evaluation.json", tmp_path / "comparison.json", EXAMPLES_FOLDER)
 
     def test_without_the_copy_the_card_claims_nothing(
         self, int8_publication: Callable[..., Publication], tmp_path: Path
     ) -> None:
         publication = int8_publication("--no-float16-copy")
-        publication.render(tmp_path / "publication", EXAMPLES_FOLDER)
-        assert check(tmp_path / "publication", publication.repo) == []
+        publication.render(tmp_path / "publication")
+        assert check(tmp_path / "publication", publication.place) == []
         card = (tmp_path / "publication" / "README.md").read_text(encoding="utf-8")
         assert "SentenceTransformer(" not in card and "sentence-transformers cannot load it" in card
 
 
-def control_is(word: str, *categories: str) -> Change:
-    """Have every category's difference of the control say ``word``; those named say the opposite."""
-    opposite = {"worse": "no difference shown", "no difference shown": "worse"}[word]
+def difference_is(word: str, *categories: str, kind: str | None = None) -> Change:
+    """Have the baselines' differences say ``word``; those of the categories named say the opposite.
+
+    :param kind: of the one row whose categories named say the opposite (None: of all).
+    """
+    opposite = {"worse": "better", "better": "worse"}[word]
 
     def change(_: dict[str, Any], comparison: dict[str, Any]) -> None:
-        control = next(row for row in comparison["models"] if row.get("kind") == "control")
-        for name, found in control["difference_to_ours"]["categories"].items():
-            found["word"] = opposite if name in categories else word
+        for row in comparison["models"]:
+            if row.get("kind") in ("control", "bm25"):
+                for name, found in row["difference_to_ours"]["categories"].items():
+                    found["word"] = opposite if name in categories and kind in (None, row["kind"]) else word
 
     return change
 
 
-def instructions(confirmed: bool) -> Change:
+def instructions(low: float) -> Change:
+    """Set the lower end of the gain over shuffled instructions, where all else speaks for the model."""
+
     def change(evaluation: dict[str, Any], comparison: dict[str, Any]) -> None:
-        control_is("worse")(evaluation, comparison)
-        sub_scores = evaluation["categories"]["instruction_awareness"]["sub_scores"]
-        sub_scores["follows_instructions"] = confirmed
+        difference_is("worse")(evaluation, comparison)
+        gain = evaluation["categories"]["instruction_awareness"]["sub_scores"]["non_lexical_gain_over_shuffled"]
+        gain["interval"][0] = low
 
     return change
 
@@ -176,29 +215,58 @@ class TestNumbers:
 
 
 class TestClaims:
-    def test_instruction_awareness_is_claimed_only_where_it_was_confirmed(self, rendered: Any) -> None:
-        with_it, without = rendered(instructions(True))["README.md"], rendered(instructions(False))["README.md"]
-        assert "instruction-aware" in ModelCard(with_it).data.tags
-        assert "instruction-aware" not in ModelCard(without).data.tags
-        assert "for this model that is not confirmed" in without and "not confirmed" not in with_it
+    @pytest.mark.parametrize(
+        ("low", "examples", "claimed"), [(0.01, True, True), (-0.01, True, False), (0.01, False, False)]
+    )
+    def test_instruction_awareness_needs_both_witnesses(
+        self, low: float, examples: bool, claimed: bool, rendered: Any
+    ) -> None:
+        card = rendered(instructions(low), examples)["README.md"]
+        assert ("instruction-aware" in ModelCard(card).data.tags) == claimed
+        assert ("Both confirm" in card) == claimed and ("**not claimed**" in card) != claimed
 
-    def test_a_use_that_does_not_beat_the_control_is_left_out(self, rendered: Any) -> None:
+    def test_a_use_needs_to_beat_every_baseline(self, rendered: Any) -> None:
         use = "searching code by description"
-        assert use in rendered(control_is("worse"))["README.md"]
-        card = rendered(control_is("worse", "code_understanding"))["README.md"]
-        assert use not in card and "Not shown to be better than matching words in: code understanding" in card
-        nothing = rendered(control_is("no difference shown"))["README.md"]
-        assert "## Use cases" not in nothing
+        assert f"- {use} (" in rendered(difference_is("worse"), True)["README.md"]
+        for kind in ("control", "bm25"):
+            card = rendered(difference_is("worse", "code_understanding", kind=kind), True)["README.md"]
+            name = {"control": "random directions", "bm25": "WORDS"}[kind]
+            assert f"- {use} (" not in card and f"Not claimed: {use}: {name} is not shown to be worse" in card
+        assert "## Use it for" not in rendered(difference_is("better"), True)["README.md"]
+
+    def test_a_use_that_its_example_refutes_is_left_out(self, rendered: Any) -> None:
+        card = rendered(difference_is("worse"), False)["README.md"]
+        assert "Not claimed: searching code by description: the example (code) does not show it" in card
+        assert "- matching translations (" in card  # of which there is no example
+
+    def test_examples_are_counted_as_they_count(self, rendered: Any, results: dict[str, Path]) -> None:
+        card = rendered()["README.md"]
+        script = [sys.executable, str(EXAMPLES_FOLDER / "real_world_use_cases.py"), "--model", str(results["model"])]
+        shown = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+        for name, count in example_counts(results["model"], EXAMPLES_FOLDER).items():
+            row = next(line for line in card.splitlines() if line.startswith(f"| {name} |"))
+            assert f"{count.right:.1f} of {count.of}" in row
+            if name in ("code", "idioms"):
+                assert f"  {name:13} {count.right:4.1f} of {count.of}" in shown
+
+    @pytest.mark.parametrize(("share", "said"), [(0.9, "Duplicates are told from"), (0.2, "Not for deciding whether")])
+    def test_duplicates_have_a_verdict(self, share: float, said: str, rendered: Any) -> None:
+        def change(evaluation: dict[str, Any], _: dict[str, Any]) -> None:
+            found = evaluation["categories"]["semantic_similarity"]["sub_scores"]["preferred_to_negative"]
+            found.update(dict.fromkeys(found, share))
+
+        card = rendered(change)["README.md"]
+        assert said in card and f"{share:.0%}" in card
 
     def test_languages_are_claimed_only_where_translations_are_found(self, rendered: Any) -> None:
         def fluent(evaluation: dict[str, Any], comparison: dict[str, Any]) -> None:
-            control_is("worse")(evaluation, comparison)
+            difference_is("worse")(evaluation, comparison)
             multilingual = comparison["models"][0]["result"]["categories"]["multilingual_alignment"]
             for language in multilingual["sub_scores"]["by_language"]:
                 multilingual["sub_scores"]["by_language"][language] = 0.9 if language == "fr" else -1
 
         assert ModelCard(rendered(fluent)["README.md"]).data.language == ["en", "fr"]
-        assert ModelCard(rendered(control_is("no difference shown"))["README.md"]).data.language == ["en"]
+        assert ModelCard(rendered(difference_is("better"))["README.md"]).data.language == ["en"]
 
     def test_a_better_peer_is_named_before_the_others(self, rendered: Any) -> None:
         def change(_: dict[str, Any], comparison: dict[str, Any]) -> None:
@@ -207,7 +275,7 @@ class TestClaims:
                 if row["difference_to_ours"]["overall"]:
                     row["difference_to_ours"]["overall"]["word"] = word
 
-        lines = rendered(change)["README.md"].partition("## Beside others")[2].strip().splitlines()
+        lines = rendered(change)["README.md"].partition("### Beside others")[2].strip().splitlines()
         assert lines[0].startswith("- LLAMA is better than TINY")
 
     def test_the_base_model_is_named_only_if_the_hub_has_it(self, rendered: Any) -> None:
@@ -220,6 +288,52 @@ class TestClaims:
         assert "qwen2.5" in data.tags and "Qwen2.5 Technical Report" in card
         assert "a Model2Vec model distilled from an instruction-tuned LLM" in card.replace("A Model2Vec", "a Model2Vec")
 
+    def test_a_packaged_teacher_is_named_as_the_hub_has_it(self, rendered: Any) -> None:
+        card = rendered(teacher={"name": "qwen2.5-coder-0.5b", "origin": "packaged"})["README.md"]
+        assert ModelCard(card).data.base_model == "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF"
+
+    def test_the_training_is_told_with_its_sets_and_licences(self, rendered: Any) -> None:
+        sets = [
+            {
+                "name": "nli",
+                "rows": 1000,
+                "languages": ["en"],
+                "source": "hub:org/nli",
+                "licence": "MIT",
+                "dropped": {},
+            },
+            {"name": "mine", "rows": 2000, "languages": [], "source": "mine.jsonl", "dropped": {}},
+        ]
+        sets = [{**one, "dropped": {}} for one in sets]
+        training = {"sets": sets, "settings": {}, "stages": [], "untrained": {}, "trained": {}}
+        card = rendered(training=training)["README.md"]
+        assert ModelCard(card).data.datasets == ["org/nli"]
+        assert "| nli | 1,000 | en | org/nli | MIT |" in card
+        assert "| mine | 2,000 | not stated | mine.jsonl | not stated |" in card
+
+
+class TestImprint:
+    def test_what_the_publisher_chooses_is_printed(self, rendered: Any) -> None:
+        authors = ("Ada Lovelace", "Grace Hopper")
+        card = rendered(imprint=Imprint("me/tiny", "My Model", authors, "https://example.org/me/code"))["README.md"]
+        assert "# My Model\n" in card and ModelCard(card).data.model_name == "My Model"
+        assert 'from_pretrained("me/tiny")' in card and "https://huggingface.co/me/tiny" in card
+        assert "author = {Ada Lovelace and Grace Hopper}" in card and "(https://example.org/me/code)" in card
+
+    def test_nobody_elses_organisation_is_named(self, rendered: Any, tmp_path: Path) -> None:
+        card = rendered()["README.md"]
+        examples = [path.read_text(encoding="utf-8") for path in (tmp_path / "publication" / "examples").iterdir()]
+        assert not any("tss-deposium" in text for text in (card, *examples)) and len(examples) == 2
+        assert f'from_pretrained("{HERE}")' in card and "author = {Ada" not in card
+        assert f'from_pretrained("{MISSION_REPO}")' in rendered(name="qwen25-deposium-1024d")["README.md"]
+
+    @pytest.mark.parametrize(
+        "imprint", [Imprint(code="javascript:alert(1)"), Imprint(title=" "), Imprint(authors=("a\nb",))]
+    )
+    def test_what_cannot_be_printed_is_refused(self, imprint: Imprint, rendered: Any) -> None:
+        with pytest.raises(InputError):
+            rendered(imprint=imprint)
+
 
 class TestFolder:
     def test_it_works_as_its_users_will_use_it_and_faults_are_found(
@@ -227,7 +341,7 @@ class TestFolder:
     ) -> None:
         rendered()
         folder = tmp_path / "publication"
-        assert check(folder, "tss-deposium/tiny") == []
+        assert check(folder, HERE) == []
         assert {path.name for path in (folder / "examples").iterdir()} == set(EXAMPLES)
         (folder / "comparison.png").unlink()
         (folder / "examples" / EXAMPLES[0]).write_text("raise SystemExit('broken example')")
@@ -235,7 +349,7 @@ class TestFolder:
         (folder / "model.safetensors").write_bytes(table[:-1])
         card = (folder / "README.md").read_text(encoding="utf-8")
         (folder / "README.md").write_text(card.replace("license:", "licence:"), encoding="utf-8")
-        faults = " | ".join(check(folder, "tss-deposium/tiny"))
+        faults = " | ".join(check(folder, HERE))
         for found in (
             "quick start",
             "broken example",
@@ -335,7 +449,7 @@ class TestOnnx:
         whole = (folder / "onnx" / "model.onnx").read_bytes()
         table = load_file(folder / "model.safetensors")["embeddings"].tobytes()
         (folder / "onnx" / "model.onnx").write_bytes(whole.replace(table, bytes(len(table))))
-        assert "onnx: AssertionError: the vectors differ from model2vec's" in check(folder, "tss-deposium/tiny")
+        assert "onnx: AssertionError: the vectors differ from model2vec's" in check(folder, HERE)
         assert publish_command.main([*arguments, "--output", str(folder)]) == 0
         assert not (folder / "onnx").exists() and "transformers.js" not in (folder / "README.md").read_text()
 
