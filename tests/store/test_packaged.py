@@ -266,6 +266,40 @@ class TestRefusals:
         (tmp_path / "cache").write_text("")
         assert "QWEN25_CACHE" in fails("cannot be written to")
 
+    @pytest.mark.parametrize(
+        ("kind", "what"),
+        [
+            ("", "a file"),
+            ("", "a link to a folder"),
+            (".partial", "a link to a folder"),
+            (".wheels", "a link to nothing"),
+        ],
+    )
+    def test_something_else_in_the_place_of_a_folder(self, index: Path, tmp_path: Path, kind: str, what: str) -> None:
+        """It is the cache's place; what a link leads to is somebody's."""
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "mine").write_text("mine")
+        cache_folder().mkdir()
+        place = cache_folder() / (f".{NAME}{kind}" if kind else NAME)
+        if what == "a file":
+            place.write_text("")
+        else:
+            place.symlink_to(other if what == "a link to a folder" else tmp_path / "nothing")
+        assert packaged_path(NAME).read_bytes() == b"".join(CONTENT)
+        assert left(cache_folder()) == [NAME] and not (cache_folder() / NAME).is_symlink()
+        assert [(path.name, path.read_text()) for path in other.iterdir()] == [("mine", "mine")]
+
+    def test_links_to_files_are_not_written_through(self, index: Path, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        other.write_text("mine" * 9999)
+        partial = cache_folder() / f".{NAME}.partial"
+        partial.mkdir(parents=True)
+        (partial / "tiny.gguf").symlink_to(other)
+        (cache_folder() / f".{NAME}.lock").symlink_to(other)
+        assert packaged_path(NAME).read_bytes() == b"".join(CONTENT)
+        assert other.read_text() == "mine" * 9999
+
     def test_a_cache_that_may_only_be_read(self, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is in it is of use all the same; what is not cannot be fetched."""
         path = packaged_path(NAME)
