@@ -363,7 +363,7 @@ class TestKilled:
         # It was put back before the process ended.
         assert bench.holds() == ("old" if left == "nothing" else left)
         kept = {path.name for path in bench.folder.iterdir()} - {"model", "run.log"}
-        assert kept <= {".model.states", ".model.texts", ".model.training"}
+        assert kept <= {".model.states", ".model.texts", ".model.sentence_vectors", ".model.training"}
         bench.assert_goes_on()
 
     @pytest.mark.parametrize("name", ["all texts", "config.json", "metadata.json", "new one in place"])

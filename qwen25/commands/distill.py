@@ -198,8 +198,9 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         "--max-size-mb",
         type=size_mb,
         metavar="MB",
-        help="keep only the tokens that text needs most, as many as fit into a model.safetensors of MB (10^6 bytes), "
-        f"or none: all of them (default: {MAX_SIZE_MB:.0f} for {', '.join(SIZED_TEACHERS)}; none for others)",
+        help="give a vector only to the tokens that text needs most, as many as fit into a model.safetensors of MB "
+        f"(10^6 bytes), or none: to all of them (default: {MAX_SIZE_MB:.0f} for {', '.join(SIZED_TEACHERS)}; none for "
+        "others)",
     )
     add(
         "--languages",
@@ -211,9 +212,10 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
     add(
         "--rare-tokens",
         choices=RARE_TOKENS,
-        help="what becomes of the tokens beyond the size: pieces, their text falls into shorter tokens; or nearest, "
-        "they take the direction of the most similar token that has a row, which keeps more, takes about three "
-        "times as long and makes the float16 copy as large as all tokens (default: %(default)s)",
+        help="what becomes of the tokens beyond the size: nearest, they take the direction of the most similar token "
+        "that has a row; or pieces, they leave the tokenizer and their text falls into shorter tokens, which keeps "
+        "less, but takes a third of the time and makes the float16 copy no larger than twice the model (default: "
+        "%(default)s)",
     )
     add(
         "--storage",

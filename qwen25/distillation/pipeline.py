@@ -316,12 +316,15 @@ def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> tup
     use = None
     if math.isfinite(_size(settings)):
         dims = min(settings.dims, len(source.layers) * source.states.width)  # the states span no more directions
-        rows = rows_within(_size(settings), dims, str(settings.storage)) - len(words) - len(added)
+        extra = len(words) + len(added)
+        rows = rows_within(_size(settings), dims, str(settings.storage)) - extra
         if rows < len(vocabulary):
             use = _use(settings, vocabulary, corpus)
             if settings.rare_tokens == "pieces":
                 vocabulary, use = most_used_rows(vocabulary, use, rows), None
             else:
+                tokens = len(vocabulary) + extra
+                rows = rows_within(_size(settings), dims, str(settings.storage), shared_by=tokens) - extra
                 require_room(vocabulary, rows)
     if words or added:
         vocabulary = with_words(vocabulary, words, added)

@@ -9,6 +9,7 @@ do with it, this loses half as much or less in the same bytes (docs/LOG.md).
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from qwen25.store.quantisation import Sharing
 
@@ -40,15 +41,17 @@ def nearest(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the number of the row with the largest cosine for each query; all of length 1, shape (queries,)."""
     dims = min(SHORTLIST_DIMS, rows.shape[1])
     count = min(CANDIDATES, len(rows))
-    first = np.ascontiguousarray(_unit(rows[:, :dims]).T)
+    first = torch.from_numpy(np.ascontiguousarray(_unit(rows[:, :dims]).T))
     found = np.empty(len(queries), dtype=np.int64)
     for start in range(0, len(queries), _CHUNK_ROWS):
         chunk = queries[start : start + _CHUNK_ROWS]
-        similar = _unit(chunk[:, :dims]) @ first
-        candidates = np.argpartition(similar, -count, axis=1)[:, -count:]
-        candidates.sort(axis=1)  # the first of equal ones is taken
+        similar = torch.from_numpy(_unit(chunk[:, :dims])) @ first
+        # torch finds the largest of a row ten times as fast as numpy.
+        candidates = similar.topk(count, dim=1, sorted=False).indices.sort(dim=1).values.numpy()
         exact = np.einsum("qd,qcd->qc", chunk, rows[candidates])
-        found[start : start + len(chunk)] = candidates[np.arange(len(chunk)), exact.argmax(axis=1)]
+        found[start : start + len(chunk)] = candidates[
+            np.arange(len(chunk)), exact.argmax(axis=1)
+        ]  # the first of equals
     return found
 
 

@@ -90,7 +90,7 @@ class Settings:
     dtype: str = "auto"
     max_size_mb: float | None = None
     languages: tuple[str, ...] = LANGUAGES
-    rare_tokens: str = "pieces"
+    rare_tokens: str = "nearest"
     storage: str | None = None
     float16_copy: bool = True
     onnx: bool = False

@@ -92,8 +92,12 @@ class FreeTable(nn.Module):
         tokens, weights = bags.rows.astype(np.int64), None
         if self._row_of is not None and self._factors is not None:
             tokens, weights = self._row_of[tokens], torch.from_numpy(self._factors[tokens]).to(self.rows.device)
-        rows, starts = (torch.from_numpy(a).to(self.rows.device) for a in (tokens, bags.starts[:-1]))
-        return functional.embedding_bag(rows, self.rows, starts, mode="sum", sparse=True, per_sample_weights=weights)
+        # Each row once: the gradient of 100,000 places is gathered where it is dense, and only then sparse.
+        needed, places = np.unique(tokens, return_inverse=True)
+        device = self.rows.device
+        found = functional.embedding(torch.from_numpy(needed).to(device), self.rows, sparse=True)
+        places, starts = (torch.from_numpy(a).to(device) for a in (places, bags.starts[:-1]))
+        return functional.embedding_bag(places, found, starts, mode="sum", per_sample_weights=weights)
 
     def vectors(self) -> np.ndarray:
         """Return the table as it stands; float32, shape (tokens, dims)."""

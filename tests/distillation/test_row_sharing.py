@@ -63,7 +63,7 @@ class TestPhase1:
         folder = tmp_path_factory.mktemp("sizes")
         (folder / "corpus.txt").write_text("\n".join(TEXTS * 3), encoding="utf-8")
         size = ["--max-size-mb", str(self.SIZE_MB)]
-        runs: dict[str, list[str]] = {"whole": [], "nearest": [*size, "--rare-tokens", "nearest"], "pieces": size}
+        runs: dict[str, list[str]] = {"whole": [], "nearest": size, "pieces": [*size, "--rare-tokens", "pieces"]}
         for name, flags in runs.items():
             command = ["--teacher", str(tiny_teacher), "--output", str(folder / name), "--device", "cpu"]
             command += ["--corpus", str(folder / "corpus.txt"), "--log-file", str(folder / "log"), *flags]
