@@ -26,7 +26,7 @@ from qwen25.distillation.selection import Trial, candidate_layers, select
 from qwen25.distillation.settings import Settings
 from qwen25.distillation.smoke_test import smoke_test
 from qwen25.distillation.token_use import text_use, token_use
-from qwen25.distillation.training_stage import discard_training, read_pairs, trained_vectors
+from qwen25.distillation.training_stage import TrainingFiles, read_pairs, trained_vectors
 from qwen25.distillation.vectors import distil_vectors
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import discard_texts, plan_texts, require_writer
@@ -158,6 +158,7 @@ def _distil(
     logger.info("5/8 PCA and SIF: recipe %s, layers %s, SIF %g", recipe.name, layers, recipe.sif)
     used = [states[layer] for layer in layers]
     training: dict[str, Any] | None = None
+    files = TrainingFiles.beside(output)
     share = partial(_sharing, settings, use)
     if pairs or language.sentences:
         logger.info("6/8 training: from pairs and the teacher's own sentence vectors")
@@ -171,7 +172,7 @@ def _distil(
             language.sentences,
             source.judge,
             source.computing,
-            output,
+            files,
             share,
         )
         table, sharing = trained.vectors, trained.sharing
@@ -250,7 +251,7 @@ def _distil(
         write_text(new / "README.md", model_card(metadata))
     discard_checkpoint(checkpoint)
     discard_texts(written)
-    discard_training(output)
+    files.discard()
 
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])
     logger.info(

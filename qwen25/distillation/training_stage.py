@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,28 @@ from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_o
 from qwen25.training.sources import parse_source, read_sources
 from qwen25.training.table import ProjectedTable
 from qwen25.training.trainer import Trained, TrainingSettings, train
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """What a training that was cut off goes on from.
+
+    :ivar sentence_vectors: the teacher's vectors of the texts so far.
+    :ivar training: parameters and the optimiser's moments.
+    """
+
+    sentence_vectors: Path
+    training: Path
+
+    @classmethod
+    def beside(cls, output: OutputFolder) -> TrainingFiles:
+        """Return those that belong to an output folder."""
+        return cls(output.beside("sentence_vectors"), output.beside("training"))
+
+    def discard(self) -> None:
+        """Remove them."""
+        self.sentence_vectors.unlink(missing_ok=True)
+        self.training.unlink(missing_ok=True)
 
 
 def read_pairs(settings: Settings) -> list[PairSet]:
@@ -55,14 +78,14 @@ def trained_vectors(
     sentences: Sequence[str],
     judge: Teacher,
     computing: Computing,
-    output: OutputFolder,
+    files: TrainingFiles,
     share: Callable[[np.ndarray], Sharing | None],
 ) -> tuple[Trained, dict[str, Any]]:
     """Return the trained table, and what the metadata says of its training.
 
     :param states: one array a layer, each of shape (tokens, width).
     :param sentences: the texts whose vectors the judge is asked for; none: those of the pairs.
-    :param output: beside it lies what a run which was cut off goes on from, until :func:`discard_training`.
+    :param files: what a run which was cut off goes on from; the caller discards them once the result is saved.
     :param share: says of a table which of its tokens share rows.
     :raises InputError: if nothing can be learnt of the texts.
     :raises PipelineError: if the states are all alike, the teacher's vectors are not finite, or the disk is full.
@@ -73,12 +96,12 @@ def trained_vectors(
     soft = None
     if sentences:
         logger.info("    vectors of %d texts by %s", len(sentences), judge.name)
-        file = output.beside("sentence_vectors")
         if settings.dtype == "auto":  # similarities bear rounding: the vectors' cosine with float32's is .9997
             computing = replace(computing, dtype=fast_dtype(computing.device))
-        vectors = sentence_vectors(judge, sentences, computing, checkpoint=file, resume=settings.resume)
+        vectors = sentence_vectors(
+            judge, sentences, computing, checkpoint=files.sentence_vectors, resume=settings.resume
+        )
         soft = soft_targets(tokenise(vocabulary.tokenizer, sentences), vectors)
-    checkpoint = output.beside("training")
     how = TrainingSettings(tune=settings.tune, epochs=settings.epochs, steps=settings.train_steps, seed=settings.seed)
     trained = train(
         start,
@@ -87,7 +110,7 @@ def trained_vectors(
         how,
         device=computing.device,
         share=share,
-        checkpoint=checkpoint,
+        checkpoint=files.training,
         resume=settings.resume,
     )
     untrained = ProjectedTable(start).vectors()
@@ -99,9 +122,3 @@ def trained_vectors(
         **trained.facts,
     }
     return trained, facts
-
-
-def discard_training(output: OutputFolder) -> None:
-    """Remove what a run that was cut off would have gone on from."""
-    for kind in ("sentence_vectors", "training"):
-        output.beside(kind).unlink(missing_ok=True)
