@@ -161,10 +161,12 @@ def child(request: dict[str, Any]) -> None:
         with Path(request["errors"]).open("wb") as errors:
             os.dup2(errors.fileno(), 1)
             os.dup2(errors.fileno(), 2)
-        if threads := request.get("threads"):
+        # Two threads that ask at once for the pool that a fork has lost may find none: it is made anew before.
+        threads = request.get("threads")
+        torch.set_num_threads(threads or torch.get_num_threads())
+        if threads:
             from threadpoolctl import threadpool_limits
 
-            torch.set_num_threads(threads)
             threadpool_limits(threads)
         os.chdir(request.get("here", "."))
         if request.get("strike"):
