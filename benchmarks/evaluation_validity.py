@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
 """Does our evaluation measure quality? Rank models by it and by public data nobody here wrote.
 
-    bash run_qwen25.sh demo
-    python -m benchmarks.evaluation_validity --public-eval FOLDER      # a folder with score.py and dev/
-    python -m benchmarks.evaluation_validity --render                  # docs/EVALUATION.md from the result
+    python -m benchmarks.evaluation_validity --public-eval FOLDER --model NAME=SPEC ...   # a folder with score.py, dev/
+    python -m benchmarks.evaluation_validity --render                                     # docs/EVALUATION.md
 
-The public scorer is any module with ``score(encode, data_folder) -> {"overall": ...}``. The models: the
-demo's, random directions, WordLlama, all-MiniLM-L6-v2 and its model2vec distillation, and those that are
-given with ``--model NAME=SPEC``, the plain recipe among them. The rank correlation of the two overall scores
-should be at least 0.9, random directions below 0.35 and the transformer between 0.6 and 0.95.
+The public scorer is any module with ``score(encode, data_folder) -> {"overall": ...}``. The models: those given, the
+first one with its random directions; WordLlama, all-MiniLM-L6-v2 and its model2vec distillation. The rank correlation
+of the two overall scores should be at least 0.9, random directions below 0.35 and the transformer between 0.6 and
+0.95.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import spearmanr
 
+from benchmarks.public_data import public_score
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.encoder import Encoder, random_control
 from qwen25.evaluation.evaluate import evaluate
@@ -33,57 +33,54 @@ from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.markdown import table as markdown_table
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.runtime.wording import with_interval
+from qwen25.runtime.wording import size_text, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "evaluation_validity.json"
 DOCUMENT = ROOT / "docs" / "EVALUATION.md"
 SEED = 42
+#: Models that everybody can have: spec -> name.
+REFERENCES = {
+    "model2vec:all-minilm-l6-v2": "all-MiniLM-L6-v2 by model2vec",
+    "wordllama:": "WordLlama-256",
+    "st:all-minilm-l6-v2": "all-MiniLM-L6-v2, the transformer",
+}
 
 
-def public_scorer(folder: Path) -> Any:
-    """Import ``score.py`` from ``folder``."""
-    spec = importlib.util.spec_from_file_location("public_score", folder / "score.py")
-    if spec is None or spec.loader is None or not (folder / "score.py").is_file():
-        raise InputError(f"{folder} has no score.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def models(given: list[str]) -> Iterator[Encoder]:
+    """Yield the models to rank, each loaded when its turn comes.
 
-
-def models(demo: Path, others: list[str]) -> list[Encoder]:
-    """Return the models to rank: the demo's with its control, others as ``NAME=SPEC``, and the references.
-
-    :raises InputError: if the demo's model is no static model, or one of ``others`` has no name.
+    :param given: each as ``NAME=SPEC``; the first is followed by its control.
+    :raises InputError: if one has no name or cannot be loaded, or the first is no static model.
     """
-    ours = load_encoder(str(demo / "model"), "demo's model")
-    control = random_control(ours, SEED)
-    if control is None:
-        raise InputError(f"{demo / 'model'} is no static model")
-    found = [ours, control]
-    for other in others:
-        name, separator, spec = other.partition("=")
-        if not (name and separator and spec):
-            raise InputError(f"--model takes NAME=SPEC, not {other!r}")
-        found.append(load_encoder(spec, name))
-    return [
-        *found,
-        load_encoder("model2vec:all-minilm-l6-v2", "model2vec of all-MiniLM-L6-v2"),
-        load_encoder("wordllama:", "WordLlama-256"),
-        load_encoder("st:all-minilm-l6-v2", "all-MiniLM-L6-v2, the transformer"),
-    ]
+    parts = [text.partition("=") for text in given]
+    for text, (name, _, spec) in zip(given, parts, strict=True):
+        if not (name and spec):
+            raise InputError(f"--model takes NAME=SPEC, not {text!r}")
+    for place, (name, _, spec) in enumerate(parts):
+        model = load_encoder(spec, name)
+        yield model
+        if place == 0:
+            control = random_control(model, SEED)
+            if control is None:
+                raise InputError(f"the first --model, {spec}, is no static model")
+            yield control
+    for spec, name in REFERENCES.items():
+        yield load_encoder(spec, name)
 
 
 def measure(args: argparse.Namespace) -> int:
-    """Score every model both ways and write the result."""
+    """Score every model both ways, write the result and render it."""
     if not args.render:
         clock = Clock()
         items = load_categories(args.items)
-        scorer = public_scorer(args.public_eval)
+        score = public_score(args.public_eval)
+        if score is None or not args.model:
+            raise InputError("--public-eval FOLDER and --model NAME=SPEC are needed to measure")
         rows = []
-        for model in models(args.demo, args.model):
+        for model in models(args.model):
             ours = as_json(evaluate(model, items, SEED, with_control=False))
-            public = scorer.score(model.encode, args.public_eval / "dev")
+            public = score(model.encode)
             rows.append({"name": model.name, "ours": ours, "public_overall": public["overall"]})
             print(f"{ours['overall']['score']:.3f}  public {public['overall']:.3f}  {model.name}", flush=True)
             clock.lap(model.name)
@@ -98,11 +95,12 @@ def measure(args: argparse.Namespace) -> int:
 
 def document(result: dict[str, Any]) -> str:
     """Render docs/EVALUATION.md."""
-    header = ["model", "overall [95 % interval]", "everyday items*", "adversarial items*", "public data"]
+    header = ["model", "size", "overall [95 % interval]", "everyday items*", "adversarial items*", "public data"]
     rows = []
     for row in sorted(result["models"], key=lambda row: -row["ours"]["overall"]["score"]):
         tiers = [_tier(row["ours"], tier) for tier in ("everyday", "adversarial")]
-        rows.append([row["name"], with_interval(row["ours"]["overall"]), *tiers, f"{row['public_overall']:.3f}"])
+        size = size_text(row["ours"]["health"]["size_bytes"])
+        rows.append([row["name"], size, with_interval(row["ours"]["overall"]), *tiers, f"{row['public_overall']:.3f}"])
     categories = [name.split("_")[0] for name in WEIGHTS]
     by_category = [
         [row["name"], *(f"{row['ours']['categories'][name]['score']:.3f}" for name in WEIGHTS)]
@@ -138,15 +136,11 @@ def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (needed unless --render)")
-    parser.add_argument("--demo", type=Path, default=ROOT / "demo", help="folder of a demo run (default: demo)")
-    more = "one more model, as often as wanted (default: none)"
+    more = "a model, as often as wanted (needed unless --render)"
     parser.add_argument("--model", action="append", default=[], metavar="NAME=SPEC", help=more)
     parser.add_argument("--items", type=Path, default=default_items_folder(), help="the items (default: eval_data)")
     parser.add_argument("--render", action="store_true", help="only render the document (default: measure first)")
     add_common_flags(parser)
-    args = parser.parse_args()
-    if not args.render and args.public_eval is None:
-        parser.error("--public-eval FOLDER is needed to measure")
     return console.run(parser, measure, None)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from qwen25.runtime.console import run
+from qwen25.runtime.console import add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import write_json
 
@@ -153,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--tokenizer", type=Path, required=True, help="folder of a Qwen2.5 tokenizer, copied (no default)")
     add("--output", type=Path, required=True, help="folder to write (no default)")
     add("--seed", type=int, default=SEED, help="of the random weights (default: %(default)s)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error (default: one line)")
+    add_common_flags(parser)
     return parser
 
 

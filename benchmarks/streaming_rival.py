@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from qwen25.distillation.recipe import RECIPES
-from qwen25.runtime.console import run
+from qwen25.runtime.console import add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK, PipelineError
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -197,7 +197,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--gguf", metavar="FILE", help="also time the unpacking of this GGUF file (default: not timed)")
     add("--seed", type=int, default=42, help="of the draw (default: %(default)s)")
     add("--render-only", action="store_true", help="write the report from the last result (default: measure first)")
-    add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
+    add_common_flags(parser)
     return parser
 
 

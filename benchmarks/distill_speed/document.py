@@ -7,13 +7,17 @@ from typing import Any
 
 JSON = Path("docs/performance.json")
 REPORT = Path("docs/PERFORMANCE.md")
-SECTIONS = ("smollm2", "qwen15", "qwen7", "cuda")
 HEADINGS = {
-    "smollm2": "SmolLM2-135M, the whole vocabulary",
+    "smollm2": "SmolLM2-135M",
+    "coder05": "Qwen2.5-Coder-0.5B",
+    "coder15": "Qwen2.5-Coder-1.5B",
     "qwen15": "Qwen2.5-1.5B's shape, random weights",
     "qwen7": "Qwen2.5-7B's shape, random weights, a few layers",
     "cuda": "CUDA, Qwen2.5-1.5B's shape, random weights",
 }
+SECTIONS = tuple(HEADINGS)
+#: The sections of real weights, and the packaged teacher of each.
+PACKAGED_TEACHERS = {"smollm2": "smollm2-135m", "coder05": "qwen2.5-coder-0.5b", "coder15": "qwen2.5-coder-1.5b"}
 
 
 def render(data: dict[str, Any]) -> str:
@@ -71,19 +75,15 @@ def _section_lines(found: dict[str, Any]) -> list[str]:
             f"Both sides' last states of {same['tokens']:,} tokens agree: least cosine {same['least_cosine']:.6f}, "
             f"largest relative error {same['largest_relative_error']:.1e}."
         )
-    if found["phase1"]:
-        whole = found["phase1"]
+    for whole in found["phase1"] or []:
+        steps = whole["step_seconds"]
         lines += [
             "",
-            f"The whole of phase 1 with `{' '.join(whole['flags'])}`, default recipe:",
-            f"{_clock(whole['wall_seconds'])} and {whole['peak_bytes'] / 1e9:.2f} GB at its peak, for "
-            f"{whole['rows']:,} rows x {whole['dims']} ({whole['file_bytes'] / 1e6:.2f} MB);",
-            f"token states take {_clock(whole['step_seconds']['token_states'])} of it.",
+            f"The whole of phase 1 with `{' '.join(whole['flags'])}`: {_clock(whole['wall_seconds'])} and "
+            f"{whole['peak_bytes'] / 1e9:.2f} GB at its peak, for",
+            f"{whole['rows']:,} rows x {whole['dims']} ({whole['file_bytes'] / 1e6:.2f} MB); token states take "
+            f"{_clock(steps['token_states'])} of it.",
         ]
-        if "--texts" not in whole["flags"]:
-            lines.append(
-                "Measured before the teacher wrote texts: their time and the whole teacher's memory are extra."
-            )
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine["rates"].items())
     lines += [
         "",

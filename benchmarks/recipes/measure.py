@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from model2vec import StaticModel
 
+from benchmarks.public_data import PublicScore
 from qwen25.distillation.frequencies import teacher_frequencies
 from qwen25.distillation.recipe import RECIPES
-from qwen25.distillation.row_selection import first_merges
+from qwen25.distillation.row_selection import most_used_rows, never_in_text
+from qwen25.distillation.settings import Settings
+from qwen25.distillation.token_use import token_use
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import write_texts
 from qwen25.evaluation.encoder import Encoder, static_encoder
@@ -23,10 +26,13 @@ from qwen25.runtime.provenance import Clock
 from qwen25.states.checkpoint import Checkpointing
 from qwen25.states.jobs import frame_for
 from qwen25.states.token_states import token_states
+from qwen25.store.quantisation import rows_within
 from qwen25.teacher.teacher import Teacher
 
-LAYERS = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
-QUICK_ROWS, QUICK_TEXTS = 4096, 64
+#: The layers of all variants, as shares of the depth; deeper ones brought nothing (docs/LOG.md).
+LAYERS = (0.0, 0.125, 0.25, 0.5)
+#: Of a quick run: 10^6 bytes, and texts.
+QUICK_MB, QUICK_TEXTS = 4.0, 64
 Row = dict[str, Any]
 
 
@@ -34,12 +40,12 @@ Row = dict[str, Any]
 class Scorer:
     """Scores tables on the calibration items and on the public data.
 
-    :ivar public: the public scorer's ``score``, or None.
+    :ivar public: the public scorer, or None.
     :ivar reference: the evaluation that differences are taken from, once there is one.
     """
 
     items: dict[str, list[Item]]
-    public: Callable[[Any], dict[str, Any]] | None
+    public: PublicScore | None
     seed: int
     reference: Evaluation | None = None
 
@@ -52,7 +58,7 @@ class Scorer:
         ours = evaluate(encoder, self.items, self.seed, with_control=False, with_health=False)
         base = self.reference = self.reference or ours
         difference = interval(ours.replicates - base.replicates)
-        public = self._public(encoder)
+        public = self.public(encoder.encode) if self.public else None
         outside = f"public {public['overall']:.3f}  " if public else ""
         print(f"{ours.overall:.3f}  {outside}{encoder.name}", flush=True)
         return {
@@ -62,17 +68,10 @@ class Scorer:
             "public": public,
         }
 
-    def _public(self, encoder: Encoder) -> Row | None:
-        if self.public is None:
-            return None
-        found = self.public(encoder.encode)
-        return {"overall": found["overall"], "categories": found["categories"]}
-
 
 def static(name: str, table: np.ndarray, vocab: Vocabulary) -> Encoder:
-    """Return a table of vectors as a model; float16 is widened, which changes no value and saves time."""
-    wide = table.astype(np.float32) if table.dtype == np.float16 else table
-    model = StaticModel(wide, vocab.tokenizer, normalize=True, max_length=None)
+    """Return a table of float32 vectors as a model."""
+    model = StaticModel(table, vocab.tokenizer, normalize=True, max_length=None)
     return static_encoder(name, model, size_bytes=table.nbytes)
 
 
@@ -83,7 +82,7 @@ class Source:
     :ivar states: layer -> state of each row, behind the default recipe's prefix.
     :ivar alone: the last state of each row without a prefix.
     :ivar texts: how many texts ``counts`` are from.
-    :ivar counts: how often the teacher uses each of its tokens in the texts that it wrote.
+    :ivar counts: how often the teacher uses each of its tokens in the texts that it wrote; None: it wrote none.
     """
 
     teacher: Teacher
@@ -91,22 +90,28 @@ class Source:
     states: dict[int, np.ndarray]
     alone: np.ndarray
     texts: int
-    counts: np.ndarray
+    counts: np.ndarray | None
 
-    def frequencies(self, vocab: Vocabulary, counts: np.ndarray) -> np.ndarray:
-        """Return the tokens' probabilities as phase 1 takes them."""
-        return teacher_frequencies(vocab, self.teacher.tokenizer(), counts)
+    def text_frequencies(self) -> np.ndarray:
+        """Return the tokens' probabilities in the texts, as phase 1 takes them."""
+        if self.counts is None:
+            raise ValueError("the teacher wrote no texts")
+        return teacher_frequencies(self.vocab, self.teacher.tokenizer(), self.counts)
 
-    def rows_of(self, cut: Vocabulary) -> np.ndarray:
-        """Return where the tokens of a cut vocabulary are in the uncut one."""
-        return np.searchsorted(self.vocab.teacher_ids, cut.teacher_ids)
+
+def chosen_vocabulary(teacher: Teacher, max_size_mb: float) -> Vocabulary:
+    """Return the tokens that phase 1 keeps for int8 vectors of its default dimensions in a size (10^6 bytes)."""
+    vocab = static_vocabulary(teacher.tokenizer())
+    if not math.isfinite(max_size_mb):
+        return vocab
+    use = token_use(vocab.tokenizer)
+    use[list(never_in_text(vocab.tokenizer))] = 0
+    return most_used_rows(vocab, use, rows_within(max_size_mb, Settings.dims, "int8"))
 
 
 def load_source(args: argparse.Namespace, teacher: Teacher, clock: Clock) -> Source:
     """Compute the states and let the teacher write; what is done is kept in ``--work``."""
-    vocab = static_vocabulary(teacher.tokenizer())
-    if args.quick:
-        vocab = first_merges(vocab, QUICK_ROWS)
+    vocab = chosen_vocabulary(teacher, args.max_size_mb)
     prefix = RECIPES["default"].prefix
 
     def compute(text: str, layers: list[int], name: str) -> dict[int, np.ndarray]:
@@ -118,7 +123,9 @@ def load_source(args: argparse.Namespace, teacher: Teacher, clock: Clock) -> Sou
     numbers = replace(RECIPES["default"], layers=LAYERS).layer_numbers(teacher.layers)
     by_layer = compute(prefix, numbers, "prefixed")
     alone = compute(RECIPES["plain"].prefix, [teacher.layers], "alone")[teacher.layers]
-    keep = Checkpointing(args.work / "texts")
-    written = write_texts(teacher, args.texts, prefix=prefix, seed=args.seed, checkpointing=keep)
-    clock.lap("texts")
-    return Source(teacher, vocab, by_layer, alone, args.texts, written.counts)
+    counts = None
+    if args.texts:
+        keep = Checkpointing(args.work / "texts")
+        counts = write_texts(teacher, args.texts, prefix=prefix, seed=args.seed, checkpointing=keep).counts
+        clock.lap("texts")
+    return Source(teacher, vocab, by_layer, alone, args.texts, counts)

@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from benchmarks.recipes.measure import LAYERS, Row, Scorer, Source, static
 from qwen25.distillation.frequencies import rank_frequencies
-from qwen25.distillation.recipe import RECIPES, ZIPF_SIF, Recipe
+from qwen25.distillation.recipe import RECIPES, Recipe, recipe_named
 from qwen25.distillation.settings import Settings
 from qwen25.distillation.vectors import distil_vectors
 from qwen25.evaluation.encoder import random_control
 from qwen25.runtime.errors import PipelineError
 
 FEWER_DIMS = (1024, 512, 256, 128)
+#: What phase 1 does unless told otherwise: the teacher writes no texts.
+DEFAULT = recipe_named("default", frequencies="zipf")
+#: The same for texts that the teacher wrote.
+WRITTEN = RECIPES["default"]
+#: Where a row's frequencies are from: Zipf's law, texts with a tenth of it, texts alone.
+ZIPF, TEXTS, TEXTS_ALONE = "zipf", "teacher", "teacher alone"
 
 
-def variants() -> list[tuple[str, Recipe, bool]]:
-    """Return the recipes beside the default one: name, recipe, whether a tenth of Zipf's law is mixed in."""
-    default = RECIPES["default"]
-    zipf = replace(default, frequencies="zipf", sif=ZIPF_SIF)
+def variants(with_texts: bool) -> list[tuple[str, Recipe, str]]:
+    """Return the recipes beside the default one: name, recipe, where its frequencies are from."""
     found = [
-        ("embeddings only", replace(zipf, layers=(0.0,)), True),
-        ("without 1/8", replace(zipf, layers=(0.0, 0.25)), True),
-        ("Zipf's law", zipf, True),
-        ("SIF 1e-4", replace(default, sif=1e-4), True),
-        ("SIF 1e-3", replace(default, sif=1e-3), True),
+        ("embeddings only", replace(DEFAULT, layers=(0.0,)), ZIPF),
+        ("without 1/8", replace(DEFAULT, layers=(0.0, 0.25)), ZIPF),
     ]
     found += [
-        (f"with {share_text(share)}", replace(default, layers=(*default.layers, share)), True)
+        (f"with {share_text(share)}", replace(DEFAULT, layers=(*DEFAULT.layers, share)), ZIPF)
         for share in LAYERS
-        if share not in default.layers
+        if share not in DEFAULT.layers
     ]
     found += [
-        ("no whitening", replace(default, whitening=0.0), True),
-        ("half whitening", replace(default, whitening=0.25), True),
-        ("no Zipf share", default, False),
+        ("SIF 5e-5", replace(DEFAULT, sif=5e-5), ZIPF),
+        ("SIF 5e-4", replace(DEFAULT, sif=5e-4), ZIPF),
+        ("no whitening", replace(DEFAULT, whitening=0.0), ZIPF),
+        ("half whitening", replace(DEFAULT, whitening=0.25), ZIPF),
     ]
+    if with_texts:
+        found += [("written texts", WRITTEN, TEXTS), ("written texts alone", WRITTEN, TEXTS_ALONE)]
     return found
 
 
@@ -49,60 +52,58 @@ def share_text(share: float) -> str:
     return {0: "embeddings", 1: "last"}.get(share) or f"{top}/{bottom}"  # type: ignore[call-overload]
 
 
-def distil(source: Source, recipe: Recipe, frequencies: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """Return the table of a recipe, of some rows or of all."""
+def distil(source: Source, recipe: Recipe, frequencies: np.ndarray) -> np.ndarray:
+    """Return the table of a recipe."""
     layers = [source.states[n] for n in recipe.layer_numbers(source.teacher.layers)]
-    chosen = layers if rows is None else [layer[rows] for layer in layers]
-    return distil_vectors(chosen, frequencies, recipe, Settings.dims)
+    return distil_vectors(layers, frequencies, recipe, Settings.dims)
 
 
-def described(name: str, recipe: Recipe, source: str, texts: int, **more: Any) -> Row:
-    """Return what a row says of its recipe; ``source``: where its frequencies are from."""
+def frequencies(source: Source, origin: str) -> np.ndarray:
+    """Return the tokens' probabilities; ``origin``: where they are from."""
+    if origin == ZIPF:
+        return rank_frequencies(source.vocab)
+    if origin == TEXTS or source.counts is None:
+        return source.text_frequencies()
+    counts = source.counts[source.vocab.teacher_ids]
+    return counts / counts.sum()
+
+
+def described(name: str, recipe: Recipe, origin: str, texts: int, dims: int) -> Row:
+    """Return what a row says of its recipe; ``origin``: where its frequencies are from."""
     return {
         "name": name,
         "layers": list(recipe.layers),
         "prefix": recipe.prefix,
-        "frequencies": source,
-        "texts": texts,
+        "frequencies": origin,
+        "texts": 0 if origin == ZIPF else texts,
         "sif": recipe.sif,
         "whitening": recipe.whitening,
-        **more,
+        "dims": dims,
     }
 
 
 def recipe_rows(source: Source, scorer: Scorer, full: np.ndarray, args: argparse.Namespace) -> list[Row]:
     """Score the recipes; the default one first, because differences are taken from it."""
-    default, plain = RECIPES["default"], RECIPES["plain"]
-    facts = described("default", default, "teacher", source.texts, dims=full.shape[1])
+    facts = described("default", DEFAULT, ZIPF, 0, full.shape[1])
     ours = {**facts, **scorer.table("default", full, source.vocab)}
     control = random_control(static("default", full, source.vocab), args.seed)
     if control is None:
         raise PipelineError("the default table has no control")
-    zipf = rank_frequencies(source.vocab)
-    table = distil_vectors([source.alone], zipf, plain, Settings.dims)
+    plain = RECIPES["plain"]
+    table = distil_vectors([source.alone], rank_frequencies(source.vocab), plain, Settings.dims)
     return [
-        {**described("plain", plain, "zipf", 0, dims=table.shape[1]), **scorer.table("plain", table, source.vocab)},
+        {**described("plain", plain, ZIPF, 0, table.shape[1]), **scorer.table("plain", table, source.vocab)},
         {**facts, "name": "random directions", **scorer.encoder(control)},
         ours,
-        *([] if args.quick else [variant_row(source, scorer, *variant) for variant in variants()]),
+        *(variant_row(source, scorer, *variant) for variant in variants(source.counts is not None)),
     ]
 
 
-def variant_row(source: Source, scorer: Scorer, name: str, recipe: Recipe, share: bool) -> Row:
+def variant_row(source: Source, scorer: Scorer, name: str, recipe: Recipe, origin: str) -> Row:
     """Score one variant of the default recipe."""
-    if recipe.frequencies == "zipf":
-        frequencies, origin = rank_frequencies(source.vocab), "zipf"
-    elif share:
-        frequencies, origin = source.frequencies(source.vocab, source.counts), "teacher"
-    else:
-        counts = source.counts[source.vocab.teacher_ids]
-        frequencies, origin = counts / counts.sum(), "teacher alone"
-    table = distil(source, recipe, frequencies)
-    texts = 0 if origin == "zipf" else source.texts
-    return {
-        **described(name, recipe, origin, texts, dims=table.shape[1]),
-        **scorer.table(name, table, source.vocab),
-    }
+    table = distil(source, recipe, frequencies(source, origin))
+    facts = described(name, recipe, origin, source.texts, table.shape[1])
+    return {**facts, **scorer.table(name, table, source.vocab)}
 
 
 def dims_rows(source: Source, scorer: Scorer, full: np.ndarray) -> list[Row]:

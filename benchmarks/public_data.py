@@ -1,0 +1,51 @@
+"""The public scorer: any module with ``score(encode, data_folder) -> {"overall": ..., "categories": ...}``."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qwen25.runtime.errors import InputError
+
+#: Texts -> their vectors, scored.
+PublicScore = Callable[[Any], dict[str, Any]]
+
+
+def public_scorer(folder: Path) -> Any:
+    """Import ``score.py`` from ``folder``.
+
+    :raises InputError: if there is none.
+    """
+    spec = importlib.util.spec_from_file_location("public_score", folder / "score.py")
+    if spec is None or spec.loader is None or not (folder / "score.py").is_file():
+        raise InputError(f"{folder} has no score.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def public_score(folder: Path | None) -> PublicScore | None:
+    """Return the public scorer on its development sets, its overall score and categories alone; None without a folder.
+
+    :raises InputError: if the folder has no scorer.
+    """
+    if folder is None:
+        return None
+    module = public_scorer(folder)
+
+    def score(encode: Any) -> dict[str, Any]:
+        found = module.score(encode, folder / "dev")
+        return {"overall": found["overall"], "categories": found["categories"]}
+
+    return score
+
+
+def rounded(value: Any) -> Any:
+    """Round floats to six places, far below any interval."""
+    if isinstance(value, dict):
+        return {key: rounded(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(v) for v in value]
+    return round(float(value), 6) if isinstance(value, float) else value

@@ -1,0 +1,1 @@
+"""Which form of a whole model keeps most in how many bytes?"""
