@@ -15,7 +15,7 @@ from qwen25.store.static_model import load_model
 TEXTS = ["How do I reset my password?", "the mean of a list", "x = [1, 2]", "Les chats dorment"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def whole(tiny_model: Path) -> Whole:
     return read_whole("tiny", tiny_model)
 
@@ -35,7 +35,7 @@ def test_a_form_fits_into_its_bytes_and_uses_them(whole: Whole, form: str, tmp_p
 def test_a_form_that_fits_whole_keeps_the_vectors(whole: Whole, form: str) -> None:
     made = make(whole, FORMS[form], 1000)
     theirs = whole.vectors[:, : made.stored.table.shape[1]]
-    assert made.stored.vectors() == pytest.approx(theirs, abs=0.01 * np.abs(theirs).max())
+    assert made.stored.vectors() == pytest.approx(theirs, abs=0.01 * float(np.abs(theirs).max()))
 
 
 def test_as_many_dimensions_as_fit(whole: Whole) -> None:

@@ -116,7 +116,8 @@ def body(args: argparse.Namespace) -> int:
 
 def _keep(path: Path, part: dict[str, Any]) -> None:
     """Put a part into the result; a model takes the place of the one of its name."""
-    result = read_json(path) if path.exists() else {"schema_version": 1, "models": [], "speed": None}
+    empty: dict[str, Any] = {"schema_version": 1, "models": [], "speed": None}
+    result = read_json(path) if path.exists() else empty
     new = {model["name"]: model for model in part.pop("models", [])}
     kept = [new.pop(model["name"], model) for model in result["models"]]
     write_json(path, {**result, **part, "models": [*kept, *new.values()]})

@@ -182,7 +182,8 @@ def _measured_lines(result: Row) -> list[str]:
             f"{part['hardware']['processor']}, {part['hardware']['cores']} cores",
             f"{part['wall_seconds'] / 60:.0f} min",
             part.get("model_sha256", "-")[:12],
+            part["command"].partition(" ")[2],
         ]
         for name, part in parts
     ]
-    return ["## Measured", "", *markdown_table(["what", "day", "on", "in", "file"], rows)]
+    return ["## Measured", "", *markdown_table(["what", "day", "on", "in", "file", "arguments"], rows)]
