@@ -100,7 +100,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_wheel(index: Path, members: dict[str, bytes | str], *, cached: bool = True) -> Path:
-    """Write version 1.0 of the package ``texts``, for a Python that nobody has, and keep a copy as if it was fetched."""
+    """Write version 1.0 of the package ``texts``, for a Python that nobody has, and a copy as if fetched."""
     path = index / "texts-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, content in members.items():
