@@ -2,7 +2,8 @@
 # Run the pipeline, setting up first what is missing. Arguments after the phase are passed through.
 #
 #   bash run_qwen25.sh demo       all three phases on a real Qwen2.5 (0.5B), into demo/; no account, no hub
-#   bash run_qwen25.sh all        the real thing: Qwen2.5-1.5B-Instruct through phases 1 to 3
+#   bash run_qwen25.sh all        the real thing: Qwen2.5-1.5B-Instruct through phases 1 to 3, trained on --pairs
+#                                 recommended (of the hub), or packaged (of the package index) for a packaged teacher
 #   bash run_qwen25.sh distill    phase 1: distill_qwen25_1024d.py
 #   bash run_qwen25.sh eval       phase 2: quick_eval_qwen25_1024d.py
 #   bash run_qwen25.sh compare    phase 3: compare_qwen25_vs_all.py
@@ -22,7 +23,7 @@ export QWEN25_COMMAND
 phase=${1:-}
 [ $# -gt 0 ] && shift
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$here/run_qwen25.sh"; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$here/run_qwen25.sh"; }
 
 set_up() { # set_up [--with-extras|--with-tests|--oldest]: install unless that was done already, with this Python
     local wanted constraints=constraints_qwen25.txt
@@ -51,7 +52,7 @@ case "$phase" in
         mkdir -p demo
         echo "demo: Qwen2.5-Coder-0.5B at 65 MB: downloads 0.5 GB once, writes 1.5 GB, about 6 minutes on 2 cores"
         step 1 4 "distil"
-        python distill_qwen25_1024d.py --teacher qwen2.5-coder-0.5b --output demo/model --overwrite \
+        python distill_qwen25_1024d.py --teacher qwen2.5-coder-0.5b --pairs packaged --output demo/model --overwrite \
             --log-file demo/distill.log "$@"
         step 2 4 "evaluate"
         python quick_eval_qwen25_1024d.py --model demo/model --output demo/eval_results.json \
@@ -66,6 +67,13 @@ case "$phase" in
         set_up
         cd "$here"
         step 1 3 "distil"
+        # A packaged teacher is for a machine without a hub: so are packaged pairs.
+        case " $* " in
+            *" --pairs"*) ;;
+            *" --teacher qwen2.5-coder"* | *" --teacher smollm2-135m"*) set -- --pairs packaged "$@" ;;
+            *) set -- --pairs recommended "$@" ;;
+        esac
+        echo "all: distill_qwen25_1024d.py $*"
         python distill_qwen25_1024d.py "$@"
         step 2 3 "evaluate"
         python quick_eval_qwen25_1024d.py

@@ -149,7 +149,8 @@ def _rows(wanted: HubSet, found: _Found, offline: bool) -> Iterator[dict[str, An
 
 def _failure(wanted: HubSet, error: Exception) -> PipelineError:
     failure = failure_of(wanted.repo, wanted.revision, error)
-    return type(failure)(f"--pairs: data set {failure}")
+    without_hub = "; --pairs packaged needs no hub" if isinstance(failure, PipelineError) else ""
+    return type(failure)(f"--pairs: data set {failure}{without_hub}")
 
 
 def _nothing(wanted: HubSet, names: list[str]) -> InputError:
