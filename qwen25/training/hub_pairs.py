@@ -149,7 +149,7 @@ def _rows(wanted: HubSet, found: _Found, offline: bool) -> Iterator[dict[str, An
 
 def _failure(wanted: HubSet, error: Exception) -> PipelineError:
     failure = failure_of(wanted.repo, wanted.revision, error)
-    without_hub = "; --pairs packaged needs no hub" if isinstance(failure, PipelineError) else ""
+    without_hub = "; --pairs packaged needs no hub" if not isinstance(failure, InputError) else ""
     return type(failure)(f"--pairs: data set {failure}{without_hub}")
 
 
