@@ -26,7 +26,7 @@ from qwen25.distillation.selection import Trial, candidate_layers, select
 from qwen25.distillation.settings import Settings
 from qwen25.distillation.smoke_test import smoke_test
 from qwen25.distillation.token_use import text_use, token_use
-from qwen25.distillation.training_stage import TrainingFiles, read_pairs, trained_vectors
+from qwen25.distillation.training_stage import TrainingFiles, plan_training, read_pairs, trained_vectors
 from qwen25.distillation.vectors import distil_vectors
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import discard_texts, plan_texts, require_writer
@@ -40,6 +40,7 @@ from qwen25.runtime.wording import size_text
 from qwen25.states.checkpoint import Checkpointing, discard_checkpoint
 from qwen25.states.device import Computing, choose_device, choose_dtype, threads
 from qwen25.states.jobs import frame_for
+from qwen25.states.plan import pace
 from qwen25.states.pooling import PooledStates
 from qwen25.states.token_states import TokenStates, token_states
 from qwen25.store.model_card import model_card
@@ -84,8 +85,11 @@ def plan(settings: Settings) -> list[str]:
     lines = [str(estimate)]
     if source.recipe.frequencies == "teacher":
         lines.append(plan_texts(source.teacher, settings.texts_to_write, estimate, source.computing.dtype))
-    if later := [flag for flag in ("pairs", "sentence_vectors", "select") if getattr(settings, flag)]:
-        lines.append("not included: " + ", ".join(f"--{flag.replace('_', '-')}" for flag in later))
+    if settings.pairs or settings.sentence_vectors:
+        width = len(source.layers) * source.states.width
+        lines.append(plan_training(settings, width, source.judge, pace(source.teacher, estimate)))
+    if settings.select:
+        lines.append("not included: --select")
     return lines
 
 

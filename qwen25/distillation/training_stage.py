@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +19,20 @@ from qwen25.evaluation.items import calibration_folder, default_items_folder
 from qwen25.runtime.folders import OutputFolder
 from qwen25.runtime.log import logger
 from qwen25.states.device import Computing, fast_dtype
+from qwen25.states.plan import weight_counts
 from qwen25.store.quantisation import Sharing
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.bags import tokenise
 from qwen25.training.batches import encode_sets
+from qwen25.training.objective import SOFT_BATCH
 from qwen25.training.pairs import PairSet
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
-from qwen25.training.sources import parse_source, read_sources
+from qwen25.training.sources import most_pairs, parse_source, read_sources
 from qwen25.training.table import ProjectedTable
 from qwen25.training.trainer import Trained, TrainingSettings, train
+
+#: Tokens of a sentence and of the prompt around it, for estimates.
+TOKENS_A_TEXT = 35
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,30 @@ def read_pairs(settings: Settings) -> list[PairSet]:
         seed=settings.seed,
         offline=settings.offline,
     )
+
+
+def plan_training(settings: Settings, width: int, judge: Teacher, each: float | None) -> str:
+    """Say in one line what training would take; files of pairs are read for it, nothing is downloaded.
+
+    The pace of the matrix products is that of the token states, which gathering tokens does not reach: "at least".
+
+    :param width: of the states of all layers side by side.
+    :param each: the seconds of a multiply-add; None where nothing was timed.
+    :raises InputError: if a file of pairs cannot be read.
+    """
+    how = TrainingSettings()
+    most = most_pairs([parse_source(text) for text in settings.pairs])
+    steps = math.ceil(most * settings.epochs / how.batch_size) if most else settings.train_steps
+    texts = (2 * how.batch_size if most else 0) + (SOFT_BATCH if settings.sentence_vectors else 0)
+    work = 3 * steps * texts * width * settings.dims  # forwards, and backwards to the projection and to the weights
+    parts = [f"at most {most:,} pairs" if most else "no pairs"]
+    if settings.sentence_vectors:
+        parts.append(f"vectors of {settings.sentence_vectors:,} texts by {judge.name}")
+        work += settings.sentence_vectors * TOKENS_A_TEXT * judge.layers * weight_counts(judge)[0]
+    parts.append(f"{steps:,} steps of the map" + (f" and {steps:,} of the rows" if settings.tune == "rows" else ""))
+    if each:
+        parts.append(f"at least {max(1, round(work * each)):,} s more")
+    return f"training: {', '.join(parts)}"
 
 
 def trained_vectors(

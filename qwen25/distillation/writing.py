@@ -29,7 +29,7 @@ from qwen25.runtime.log import logger
 from qwen25.states.batches import not_finite
 from qwen25.states.checkpoint import Checkpointing
 from qwen25.states.device import Computing
-from qwen25.states.plan import LIBRARY_BYTES, Plan, weight_counts
+from qwen25.states.plan import LIBRARY_BYTES, Plan, pace, weight_counts
 from qwen25.teacher.teacher import Teacher
 
 #: Tokens of each text: long enough to leave its start behind, short enough for many different ones.
@@ -65,9 +65,8 @@ def plan_texts(teacher: Teacher, texts: int, estimate: Plan, dtype: torch.dtype)
     weights = teacher.layers * layer + table
     memory = weights * dtype.itemsize + (0 if estimate.device.startswith("cuda") else LIBRARY_BYTES)
     time = "time not estimated"
-    if estimate.seconds:
-        pace = estimate.seconds / (estimate.tokens * estimate.layers[-1] * layer)
-        time = f"at least {max(1, round(pace * weights * texts * TEXT_TOKENS)):,} s more"
+    if each := pace(teacher, estimate):
+        time = f"at least {max(1, round(each * weights * texts * TEXT_TOKENS)):,} s more"
     return (
         f"written texts: {texts:,} of {TEXT_TOKENS} tokens, {estimate.device}, the whole model: "
         f"{time}, {memory / 1e9:.1f} GB of memory"

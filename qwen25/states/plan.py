@@ -48,6 +48,12 @@ class Plan:
         return f"token states: {self.tokens:,} tokens, layers {layers}, {self.device}, {how}: {', '.join(parts)}"
 
 
+def pace(teacher: Teacher, estimate: Plan) -> float | None:
+    """Return the seconds that a multiply-add takes by a teacher's plan, or None where nothing was timed."""
+    work = estimate.tokens * estimate.layers[-1] * weight_counts(teacher)[0]
+    return estimate.seconds / work if estimate.seconds and work else None
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"

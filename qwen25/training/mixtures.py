@@ -52,6 +52,11 @@ class Entry:
             return self.origin.name
         return self.origin.repo + (f"/{self.origin.subset}" if self.origin.subset else "")
 
+    @property
+    def most_rows(self) -> int:
+        """Return the most pairs that it can give."""
+        return self.rows * (len(self.languages) if isinstance(self.origin, WheelSet) else 1)
+
     def read(self, seed: int, offline: bool) -> list[PairSet]:
         """Download it and read its pairs.
 

@@ -113,6 +113,22 @@ def read_sources(
     return sets
 
 
+def most_pairs(sources: Iterable[Source]) -> int:
+    """Return the most pairs that the sources can give; files are read for it, nothing is downloaded.
+
+    :raises InputError: if a file cannot be read.
+    """
+    most = 0
+    for source in sources:
+        if source.path is not None:
+            most += sum(len(pairs.pairs) for pairs in read_path(source.path, source.columns))
+        elif source.hub is not None:
+            most += MAX_ROWS
+        else:
+            most += sum(entry.most_rows for entry in source.mixture)
+    return most
+
+
 def _tell_apart(sets: Iterable[PairSet]) -> None:
     """Number the sets whose name another one has, too: what is held out and what reports say go by it."""
     taken: set[str] = set()

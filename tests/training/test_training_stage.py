@@ -145,6 +145,19 @@ def test_pairs_inside_the_output_folder_are_refused(tmp_path: Path, pairs: Path)
         Settings(output=pairs.parent, pairs=(str(pairs),), overwrite=True).check()
 
 
+def test_a_dry_run_says_what_training_would_take(
+    tiny_teacher: Path, tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--pairs", pairs, "--epochs", 2, "--tune", "rows", "--sentence-vectors", 50, "--dry-run")
+    assert distil(tiny_teacher, tmp_path / "model", *flags) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "training: at most 1,200 pairs, vectors of 50 texts by" in said
+    assert "3 steps of the map and 3 of the rows" in said
+    assert distil(tiny_teacher, tmp_path / "model", "--pairs", "recommended", "--dry-run") == 0
+    assert "training: at most 1,4" in " ".join(capsys.readouterr().err.split())  # and nothing was downloaded for it
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_category_that_training_lowers_is_named(tiny_teacher: Path, caplog: pytest.LogCaptureFixture) -> None:
     vocabulary = static_vocabulary(find_teacher(str(tiny_teacher)).tokenizer())
     random = np.random.default_rng(0)
