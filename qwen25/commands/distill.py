@@ -160,6 +160,13 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
     )
     add("--epochs", type=float, help="how often each pair is seen in a stage of the training (default: %(default)s)")
     add(
+        "--set-temperature",
+        type=float,
+        metavar="T",
+        help="how the size of a set of pairs counts: 1 as it is, 0 not at all, so that a large one does not drown the "
+        "others (default: %(default)s)",
+    )
+    add(
         "--train-steps",
         type=int,
         metavar="N",

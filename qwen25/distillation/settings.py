@@ -49,6 +49,7 @@ class Settings:
     :ivar pairs: where pairs of texts to train on are from; see :func:`qwen25.training.sources.parse_source`.
     :ivar tune: what training changes: ``map``, the projection and a weight a token, or ``rows``, after that every row.
     :ivar epochs: how often each pair is seen in a stage of the training, on average.
+    :ivar set_temperature: how the size of a set of pairs counts, from 1, as it is, to 0, all alike.
     :ivar train_steps: how many steps a stage takes where there are no pairs, only sentence vectors.
     :ivar keep_out: folders or files of texts; pairs that hold one of them are left out.
     :ivar select: try variants of the recipe on the calibration items and keep the best.
@@ -83,6 +84,7 @@ class Settings:
     pairs: tuple[str, ...] = ()
     tune: Tune = "map"
     epochs: float = 1.0
+    set_temperature: float = 0.5
     train_steps: int = 150
     keep_out: tuple[Path, ...] = ()
     select: bool = False
@@ -131,6 +133,8 @@ class Settings:
     def _check_numbers(self) -> None:
         if not (math.isfinite(self.epochs) and 0 < self.epochs <= MAX_EPOCHS):
             raise InputError(f"--epochs must be above 0 and at most {MAX_EPOCHS}, not {self.epochs:g}")
+        if not 0 <= self.set_temperature <= 1:
+            raise InputError(f"--set-temperature must be from 0 to 1, not {self.set_temperature:g}")
         ranges: list[tuple[str, int | None, float, float]] = [
             ("--train-steps", self.train_steps, 1, MAX_TEXTS),
             ("--dims", self.dims, 1, math.inf),

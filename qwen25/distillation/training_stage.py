@@ -132,7 +132,13 @@ def trained_vectors(
             judge, sentences, computing, checkpoint=files.sentence_vectors, resume=settings.resume
         )
         soft = soft_targets(tokenise(vocabulary.tokenizer, sentences), vectors)
-    how = TrainingSettings(tune=settings.tune, epochs=settings.epochs, steps=settings.train_steps, seed=settings.seed)
+    how = TrainingSettings(
+        tune=settings.tune,
+        epochs=settings.epochs,
+        steps=settings.train_steps,
+        temperature=settings.set_temperature,
+        seed=settings.seed,
+    )
     trained = train(
         start,
         encoded,

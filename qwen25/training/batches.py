@@ -124,12 +124,15 @@ def schedule(
 
     :param to_train: of each set, the numbers of the pairs to train on.
     :param epochs: how often a pair is seen, on average.
-    :param temperature: a group of n pairs (a set's pairs of one language) gets a share of the batches in
-        proportion to n ** temperature: 1 leaves the groups as large as they are, 0 makes them alike.
+    :param temperature: a set of n pairs gets a share of the batches in proportion to n ** temperature: 1 leaves the
+        sets as large as they are, 0 makes them alike. Within a set, each language has its share of the pairs.
     """
     groups = [group for number, chosen in enumerate(to_train) for group in _groups(number, sets[number], chosen)]
     sizes = np.array([len(chosen) for _, chosen in groups], dtype=np.float64)
-    shares = sizes**temperature / (sizes**temperature).sum()
+    numbers = np.array([number for number, _ in groups])
+    of_set = np.bincount(numbers, weights=sizes)[numbers]
+    shares = of_set ** (temperature - 1) * sizes
+    shares /= shares.sum()
     steps = []
     for (number, chosen), share in zip(groups, shares, strict=True):
         size = min(batch_size, len(chosen))

@@ -42,7 +42,7 @@ class TrainingSettings:
     :ivar epochs: how often each pair is seen in a stage, on average.
     :ivar steps: how many steps a stage takes where there are no pairs, only soft targets.
     :ivar batch_size: pairs a step.
-    :ivar temperature: how a set's and language's size counts: 1 as it is, 0 not at all.
+    :ivar temperature: how a set's size counts: 1 as it is, 0 not at all.
     :ivar seed: of the batches and of what is held out.
     """
 
@@ -50,7 +50,7 @@ class TrainingSettings:
     epochs: float = 1.0
     steps: int = 150
     batch_size: int = 1024
-    temperature: float = 1.0
+    temperature: float = 0.5
     seed: int = 42
 
 

@@ -123,6 +123,7 @@ def test_the_projects_own_items_and_a_kept_out_folder_are_not_trained_on(
         (("--pairs", "PAIRS:wrong,names"), "has no column 'wrong'"),
         (("--pairs", "PAIRS", "--epochs", "0"), "--epochs must be above 0"),
         (("--pairs", "PAIRS", "--epochs", "nan"), "--epochs must be above 0"),
+        (("--pairs", "PAIRS", "--set-temperature", "nan"), "--set-temperature must be from 0 to 1"),
         (("--pairs", "PAIRS", "--keep-out", "nowhere"), "holds no items to keep out"),
     ],
 )
