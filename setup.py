@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 DATA = ("eval_data", "calibration_data", "examples", "docs/schema")
 #: Optional part -> the first words of the libraries in requirements_extras.txt that it needs.
-PARTS = {"mteb": ("mteb", "datasets"), "onnx": ("onnx", "onnxruntime")}
+PARTS = {"mteb": ("mteb", "datasets"), "onnx": ("onnx", "onnxruntime"), "rag": ("vicinity",)}
 
 
 def requirements(name: str) -> list[str]:

@@ -49,12 +49,13 @@ def rendered() -> dict[Path, str]:
     """Return the documents with the blocks between their markers drawn from the results kept."""
     metadata, evaluation, comparison = (read_json(RESULTS / name) for name in FILES.values())
     return {
-        README: _with_block(README, "table", short_table(comparison)),
-        DEMO: _with_block(DEMO, "demo", demo_markdown(metadata, evaluation, comparison)),
+        README: with_block(README, "table", short_table(comparison)),
+        DEMO: with_block(DEMO, "demo", demo_markdown(metadata, evaluation, comparison)),
     }
 
 
-def _with_block(document: Path, name: str, block: str) -> str:
+def with_block(document: Path, name: str, block: str) -> str:
+    """Return a document with the block between its markers, ``<!-- name:begin ... -->`` and its end, replaced."""
     content = document.read_text(encoding="utf-8")
     start = content.index("\n", content.index(f"<!-- {name}:begin")) + 1
     return content[:start] + "\n" + block.strip() + "\n\n" + content[content.index(f"<!-- {name}:end") :]

@@ -145,8 +145,10 @@ def document(result: dict[str, Any]) -> str:
         lines += [*markdown_table(["Python", *LIBRARIES, "passed", "failed", "skipped"], rows), ""]
     lines += [
         "Not tested: a machine that loses power (files are flushed to the disk before they are moved into place, which",
-        "is all that a program can do), and network file systems. What is promised about security, and what is not:",
-        "[SECURITY.md](../SECURITY.md).",
+        "is all that a program can do), network file systems, and the page that `qwen25 page` writes in other browsers",
+        "than Chromium: there, that it loads nothing, that its texts stay texts and that its rankings are Python's is",
+        "tested (`tests/publication/test_page.py`), and not counted above.",
+        "What is promised about security, and what is not: [SECURITY.md](../SECURITY.md).",
         "",
     ]
     return "\n".join([*lines, *details]).rstrip() + "\n"

@@ -491,3 +491,24 @@ def test_counts_are_the_same_in_both_scripts() -> None:
     assert inspect.getsource(demo.Count) == inspect.getsource(cases.Count)
     assert {demo.MODEL, cases.MODEL} == {"tss-deposium/qwen25-deposium-1024d"}
     assert demo.CONTROL_SEEDS == cases.CONTROL_SEEDS
+
+
+class TestRetrieval:
+    def test_passages_come_by_falling_cosine_and_land_in_the_prompt(self, tiny_model: Path, tmp_path: Path) -> None:
+        pytest.importorskip("vicinity", reason="setup_qwen25.sh --with-extras installs vicinity")
+        passages = ["the cat sat on the mat", "the bank lends money", "a cat sleeps on a sofa", "rain is likely"]
+        (tmp_path / "texts.txt").write_text("\n".join([*passages, "", passages[0]]), encoding="utf-8")
+        arguments = ["--model", str(tiny_model), "--passages", str(tmp_path / "texts.txt"), "--count", "2"]
+        done = run("retrieval.py", *arguments, "where does the cat sit?")
+        assert done.returncode == 0, done.stderr
+        model = StaticModel.from_pretrained(tiny_model)
+        cosines = model.encode(passages) @ model.encode(["where does the cat sit?"])[0]
+        expected = [passages[i] for i in np.argsort(-cosines)[:2]]
+        first, second, *rest = done.stdout.splitlines()
+        assert [line[8:] for line in (first, second)] == expected
+        assert float(first[:6]) == pytest.approx(float(cosines.max()), abs=2e-3)
+        assert rest[2:4] == [f"[1] {expected[0]}", f"[2] {expected[1]}"]
+
+    def test_a_file_that_is_not_there_is_one_line(self, tmp_path: Path) -> None:
+        done = run("retrieval.py", "--model", str(tmp_path), "--passages", str(tmp_path / "none"), "a question")
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
