@@ -156,7 +156,7 @@ class Settings:
         if self.tune != "map" and not self.pairs and not self.sentence_vectors:
             raise InputError(f"--tune {self.tune} needs something to learn from: add --pairs or --sentence-vectors")
         if not self.sentence_vectors:
-            if self.sentence_teacher:
+            if self.sentence_teacher is not None:
                 raise InputError("--sentence-teacher has nothing to do: add --sentence-vectors N")
             return
         if self.sentence_vectors == 1:
@@ -174,12 +174,17 @@ class Settings:
 
     def _check_paths(self) -> None:
         """Refuse an output folder with something in it that the run reads: the folder is replaced as a whole."""
-        require_text(self.teacher)
+        for flag, teacher in (("--teacher", self.teacher), ("--sentence-teacher", self.sentence_teacher)):
+            if teacher is not None:
+                require_text(teacher)
+                if not teacher.strip():
+                    raise InputError(f"{flag} is empty: give a hub id, a folder, a .gguf file or a packaged name")
         if self.vocabulary:
             require_regular(self.vocabulary, or_pipe=True)
         # A hub id is no path, whatever it looks like.
         read = [
             ("--teacher", Path(self.teacher).expanduser()),
+            ("--sentence-teacher", Path(self.sentence_teacher).expanduser() if self.sentence_teacher else None),
             ("--corpus", self.corpus),
             ("--vocabulary", self.vocabulary),
             *(("--pairs", parse_source(text).path) for text in self.pairs),

@@ -7,7 +7,7 @@ first merges leave out most of what other languages need. Word lists with freque
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from tokenizers import Tokenizer, normalizers
@@ -38,12 +38,14 @@ def known_languages() -> list[str]:
     return sorted(available_languages("small"))
 
 
-def check_languages(languages: Iterable[str]) -> None:
+def check_languages(languages: Sequence[str]) -> None:
     """Refuse languages without a word list.
 
     :raises InputError: if there is one, or none at all is given.
     """
     known = known_languages()
+    if not languages:
+        raise InputError(f"--languages names none; there are {', '.join(known)}")
     unknown = [code for code in languages if code not in known]
     if unknown:
         raise InputError(f"--languages: no word list for {', '.join(unknown)}; there are {', '.join(known)}")

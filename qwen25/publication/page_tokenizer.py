@@ -27,6 +27,8 @@ def page_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], np.ndarray]:
     steps = _steps(spec["pre_tokenizer"], "pretokenizers")
     if model["type"] != "BPE" or not any(step["type"] == "ByteLevel" for step in steps):
         raise _unsupported(f"a {model['type']} tokenizer that is not byte-level")
+    if model["dropout"]:
+        raise _unsupported("a tokenizer that skips merges at random (dropout)")
     if spec["added_tokens"]:
         raise _unsupported("a tokenizer with words of its own (--vocabulary)")
     normalizers = _steps(spec["normalizer"], "normalizers")
@@ -60,10 +62,12 @@ def _merges(model: dict[str, Any]) -> np.ndarray:
 
 
 def _steps(part: dict[str, Any] | None, within: str) -> list[dict[str, Any]]:
-    """Return the steps of a normaliser or pre-tokenizer that may be a sequence, one or none."""
+    """Return the steps of a normaliser or pre-tokenizer that may be a sequence (of sequences), one or none."""
     if part is None:
         return []
-    return part[within] if part["type"] == "Sequence" else [part]
+    if part["type"] == "Sequence":
+        return [step for inner in part[within] for step in _steps(inner, within)]
+    return [part]
 
 
 def _patterns(step: dict[str, Any]) -> list[str]:

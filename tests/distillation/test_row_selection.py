@@ -116,6 +116,8 @@ class TestUse:
         check_languages(LANGUAGES)
         with pytest.raises(InputError, match="no word list for xx; there are ar"):
             check_languages(["en", "xx"])
+        with pytest.raises(InputError, match="--languages names none; there are"):
+            check_languages(())
 
 
 class TestRealVocabulary:

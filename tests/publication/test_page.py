@@ -241,6 +241,10 @@ class TestModels:
             page_tokenizer(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))  # noqa: S106
         with pytest.raises(InputError, match="--vocabulary"):
             page_tokenizer(with_words(static_vocabulary(tiny_tokenizer), ["knitting pattern"]).tokenizer)
+        spec = json.loads(tiny_tokenizer.to_str())
+        spec["model"]["dropout"] = 0.5
+        with pytest.raises(InputError, match="at random"):
+            page_tokenizer(Tokenizer.from_str(json.dumps(spec)))
         for odd in (r"\w+", r"(?<=a)b", "a++", r"\p{N}{1,3}+"):
             spec = json.loads(tiny_tokenizer.to_str())
             spec["added_tokens"] = []

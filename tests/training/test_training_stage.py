@@ -119,6 +119,8 @@ def test_the_projects_own_items_and_a_kept_out_folder_are_not_trained_on(
         (("--pairs", "nothing.jsonl"), "no such file"),
         (("--tune", "rows"), "needs something to learn from"),
         (("--sentence-teacher", "smollm2-135m"), "add --sentence-vectors"),
+        (("--pairs", "PAIRS", "--sentence-vectors", "9", "--sentence-teacher", ""), "--sentence-teacher is empty"),
+        (("--teacher", ""), "--teacher is empty"),
         (("--pairs", "PAIRS", "--sentence-vectors", "20", "--sentence-teacher", "nobody"), "nobody"),
         (("--pairs", "PAIRS:wrong,names"), "has no column 'wrong'"),
         (("--pairs", "PAIRS", "--epochs", "0"), "--epochs must be above 0"),
@@ -139,6 +141,16 @@ def test_what_cannot_be_trained_on_is_said_before_the_work(
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
     assert not (tmp_path / "model").exists()
+
+
+def test_a_sentence_teacher_inside_the_output_folder_is_refused(tmp_path: Path, tiny_teacher: Path) -> None:
+    shutil.copytree(tiny_teacher, tmp_path / "model")
+    inside = str(tmp_path / "model")
+    settings = Settings(
+        str(tiny_teacher), tmp_path / "model", sentence_vectors=9, sentence_teacher=inside, texts=9, overwrite=True
+    )
+    with pytest.raises(InputError, match=r"--sentence-teacher .* lies in the --output folder"):
+        settings.completed().check()
 
 
 def test_pairs_inside_the_output_folder_are_refused(tmp_path: Path, pairs: Path) -> None:
