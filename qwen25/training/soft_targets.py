@@ -26,6 +26,8 @@ from qwen25.training.checkpoint import load_checkpoint, run_key, save_checkpoint
 from qwen25.training.pairs import PairSet
 
 PROMPT = ('This sentence: "', '" means in one word: "')
+#: Of pairs, texts of at most so many characters are drawn: the prompt is about a sentence.
+SENTENCE = 200
 #: Longer sentences are cut to this many tokens.
 MAX_TOKENS = 64
 BATCH = 128
@@ -52,6 +54,9 @@ class SoftTargets:
 def texts_of(sets: Sequence[PairSet], count: int, seed: int) -> list[str]:
     """Draw ``count`` different texts of the pairs, of either side, from each set as many while it has any.
 
+    Of texts longer than a sentence few say one thing, and they take the teacher most of its time.
+
+
     :return: fewer, if there are not so many.
     """
     drawn = (_shuffled(pairs, seed) for pairs in sets)
@@ -60,10 +65,12 @@ def texts_of(sets: Sequence[PairSet], count: int, seed: int) -> list[str]:
 
 
 def _shuffled(pairs: PairSet, seed: int) -> Iterator[str]:
-    """Yield one text of each pair, in random order."""
+    """Yield one text of each pair that is no longer than a sentence, in random order."""
     generator = random.Random(f"{seed} {pairs.name}")  # noqa: S311, no secret
     for pair in generator.sample(pairs.pairs, len(pairs.pairs)):
-        yield generator.choice((pair.left, pair.right))
+        text = generator.choice((pair.left, pair.right))
+        if len(text) <= SENTENCE:
+            yield text
 
 
 def sentence_vectors(

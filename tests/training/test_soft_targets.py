@@ -91,3 +91,4 @@ def test_texts_are_drawn_from_every_set_alike_and_from_both_sides() -> None:
     assert len(set(texts)) == 60 and sum(text.startswith("small") for text in texts) == 10
     assert {text.split()[1] for text in texts if text.startswith("large")} == {"left", "right"}
     assert len(texts_of([pairs("few", 3)], 60, seed=1)) == 3
+    assert texts_of([PairSet("long", [Pair("word " * 100, "word " * 90, "")])], 60, seed=1) == []
