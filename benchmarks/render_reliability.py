@@ -41,6 +41,8 @@ PROMISES: dict[str, list[tuple[str, str | None]]] = {
     "The same inputs, seed and number of threads give the same bytes; metadata and checkpoints name the threads": [
         ("test_faults", "TestThreads"),
         ("test_checkpoint", None),
+        ("test_trainer", None),
+        ("test_soft_targets", None),
     ],
     "A teacher that is broken, incomplete or odd is refused with the reason, or distilled right": [
         ("test_faults", "TestTeachers"),
@@ -48,6 +50,13 @@ PROMISES: dict[str, list[tuple[str, str | None]]] = {
     ],
     "Numbers that cannot be are refused before any work": [("test_faults", "TestNumbers")],
     "The hub may be gone, slow, gated, busy or cut off": [("test_teacher", "TestHub"), ("test_comparison", "TestHub")],
+    "A packaged model comes whole, once and as its publisher released it, or is refused with the reason": [
+        ("test_packaged", None)
+    ],
+    "Whatever stands in a file or data set of pairs, the worst is an error of one line": [
+        ("test_hostile_pairs", None),
+        ("test_hub_pairs", None),
+    ],
     "An upload is one commit or nothing": [("test_upload", None)],
     "A broken model or item is refused with the reason": [
         ("test_hostile_input", "TestModels"),
@@ -73,7 +82,8 @@ def run_tests(files: list[str]) -> list[dict[str, str]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "outcome.xml"
-        command = [sys.executable, "-m", "pytest", *(f"tests/{file}.py" for file in files), f"--junitxml={found}"]
+        paths = [str(path) for file in files for path in (ROOT / "tests").rglob(f"{file}.py")]
+        command = [sys.executable, "-m", "pytest", *paths, f"--junitxml={found}"]
         subprocess.run(command, cwd=ROOT, check=False)
         if not found.is_file():
             raise PipelineError("pytest wrote no outcome: run bash run_qwen25.sh test")
