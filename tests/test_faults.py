@@ -49,7 +49,9 @@ from qwen25.states.token_states import token_states
 from qwen25.store.static_model import load_model
 
 SCRIPTS = {"1": distill_command, "2": evaluate_command, "3": compare_command}
-FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--device", "cpu"]
+FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--tune", "rows", "--epochs", "4", "--device", "cpu"]
+#: In the teacher's folder: what is trained on.
+PAIRS = "pairs.jsonl"
 NO_SPACE = 28
 
 
@@ -91,7 +93,11 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "texts are saved": (Moment(SAVED, having="batch-00002"), "old"),
     "all texts": (Moment("qwen25.distillation.language:write_texts", behind=True), "old"),
     "PCA": (Moment("qwen25.distillation.vectors:principal_axes", number=3), "old"),
+    "sentence vectors are saved": (Moment(SAVED, having=".model.sentence_vectors'"), "old"),
     "sentence vectors": (Moment("qwen25.distillation.training_stage:sentence_vectors", behind=True), "old"),
+    "training": (Moment("qwen25.training.trainer:_Run._step", number=3), "old"),
+    "training is saved": (Moment(SAVED, having=".model.training'", number=2), "old"),
+    "rows": (Moment("qwen25.training.trainer:FreeTable"), "old"),
     "vectors": (Moment("qwen25.distillation.pipeline:trained_vectors", behind=True), "old"),
     "save": (Moment("qwen25.store.static_model:save_pretrained"), "old"),
     "config.json": (Moment("json:dump"), "old"),
@@ -104,6 +110,7 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "old one removed": (Moment("shutil:rmtree", having=".model.old'", behind=True), "new"),
     "checkpoint": (Moment("pathlib:Path.unlink", having="/layer-1.npy"), "new"),
     "kept texts": (Moment("pathlib:Path.unlink", having="/batch-00002"), "new"),
+    "kept training": (Moment("pathlib:Path.unlink", having=".model.sentence_vectors'", behind=True), "new"),
     "end": (Moment("pathlib:Path.unlink", having=".model.lock", behind=True), "new"),
 }
 
@@ -277,7 +284,8 @@ class Bench:
         shutil.copytree(self.old, self.model)
 
     def distil(self, *flags: object, **request: Any) -> Ended:
-        argv = [*FLAGS, "--teacher", self.teacher, "--output", self.model, "--log-file", self.folder / "run.log"]
+        argv = [*FLAGS, "--pairs", self.teacher / PAIRS, "--teacher", self.teacher, "--output", self.model]
+        argv += ["--log-file", self.folder / "run.log"]
         return self.runs.run("1", *argv, *flags, **request)
 
     def holds(self) -> str:
@@ -310,7 +318,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def deep_teacher(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
-    """A teacher of which two layers are computed."""
+    """A teacher of which two layers are computed, and pairs."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     folder = tmp_path_factory.mktemp("teachers") / "deep-qwen2"
@@ -319,6 +327,8 @@ def deep_teacher(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Token
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 8, "vocab_size": 2035}
     Qwen2ForCausalLM(Qwen2Config(**size, **heads, tie_word_embeddings=True)).save_pretrained(folder)
     tiny_tokenizer.save(str(folder / "tokenizer.json"))
+    rows = [{"a": f"Which number is {i}?", "b": f"It is {i + 1} less 1."} for i in range(1100)]
+    (folder / PAIRS).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return folder
 
 
@@ -335,7 +345,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 def models(runs: Runs, deep_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return an old model and a new one."""
     folder = tmp_path_factory.mktemp("models")
-    argv = [*FLAGS, "--teacher", deep_teacher, "--log-file", folder / "run.log"]
+    argv = [*FLAGS, "--pairs", deep_teacher / PAIRS, "--teacher", deep_teacher, "--log-file", folder / "run.log"]
     assert runs.run("1", *argv, "--output", folder / "old", "--dims", 8, warm=True).code == 0
     assert runs.run("1", *argv, "--output", folder / "whole").code == 0
     return folder / "old", folder / "whole"
@@ -393,7 +403,7 @@ class TestKilled:
         assert [path.name for path in bench.folder.iterdir()] == ["model"]
 
     def test_a_run_that_is_killed_again_and_again_gets_there(self, bench: Bench) -> None:
-        for name in ("layer 2", "texts", "texts are saved", "sentence vectors", "smoke test"):
+        for name in ("layer 2", "texts", "texts are saved", "sentence vectors", "training is saved", "smoke test"):
             ended = bench.distil(strike=[*MOMENTS[name][0], signal.SIGKILL])
             assert ended.code == -signal.SIGKILL
         assert any("holds all states already" in line for line in ended.errors)
@@ -474,12 +484,24 @@ class TestDisk:
             (Moment("os:fsync", number=2), "checkpoint layer-1.npy"),
             (Moment(SAVED, having="manifest.json'", number=2), "manifest.json"),
             (Moment(SAVED, having="batch-00001"), "batch-00001.safetensors"),
+            (Moment(SAVED, having=".model.sentence_vectors'"), ".model.sentence_vectors"),
+            (Moment(SAVED, having=".model.training'"), ".model.training"),
             (Moment("json:dump", number=2), "cannot write the model"),
             (Moment(SAVED, having="metadata.json'"), "metadata.json"),
             (Moment(SAVED, having=".model.old'"), "model"),
             (Moment(SAVED, having=".model.new'"), "model"),
         ],
-        ids=["states", "manifest", "texts", "model", "metadata", "old one aside", "new one in place"],
+        ids=[
+            "states",
+            "manifest",
+            "texts",
+            "vectors",
+            "training",
+            "model",
+            "metadata",
+            "old one aside",
+            "new one in place",
+        ],
     )
     def test_full(self, moment: Moment, what: str, bench: Bench) -> None:
         bench.put_old()
@@ -595,7 +617,8 @@ class TestDisk:
 class TestTwoAtOnce:
     def test_the_second_run_is_refused_and_the_first_one_ends_well(self, bench: Bench) -> None:
         bench.put_old()
-        argv = [*FLAGS, "--teacher", bench.teacher, "--output", bench.model, "--overwrite"]
+        argv = [*FLAGS, "--pairs", bench.teacher / PAIRS, "--teacher", bench.teacher, "--output", bench.model]
+        argv += ["--overwrite"]
         first = ["1", *argv, "--log-file", bench.folder / "run.log"]
         moment = MOMENTS["layer 2"][0]
         stopped = bench.runs.ask(argv=[str(word) for word in first], strike=[*moment, signal.SIGSTOP])["stopped"]
