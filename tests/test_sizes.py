@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.sizes.forms import FORMS, Whole, dims_within, make, read_whole
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, write_json
 from qwen25.store.static_model import load_model
+from qwen25.training.pairs import Pair, PairSet
 
 TEXTS = ["How do I reset my password?", "the mean of a list", "x = [1, 2]", "Les chats dorment"]
 
@@ -43,12 +45,23 @@ def test_as_many_dimensions_as_fit(whole: Whole) -> None:
     assert dims_within(0.101024, 1000, "int8") == 96
 
 
-def test_a_model_that_was_cut_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    for path in tiny_model.glob("*.*"):
+def copy_with(model: Path, folder: Path, **changes: Any) -> Path:
+    """Copy a model with its metadata changed."""
+    for path in model.glob("*.*"):
         if path.is_file():
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    metadata = read_json(tmp_path / "metadata.json")
-    metadata["vocabulary"]["max_size_mb"] = 65.0
-    write_json(tmp_path / "metadata.json", metadata)
+            (folder / path.name).write_bytes(path.read_bytes())
+    write_json(folder / "metadata.json", read_json(model / "metadata.json") | changes)
+    return folder
+
+
+def test_a_model_that_was_cut_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    vocabulary = read_json(tiny_model / "metadata.json")["vocabulary"]
+    cut = copy_with(tiny_model, tmp_path, vocabulary={**vocabulary, "max_size_mb": 65.0})
     with pytest.raises(InputError, match="--max-size-mb none"):
-        read_whole("cut", tmp_path)
+        read_whole("cut", cut)
+
+
+def test_it_is_told_what_a_model_was_trained_on(tiny_model: Path, tmp_path: Path) -> None:
+    sets = [PairSet(name, [Pair("a", "b", "en")] * 2) for name in "xy"]
+    training = {"sets": [one.summary() for one in sets], "sentence_vectors": 0}
+    assert read_whole("trained", copy_with(tiny_model, tmp_path, training=training)).facts["pairs"] == 4

@@ -112,7 +112,7 @@ def read_whole(name: str, folder: Path) -> Whole:
         "teacher": metadata["teacher"]["name"],
         "weights_sha256": metadata["teacher"]["weights_sha256"],
         "model_sha256": sha256([folder / "model.safetensors"]),
-        "pairs": sum(one["pairs"] for one in metadata["training"]["sets"]) if metadata["training"] else 0,
+        "pairs": sum(one["rows"] for one in metadata["training"]["sets"]) if metadata["training"] else 0,
         "sentence_vectors": metadata["sentence_vectors"],
         "tokens": len(table),
         "dims": table.shape[1],
