@@ -24,6 +24,7 @@ from qwen25.distillation.row_selection import most_used_rows, never_in_text, req
 from qwen25.distillation.row_sharing import share_rows
 from qwen25.distillation.selection import Trial, candidate_layers, select
 from qwen25.distillation.settings import Settings
+from qwen25.distillation.size_advice import better_dims
 from qwen25.distillation.smoke_test import smoke_test
 from qwen25.distillation.token_use import text_use, token_use
 from qwen25.distillation.training_stage import TrainingFiles, plan_training, read_pairs, trained_vectors
@@ -261,7 +262,16 @@ def _distil(
     logger.info(
         "done in %.0f s: %s (%d tokens x %d, %s)", clock.wall_seconds, settings.output, len(vocabulary), dims, size
     )
+    _advise(settings, len(vocabulary), dims)
     return metadata
+
+
+def _advise(settings: Settings, tokens: int, dims: int) -> None:
+    """Say which dimensions would keep more, where the size left few tokens."""
+    size, storage = _size(settings), str(settings.storage)
+    is_cut = settings.rare_tokens == "pieces" and math.isfinite(size) and tokens >= rows_within(size, dims, storage)
+    if is_cut and (better := better_dims(size, dims, storage)):
+        logger.info("    at %g MB, %d dimensions would keep more: --dims %d", size, better, better)
 
 
 def _corpus(settings: Settings) -> Corpus:

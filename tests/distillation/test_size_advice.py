@@ -1,0 +1,43 @@
+"""Where a size leaves few tokens, phase 1 says which dimensions would keep more."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from qwen25.distillation import size_advice
+from qwen25.distillation.pipeline import distil
+from qwen25.distillation.settings import MAX_SIZE_MB, PRESETS, Settings
+
+
+@pytest.mark.parametrize(
+    ("size_mb", "dims", "storage", "better"),
+    [
+        (8, 1024, "int8", 256),  # 7,781 tokens, then 15,501, then 30,765
+        (8, 400, "int8", None),  # half of it is fewer than was measured
+        (20, 1024, "float16", 512),
+        (MAX_SIZE_MB, Settings.dims, "int8", None),
+        (PRESETS["tiny"]["max_size_mb"], PRESETS["tiny"]["dims"], "int8", None),
+    ],
+)
+def test_dimensions_are_halved_while_few_tokens_fit(
+    size_mb: float, dims: int, storage: str, better: int | None
+) -> None:
+    assert size_advice.better_dims(size_mb, dims, storage) == better
+
+
+@pytest.mark.parametrize(("size_mb", "is_said"), [(0.05, True), (50, False)])
+def test_phase_1_says_so_where_tokens_were_left_out(
+    tiny_teacher: Path,
+    tmp_path: Path,
+    size_mb: float,
+    is_said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(size_advice, "LEAST_DIMS", 16)
+    caplog.set_level(logging.INFO, "qwen25")
+    distil(Settings(str(tiny_teacher), tmp_path / "model", dims=64, max_size_mb=size_mb, device="cpu"))
+    assert ("--dims" in caplog.text) == is_said
