@@ -17,7 +17,8 @@ from qwen25.distillation.settings import MAX_SIZE_MB, PRESETS, Settings
     [
         (8, 1024, "int8", 256),  # 7,781 tokens, then 15,501, then 30,765
         (8, 400, "int8", None),  # half of it is fewer than was measured
-        (20, 1024, "float16", 512),
+        (33, 1024, "int8", 512),  # 32,100 tokens, then 63,951
+        (MAX_SIZE_MB, Settings.dims, "float16", 512),
         (MAX_SIZE_MB, Settings.dims, "int8", None),
         (PRESETS["tiny"]["max_size_mb"], PRESETS["tiny"]["dims"], "int8", None),
     ],
