@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sizes.forms import DEFAULT, FORMS, TINY, TINY_DIMS
+from benchmarks.sizes.forms import DEFAULT, FORMS, TINY
 from benchmarks.sizes.measure import SHOWN_MB, TINY_MB, WHOLE, Row
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.runtime.markdown import table as markdown_table
@@ -40,9 +40,8 @@ def document(result: dict[str, Any]) -> str:
         "tensors of the file counted.",
         "",
         "- *first merges*: the tokenizer's first tokens; *by use*: those that text needs most, with all merges that",
-        "  lead to them (what `--max-size-mb` does). The text of the others falls into shorter tokens.",
-        "- *rows shared with the nearest*: all tokens stay, the rarer ones take the most similar row",
-        "  (`--rare-tokens nearest`).",
+        "  lead to them (`--rare-tokens pieces`). The text of the others falls into shorter tokens.",
+        "- *shared rows*: all tokens stay, the rarer ones take the most similar row (what `--max-size-mb` does).",
         "- *dims*: the first dimensions, which say most.",
         "- *int8*: whole numbers and a scale a token.",
         "",
@@ -51,8 +50,8 @@ def document(result: dict[str, Any]) -> str:
         *_model_lines(models),
         "## What the size costs",
         "",
-        f"The loss in % of the whole table's score, of each form at {SHOWN_MB:g} MB and of *tiny* (`--preset tiny`, by",
-        f"use, {TINY_DIMS} dims, int8) at {TINY_MB:g} MB. Negative: it scores higher.",
+        f"The loss in % of the whole table's score, of each form at {SHOWN_MB:g} MB and of *tiny* (`--preset tiny`,",
+        f"{FORMS[TINY].label}) at {TINY_MB:g} MB. Negative: it scores higher.",
         "",
         "On the items of `eval_data/` (overall with its 95 % interval, on the same resamples as the whole table):",
         "",
@@ -65,7 +64,7 @@ def document(result: dict[str, Any]) -> str:
         "## Every form and size",
         "",
         "*ours*: overall on `eval_data/`; *calibration*: on `calibration_data/`; *difference*: from the whole table,",
-        "*beside by use, int8*: from that form at the same size; all on the same resamples.",
+        "*beside shared rows, int8*: from that form at the same size; all on the same resamples.",
         "",
     ]
     for model in models:

@@ -39,15 +39,16 @@ class Form(NamedTuple):
     dims: int | None = None
 
 
-#: The product's own form, with which the others of the same size are compared.
-DEFAULT, TINY = "use_int8", "use_tiny"
+#: The product's own form, with which the others of the same size are compared; and that of its tiny preset.
+DEFAULT, TINY = "shared_int8", "shared_tiny"
 FORMS = {
     "merges_float16": Form("first merges, float16", "merges", "float16"),
     "use_float16": Form("by use, float16", "tokens", "float16"),
-    DEFAULT: Form("by use, int8", "tokens", "int8"),
+    "use_int8": Form("by use, int8", "tokens", "int8"),
     "use_512": Form("by use, 512 dims, int8", "tokens", "int8", 512),
-    TINY: Form(f"by use, {TINY_DIMS} dims, int8", "tokens", "int8", TINY_DIMS),
-    "shared_int8": Form("rows shared with the nearest, int8", "rows", "int8"),
+    DEFAULT: Form("shared rows, int8", "rows", "int8"),
+    "shared_512": Form("shared rows, 512 dims, int8", "rows", "int8", 512),
+    TINY: Form(f"shared rows, {TINY_DIMS} dims, int8", "rows", "int8", TINY_DIMS),
     "dims_int8": Form("all tokens, fewer dimensions, int8", "dims", "int8"),
 }
 

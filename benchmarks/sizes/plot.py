@@ -46,7 +46,7 @@ def _panel(axes: Any, rows: list[Row], score: Callable[[Row], float | None]) -> 
     whole, others = rows[0], rows[1:]
     if (level := score(whole)) is not None:
         axes.axhline(level, color="grey", linewidth=0.8, linestyle="--", label="whole table, float32")
-    for (form, spec), marker in zip(FORMS.items(), "os^Dvxp", strict=True):
+    for (form, spec), marker in zip(FORMS.items(), "os^Dvxp*", strict=True):
         # A form that fits whole is drawn once: of the rows that repeat it, only that of its size.
         found = {(row["bytes"] / 1e6, score(row)) for row in others if row["form"] == form}
         points = sorted((size, value) for size, value in found if value is not None)

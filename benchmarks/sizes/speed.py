@@ -55,7 +55,7 @@ def _models(whole: Whole) -> tuple[list[Encoder], list[dict[str, Any]]]:
     models = [
         *(_loaded(f"whole, {storage}", table) for storage, table in tables.items()),
         _loaded("whole, float16", tables["float16"], widen=True),
-        *(_loaded(size + FORMS[form].label, make(whole, FORMS[form], SHOWN_MB)) for form in (DEFAULT, "shared_int8")),
+        *(_loaded(size + FORMS[form].label, make(whole, FORMS[form], SHOWN_MB)) for form in ("use_int8", DEFAULT)),
     ]
     try:
         return [*models, load_encoder("wordllama:")], []

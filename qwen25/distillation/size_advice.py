@@ -1,4 +1,4 @@
-"""What would keep more in the same bytes."""
+"""What would keep more in the same bytes, where the tokens beyond them are taken out of the tokenizer."""
 
 from __future__ import annotations
 

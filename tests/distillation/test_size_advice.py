@@ -1,8 +1,9 @@
-"""Where a size leaves few tokens, phase 1 says which dimensions would keep more."""
+"""Where a size leaves few tokens and the others fall into pieces, phase 1 says which dimensions would keep more."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,5 +41,6 @@ def test_phase_1_says_so_where_tokens_were_left_out(
 ) -> None:
     monkeypatch.setattr(size_advice, "LEAST_DIMS", 16)
     caplog.set_level(logging.INFO, "qwen25")
-    distil(Settings(str(tiny_teacher), tmp_path / "model", dims=64, max_size_mb=size_mb, device="cpu"))
+    pieces = Settings(str(tiny_teacher), tmp_path / "model", dims=64, max_size_mb=size_mb, rare_tokens="pieces")
+    distil(replace(pieces, device="cpu"))
     assert ("--dims" in caplog.text) == is_said
