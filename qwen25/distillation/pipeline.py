@@ -166,7 +166,8 @@ def _distil(
     files = TrainingFiles.beside(output)
     share = partial(_sharing, settings, use)
     if pairs or language.sentences:
-        logger.info("6/8 training: from pairs and the teacher's own sentence vectors")
+        lessons = ["pairs"] * bool(pairs) + ["a teacher's sentence vectors"] * bool(settings.sentence_vectors)
+        logger.info("6/8 training: from %s", " and ".join(lessons))
         trained, training = trained_vectors(
             settings,
             recipe,
