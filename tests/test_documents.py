@@ -54,6 +54,13 @@ def test_the_performance_document_is_rendered(tmp_path: Path) -> None:
     assert (ROOT / REPORT).read_bytes() == report.read_bytes()
 
 
+def test_the_guide_says_what_the_page_measured() -> None:
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.page_speed import GUIDE, rendered
+
+    assert GUIDE.read_text(encoding="utf-8") == rendered()
+
+
 def test_the_recipes_document_is_rendered() -> None:
     written = recipes.RESULT.with_name(recipes.DOCUMENT).read_text(encoding="utf-8")
     assert written == recipes.document(read_json(recipes.RESULT))
