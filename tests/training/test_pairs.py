@@ -107,7 +107,7 @@ def test_of_more_pairs_than_wanted_a_sample_is_taken_that_the_seed_decides(tmp_p
         ("a.csv", b'a,b\n"x,y\n', "unexpected end of data"),
         ("a.csv", b"a,b\nx,y,z\n", "line 2: has more fields"),
         ("a.parquet", b"PAR1 not really", "cannot be read as Parquet"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": "x", "b": "y"}\n' * 99)[:-12], "cut short"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": "x", "b": "y"}\n' * 99, mtime=0)[:-12], "cut short"),
         ("a.jsonl.gz", b"plain text", "cannot be read"),
         ("a.docx", b"", "is no file of pairs"),
     ],
