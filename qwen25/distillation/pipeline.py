@@ -268,10 +268,15 @@ def _distil(
 
 
 def _advise(settings: Settings, tokens: int, dims: int) -> None:
-    """Say which dimensions would keep more, where the size left few tokens."""
+    """Say which dimensions would keep more, where the size left few rows."""
     size, storage = _size(settings), str(settings.storage)
-    is_cut = settings.rare_tokens == "pieces" and math.isfinite(size) and tokens >= rows_within(size, dims, storage)
-    if is_cut and (better := better_dims(size, dims, storage)):
+    shared_by = tokens if settings.rare_tokens == "nearest" else 0
+    if math.isinf(size):
+        return
+    fit = rows_within(size, dims, storage, shared_by)
+    # Where tokens were taken out, as many are left as fit.
+    is_cut = fit < tokens if shared_by else fit <= tokens
+    if is_cut and (better := better_dims(size, dims, storage, shared_by)):
         logger.info("    at %g MB, %d dimensions would keep more: --dims %d", size, better, better)
 
 
