@@ -111,7 +111,7 @@ def block(result: dict[str, Any]) -> str:
 
 def rendered() -> str:
     """Return the guide with its block drawn from the results kept."""
-    return with_block(GUIDE, "page", block(read_json(RESULT)))
+    return with_block(GUIDE.read_text(encoding="utf-8"), "page", block(read_json(RESULT)))
 
 
 def main() -> int:

@@ -48,15 +48,17 @@ def short_table(comparison: Comparison) -> str:
 def rendered() -> dict[Path, str]:
     """Return the documents with the blocks between their markers drawn from the results kept."""
     metadata, evaluation, comparison = (read_json(RESULTS / name) for name in FILES.values())
+    readme, demo = (document.read_text(encoding="utf-8") for document in (README, DEMO))
+    minutes = sum(result["wall_seconds"] for result in (metadata, evaluation, comparison)) / 60
+    time = f"The run kept here took {minutes:.0f} minutes on {metadata['hardware']['cores']} cores after the downloads."
     return {
-        README: with_block(README, "table", short_table(comparison)),
-        DEMO: with_block(DEMO, "demo", demo_markdown(metadata, evaluation, comparison)),
+        README: with_block(with_block(readme, "time", time), "table", short_table(comparison)),
+        DEMO: with_block(demo, "demo", demo_markdown(metadata, evaluation, comparison)),
     }
 
 
-def with_block(document: Path, name: str, block: str) -> str:
+def with_block(content: str, name: str, block: str) -> str:
     """Return a document with the block between its markers, ``<!-- name:begin ... -->`` and its end, replaced."""
-    content = document.read_text(encoding="utf-8")
     start = content.index("\n", content.index(f"<!-- {name}:begin")) + 1
     return content[:start] + "\n" + block.strip() + "\n\n" + content[content.index(f"<!-- {name}:end") :]
 
