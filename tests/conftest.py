@@ -16,6 +16,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What messages advise depends on how they were called: as scripts, unless a test says otherwise.
+os.environ.pop("QWEN25_COMMAND", None)
 
 from qwen25.evaluation.categories.all import WEIGHTS  # noqa: E402
 from qwen25.runtime.log import logger  # noqa: E402

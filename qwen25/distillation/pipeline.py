@@ -65,8 +65,8 @@ def distil(settings: Settings) -> dict[str, Any]:
     settings = settings.completed()
     settings.check()
     corpus = _corpus(settings)
-    pairs = read_pairs(settings)  # before hours of work that a bad file would waste
     with output_folder(settings.output, lambda folder: check_output(folder, settings.overwrite)) as output:
+        pairs = read_pairs(settings)  # before hours of work that a bad file would waste
         return _distil(settings, output, corpus, pairs, clock)
 
 
