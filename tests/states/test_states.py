@@ -19,6 +19,14 @@ from qwen25.states.token_states import token_states
 from qwen25.teacher.teacher import Teacher
 
 VOCABULARY, HIDDEN, LAYERS = 40, 16, 3
+#: What every small model here is made of.
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 24,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+}
 WORDS = [[11], [4, 12, 13], [14, 15], [16, 17]]
 
 
@@ -51,11 +59,7 @@ def seeded_on_one_thread() -> Any:
 def llama(tmp_path: Path) -> Teacher:
     """A decoder that is streamed."""
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        intermediate_size=24,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
+        **SHAPE,
         num_key_value_heads=1,
         bos_token_id=1,
         eos_token_id=2,
@@ -67,11 +71,7 @@ def llama(tmp_path: Path) -> Teacher:
 def neox(tmp_path: Path) -> Teacher:
     """A decoder of an architecture that is not streamed."""
     config = GPTNeoXConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        intermediate_size=24,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
+        **SHAPE,
         max_position_embeddings=32,
         bos_token_id=1,
         eos_token_id=2,
@@ -83,11 +83,7 @@ def neox(tmp_path: Path) -> Teacher:
 def bert(tmp_path: Path) -> Teacher:
     """An encoder."""
     config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        intermediate_size=24,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
+        **SHAPE,
         max_position_embeddings=32,
     )
     tokenizer = word_tokenizer()
