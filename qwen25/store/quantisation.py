@@ -73,10 +73,21 @@ def quantise(vectors: np.ndarray, storage: str, sharing: Sharing | None = None) 
 
 def _shared(rows: Stored, vectors: np.ndarray, sharing: Sharing) -> Stored:
     """Return the tokens' view of the rows: each token's weight gives its row the length of its own vector."""
-    lengths = np.linalg.norm(rows.table.astype(np.float32), axis=1)[sharing.row_of]
-    own = np.linalg.norm(vectors, axis=1)
-    weights = np.divide(own, lengths, out=np.zeros_like(own), where=lengths > 0)
+    weights = length_factors(vectors, rows.table.astype(np.float32), sharing.row_of)
     return Stored(rows.table, weights.astype(np.float32), sharing.row_of)
+
+
+def length_factors(vectors: np.ndarray, rows: np.ndarray, row_of: np.ndarray) -> np.ndarray:
+    """Return the factors that give each token's row the length of its own vector, 0 for a row of zeros.
+
+    :param vectors: of the tokens; shape (tokens, dims).
+    :param rows: shape (rows, dims).
+    :param row_of: the number of each token's row; shape (tokens,).
+    :return: shape (tokens,).
+    """
+    lengths = np.linalg.norm(rows, axis=1)[row_of]
+    own = np.linalg.norm(vectors, axis=1)
+    return np.divide(own, lengths, out=np.zeros_like(own), where=lengths > 0)
 
 
 def without(stored: Stored, token: int) -> Stored:

@@ -56,7 +56,6 @@ def texts_of(sets: Sequence[PairSet], count: int, seed: int) -> list[str]:
 
     Of texts longer than a sentence few say one thing, and they take the teacher most of its time.
 
-
     :return: fewer, if there are not so many.
     """
     drawn = (_shuffled(pairs, seed) for pairs in sets)
@@ -117,10 +116,9 @@ def sentence_vectors(
             last = hidden[torch.arange(len(rows)), torch.tensor(lengths) - 1]
             out[rows] = last.float().cpu().numpy()
             advance(len(rows))
-            if checkpoint and number % SAVED_EVERY == 0:
-                save_checkpoint(checkpoint, key, {"vectors": torch.from_numpy(out)}, {"done": first + len(rows)})
-    if checkpoint:
-        save_checkpoint(checkpoint, key, {"vectors": torch.from_numpy(out)}, {"done": len(ids)})
+            done = first + len(rows)
+            if checkpoint and (number % SAVED_EVERY == 0 or done == len(ids)):
+                save_checkpoint(checkpoint, key, {"vectors": torch.from_numpy(out)}, {"done": done})
     if not np.isfinite(out).all():
         raise not_finite(teacher.name, "its last layer", "whole texts")
     return out

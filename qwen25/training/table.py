@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from qwen25.states.device import fast_dtype
-from qwen25.store.quantisation import Sharing
+from qwen25.store.quantisation import Sharing, length_factors
 from qwen25.training.bags import Bags
 
 _CHUNK_ROWS = 8192
@@ -81,10 +81,8 @@ class FreeTable(nn.Module):
         super().__init__()
         self._row_of = self._factors = None
         if sharing is not None:
-            lengths = np.linalg.norm(vectors, axis=1)
-            shared = lengths[sharing.kept][sharing.row_of]
-            factors = np.divide(lengths, shared, out=np.zeros_like(lengths), where=shared > 0)
-            self._row_of, self._factors = sharing.row_of.astype(np.int64), factors
+            self._row_of = sharing.row_of.astype(np.int64)
+            self._factors = length_factors(vectors, vectors[sharing.kept], sharing.row_of)
         self.rows = nn.Parameter(torch.from_numpy(vectors.copy() if sharing is None else vectors[sharing.kept]))
 
     def forward(self, bags: Bags) -> torch.Tensor:
