@@ -579,7 +579,10 @@ class TestResults:
         self.publication(folder).render(output)
         outcomes = {"refused": 0, "rendered": 0}
 
+        # One of either outcome, whatever few are drawn.
         @fuzzed(6 if with_figures else 150)
+        @example(way=("metadata", ("dims",)), new=originals["metadata"]["dims"])
+        @example(way=("metadata", ("teacher",)), new=DELETED)
         @given(way=st.sampled_from(ways), new=st.just(DELETED) | json_values)
         def check(way: tuple[str, tuple[Any, ...]], new: Any) -> None:
             name, path = way
