@@ -9,9 +9,10 @@
 #   bash run_qwen25.sh compare    phase 3: compare_qwen25_vs_all.py
 #   bash run_qwen25.sh publish    phase 4: publish_qwen25.py
 #   bash run_qwen25.sh mteb       phase 5: evaluate_qwen25_mteb.py
+#   bash run_qwen25.sh page       a page for the browser, to try a model without a server
 #   bash run_qwen25.sh test       ruff, mypy and the tests; test --oldest: the tests, in the oldest versions supported
 #
-# A single phase (1 to 5) runs in the current folder, so that the paths it is given, and its defaults, start there.
+# A single phase, or page, runs in the current folder, so that the paths it is given, and its defaults, start there.
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # absolute, through links
@@ -23,7 +24,7 @@ export QWEN25_COMMAND
 phase=${1:-}
 [ $# -gt 0 ] && shift
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "$here/run_qwen25.sh"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$here/run_qwen25.sh"; }
 
 set_up() { # set_up [--with-extras|--with-tests|--oldest]: install unless that was done already, with this Python
     local wanted constraints=constraints_qwen25.txt
@@ -90,6 +91,10 @@ case "$phase" in
             mteb) script=evaluate_qwen25_mteb.py ;;
         esac
         python "$here/$script" "$@"
+        ;;
+    page)
+        set_up
+        PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" python -m qwen25.commands.main page "$@"
         ;;
     test)
         cd "$here"

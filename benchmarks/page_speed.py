@@ -64,6 +64,7 @@ def measure(browser: Any, folder: Path, dims: int | None) -> dict[str, Any]:
     return {
         "name": str((read_json(folder / "metadata.json") or {}).get("name", folder.name)),
         "tokens": len(model.tokens),
+        "rows": len(model.embedding),
         "dims": model.dim,
         "model_bytes": (folder / "model.safetensors").stat().st_size,
         "page_bytes": size,
@@ -92,7 +93,7 @@ def block(result: dict[str, Any]) -> str:
     rows = [
         [
             f"{row['name']}: {row['tokens']:,} x {row['dims']}",
-            size_text(row["tokens"] * row["dims"]),
+            size_text(row["rows"] * row["dims"]),
             size_text(row["page_bytes"]),
             f"{row['write_seconds']:.1f} s",
             f"{row['ready_ms'] / 1000:.1f} s",

@@ -87,6 +87,8 @@ def test_a_phase_runs_where_the_user_is(checkout: Path, tmp_path: Path) -> None:
     done = run(Path("link.sh"), "eval", "--model", "mine", cwd=tmp_path, CDPATH=str(tmp_path))
     assert done.stderr == "" and done.returncode == 0
     assert done.stdout.splitlines() == [str(tmp_path), f"{checkout}/quick_eval_qwen25_1024d.py --model mine"]
+    done = run(Path("link.sh"), "page", "mine", cwd=tmp_path)
+    assert done.stdout.splitlines() == [str(tmp_path), "-m qwen25.commands.main page mine"]
     done = run(Path("../link.sh"), "nonsense", cwd=checkout)
     assert done.returncode == 2 and "run_qwen25.sh demo" in done.stderr
     done = run(Path("with a space/setup_qwen25.sh"), "nonsense", cwd=tmp_path)

@@ -1,7 +1,7 @@
 r"""A static model -> one HTML file in which it searches as you type, beside BM25 and random directions.
 
-    python -m qwen25.publication.page models/small
-    python -m qwen25.publication.page models/qwen25-deposium-1024d --dims 256 --output page.html
+    qwen25 page models/qwen25-deposium-tiny
+    qwen25 page demo/model --dims 512 --output page.html
 
 Model, examples and program are inside the file: it needs no server, and its Content-Security-Policy
 lets it ask no network. The vectors in it are int8, those of the model where it has them.
@@ -40,7 +40,9 @@ SEED = 42
 
 
 def page_model(folder: Path, dims: int | None = None) -> StaticModel:
-    """Return the model that the page holds: int8 rows, each with a scale of its own.
+    """Return the model that the page holds: int8 rows, each token's with a weight of its own.
+
+    Rows that tokens share stay shared.
 
     :param dims: keep only the first dimensions, which carry most (None: all).
     :raises InputError: if the model does not load, has fewer dimensions, or is too large for a page.
@@ -51,20 +53,24 @@ def page_model(folder: Path, dims: int | None = None) -> StaticModel:
         raise InputError(f"--dims must be from 1 to the model's {table.shape[1]}, not {dims}")
     table = table[:, :dims]
     weights = np.ones(len(model.tokens)) if model.weights is None else model.weights.astype(np.float64)
-    if model.token_mapping is not None:
-        table = table[model.token_mapping]
+    row_of = model.token_mapping
     if table.size > MAX_MB * 1e6:
         fitting = int(MAX_MB * 1e6 / len(table))
         raise InputError(
             f"{table.size / 1e6:.0f} MB of int8 vectors are too large for a page, which holds {MAX_MB}: "
-            f"add --dims {fitting} or less, or give a model of fewer tokens"
+            f"add --dims {fitting} or less, or give a model of fewer rows"
         )
     if table.dtype != np.int8:
         scales = np.abs(table.astype(np.float64)).max(axis=1) / 127
         table = np.rint(table / np.maximum(scales, 1e-30)[:, None]).astype(np.int8)
-        weights = weights * scales
+        weights = weights * (scales if row_of is None else scales[row_of])
     return StaticModel(
-        table, model.tokenizer, normalize=True, weights=weights.astype(np.float32), max_length=model.max_length
+        table,
+        model.tokenizer,
+        normalize=True,
+        weights=weights.astype(np.float32),
+        token_mapping=row_of,
+        max_length=model.max_length,
     )
 
 
@@ -83,11 +89,13 @@ def page(model: StaticModel, name: str, teacher: str | None = None) -> str:
         "name": name,
         "teacher": teacher,
         "dims": model.dim,
+        "rows": len(model.embedding),
         "seed": SEED,
         "bytes": int(model.embedding.nbytes),
         "tokenizer": facts,
         "examples": page_examples(),
     }
+    row_of = np.empty(0) if model.token_mapping is None else model.token_mapping
     parts = files("qwen25") / "templates" / "page"
     scripts = [(parts / file).read_text(encoding="utf-8") for file in ("engine.js", "page.js")]
     style = (parts / "page.css").read_text(encoding="utf-8")
@@ -97,6 +105,7 @@ def page(model: StaticModel, name: str, teacher: str | None = None) -> str:
         data=script_json(data),
         table=_base64(model.embedding.astype(np.int8)),
         weights=_base64(model.weights.astype("<f4")),
+        row_of=_base64(row_of.astype("<u4")),
         merges=_base64(merges.astype("<u4")),
         style=style,
         scripts=scripts,

@@ -7,7 +7,8 @@ const Engine = createRequire(import.meta.url)(engine.pathname);
 const page = readFileSync(process.argv[2], "utf8");
 const part = (id) => page.match(new RegExp(`id="${id}">([^<]*)<`))[1];
 const data = JSON.parse(part("data"));
-const { model, control } = Engine.load(data, { table: part("table"), weights: part("weights"), merges: part("merges") });
+const parts = ["table", "weights", "rows", "merges"].map((id) => [id, part(id)]);
+const { model, control } = Engine.load(data, Object.fromEntries(parts));
 
 const texts = JSON.parse(readFileSync(0, "utf8"));
 const rankings = data.examples.map(({ documents, queries }) => {

@@ -38,9 +38,19 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 NO_NETWORK = ("quic", "no-first-run", "background-networking", "component-update", "sync")
 
 
-def save(folder: Path, tokenizer: Tokenizer, kind: Any = np.float32, dims: int = 40, **more: Any) -> Path:
-    """Save a model with random vectors."""
-    table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), dims)) * 20
+def save(
+    folder: Path, tokenizer: Tokenizer, kind: Any = np.float32, dims: int = 40, rows: int | None = None, **more: Any
+) -> Path:
+    """Save a model with random vectors.
+
+    :param rows: how many of them its tokens share (None: each has its own).
+    """
+    tokens = tokenizer.get_vocab_size()
+    table = np.random.default_rng(0).standard_normal((rows or tokens, dims)) * 20
+    if rows:
+        generator = np.random.default_rng(1)
+        weights = generator.uniform(0.1, 2, tokens).astype(np.float32)
+        more |= {"token_mapping": generator.integers(0, rows, tokens), "weights": weights}
     StaticModel(table.astype(kind), tokenizer, normalize=True, max_length=None, **more).save_pretrained(folder)
     return folder
 
@@ -74,8 +84,15 @@ def control(model: StaticModel) -> StaticModel:
         h = (h ^ (h >> 13)) * np.uint32(0xC2B2AE35)
         h ^= h >> 16
     signs = np.where((h >> (place & 31)[None]) & 1, 1.0, -1.0)
-    lengths = np.linalg.norm(model.embedding.astype(np.float64), axis=1) * model.weights
-    return StaticModel((signs * lengths[:, None]).astype(np.float32), model.tokenizer, normalize=True, max_length=None)
+    lengths = np.linalg.norm(model.embedding.astype(np.float64), axis=1)
+    return StaticModel(
+        (signs * lengths[:, None]).astype(np.float32),
+        model.tokenizer,
+        normalize=True,
+        weights=model.weights,
+        token_mapping=model.token_mapping,
+        max_length=None,
+    )
 
 
 def expected_rankings(model: StaticModel) -> list[list[list[list[float]]]]:
@@ -121,6 +138,23 @@ class TestProgram:
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
+    @pytest.mark.parametrize("kind", [np.int8, np.float32])
+    def test_rows_that_tokens_share_stay_shared(
+        self, tiny_tokenizer: Tokenizer, tmp_path: Path, kind: Any, texts: list[str]
+    ) -> None:
+        tokenizer = static_vocabulary(tiny_tokenizer).tokenizer
+        folder = save(tmp_path / "model", tokenizer, kind, rows=50)
+        write_page(folder, tmp_path / "page.html")
+        kept = page_model(folder)
+        assert kept.embedding.shape == (50, 40)
+        found, expected = by_node(tmp_path / "page.html", texts[::20]), expected_rankings(kept)
+        np.testing.assert_allclose(found["vectors"], kept.encode(texts[::20]), atol=1e-5)
+        np.testing.assert_allclose(
+            kept.encode(texts[::20]), StaticModel.from_pretrained(folder).encode(texts[::20]), atol=0.02
+        )
+        for ours, theirs in zip(found["rankings"], expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
     @pytest.mark.parametrize("pre", list(GGUF_PRE_TOKENIZERS))
     def test_tokens_and_vectors_are_pythons(
         self, tiny_tokenizer: Tokenizer, tmp_path: Path, pre: str, texts: list[str]
@@ -163,7 +197,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.raw: list[tuple[str, str]] = []
+        self.raw: list[tuple[str, str | None, str]] = []  # tag, type and content
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -171,7 +205,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.lasttag in ("script", "style") and data.strip():
-            self.raw.append((self.lasttag, data))
+            self.raw.append((self.lasttag, self.elements[-1][1].get("type"), data))
 
 
 class TestFile:
@@ -182,8 +216,7 @@ class TestFile:
         assert not [n for _, attributes in page.elements for n in attributes if n.startswith("on") or n == "style"]
         policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
         assert policy.startswith("default-src 'none';") and "unsafe" not in policy
-        kinds = [a.get("type") for tag, a in page.elements if tag == "script"]
-        run = [text for (tag, text), kind in zip(page.raw, [None, *kinds], strict=True) if kind is None]
+        run = [text for _, kind, text in page.raw if kind is None]
         assert len(run) == 3
         for text in run:
             assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
@@ -195,8 +228,8 @@ class TestFile:
         write_page(folder, tmp_path / "page.html")
         text = (tmp_path / "page.html").read_text(encoding="utf-8")
         page = Page(text)
-        assert [tag for tag, _ in page.elements].count("script") == 6 and "<!--" not in text and "<img" not in text
-        assert json.loads(next(raw for tag, raw in page.raw if tag == "script"))["name"] == name
+        assert [tag for tag, _ in page.elements].count("script") == 7 and "<!--" not in text and "<img" not in text
+        assert json.loads(next(raw for tag, _, raw in page.raw if tag == "script"))["name"] == name
 
     def test_the_same_model_gives_the_same_bytes(self, model: Path, file: Path, tmp_path: Path) -> None:
         write_page(model, tmp_path / "again.html")

@@ -110,21 +110,23 @@ const Engine = (() => {
     return Float32Array.from(vector, (x) => x / length);
   }
 
-  /** The static model: the mean of the rows of a text's tokens, each scaled by its token's weight. */
+  /** The static model: the mean of the rows of a text's tokens, each scaled by its token's weight.
+
+      rowOf: the number of each token's row, or empty where each token has a row of its own. */
   class Model {
-    constructor(tokenizer, table, weights, dims) {
-      Object.assign(this, { tokenizer, table, weights, dims });
+    constructor(tokenizer, table, weights, rowOf, dims) {
+      Object.assign(this, { tokenizer, table, weights, rowOf, dims });
     }
 
     vector(text) {
       const sum = new Float64Array(this.dims);
-      for (const id of this.tokenizer.encode(text)) this.add(id, sum);
+      const isShared = this.rowOf.length > 0;
+      for (const id of this.tokenizer.encode(text)) this.add(isShared ? this.rowOf[id] : id, this.weights[id], sum);
       return unit(sum);
     }
 
-    add(id, sum) {
-      const start = id * this.dims;
-      const weight = this.weights[id];
+    add(row, weight, sum) {
+      const start = row * this.dims;
       for (let d = 0; d < this.dims; d++) sum[d] += weight * this.table[start + d];
     }
   }
@@ -134,16 +136,16 @@ const Engine = (() => {
       Each number of a row is plus or minus 1, by a bit of a hash (MurmurHash3's last step) of row and place. */
   class Control extends Model {
     constructor(model, seed) {
-      super(model.tokenizer, model.table, model.weights, model.dims);
+      super(model.tokenizer, model.table, model.weights, model.rowOf, model.dims);
       this.seed = seed;
     }
 
-    add(id, sum) {
+    add(row, weight, sum) {
       let square = 0;
-      for (let d = 0; d < this.dims; d++) square += this.table[id * this.dims + d] ** 2;
-      const length = Math.sqrt(square) * this.weights[id];
+      for (let d = 0; d < this.dims; d++) square += this.table[row * this.dims + d] ** 2;
+      const length = Math.sqrt(square) * weight;
       for (let d = 0; d < this.dims; d++) {
-        const bits = hash(Math.imul(id, 0x9e3779b1) + Math.imul(d >> 5, 0x85ebca77) + this.seed);
+        const bits = hash(Math.imul(row, 0x9e3779b1) + Math.imul(d >> 5, 0x85ebca77) + this.seed);
         sum[d] += (bits >>> (d & 31)) & 1 ? length : -length;
       }
     }
@@ -230,7 +232,9 @@ const Engine = (() => {
     const merges = new Uint32Array(bytesOf(base64.merges).buffer);
     const tokenizer = new Tokenizer(data.tokenizer, merges);
     const table = new Int8Array(bytesOf(base64.table).buffer);
-    const model = new Model(tokenizer, table, new Float32Array(bytesOf(base64.weights).buffer), data.dims);
+    const weights = new Float32Array(bytesOf(base64.weights).buffer);
+    const rowOf = new Uint32Array(bytesOf(base64.rows).buffer);
+    const model = new Model(tokenizer, table, weights, rowOf, data.dims);
     return { model, control: new Control(model, data.seed) };
   }
 

@@ -4,7 +4,10 @@
 const SHOWN = 5; // documents of each ranking
 const SHOWN_ON_A_PHONE = 3;
 const MOST_DOCUMENTS = 2000; // of one's own
-const OWN = { title: "Your own documents", question: "", documents: [], labels: [], queries: [], isOwn: true };
+const OWN = {
+  title: "Your own documents", question: "Which of your texts comes nearest?",
+  documents: [], labels: [], queries: [], isOwn: true,
+};
 
 const element = (id) => document.getElementById(id);
 
@@ -22,6 +25,7 @@ const data = JSON.parse(element("data").textContent);
 const { model, control } = Engine.load(data, {
   table: element("table").textContent,
   weights: element("weights").textContent,
+  rows: element("rows").textContent,
   merges: element("merges").textContent,
 });
 const RANKERS = [
@@ -163,7 +167,9 @@ function step(event) {
 function start() {
   const size = (data.bytes / 1e6).toFixed(1);
   const teacher = data.teacher ? `, distilled from ${data.teacher}` : "";
-  element("facts").textContent = `${data.name}${teacher}: ${data.tokenizer.tokens.length.toLocaleString("en")} tokens ` +
+  const tokens = data.tokenizer.tokens.length;
+  const shared = data.rows < tokens ? ` sharing ${data.rows.toLocaleString("en")} rows` : "";
+  element("facts").textContent = `${data.name}${teacher}: ${tokens.toLocaleString("en")} tokens${shared} ` +
     `\u00d7 ${data.dims} dimensions, ${size} MB, all inside this page. Nothing that you type leaves it.`;
   sets.forEach((set, i) => {
     const radio = make("input", { type: "radio", name: "set", value: i, checked: i === 0 });
