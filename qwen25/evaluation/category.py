@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qwen25.evaluation.example import Example
 from qwen25.evaluation.fields import TIERS, Item
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.statistics import Interval, interval, mean_of, resample
@@ -55,11 +56,15 @@ class Category:
     :ivar text_fields: the fields of an item that hold its texts, hard negatives apart.
     :ivar check_item: refuses an item that lacks what the score needs; takes the item and where it stands.
     :ivar score: scores a model on the items with a seed.
+    :ivar asks: what is looked for, as a heading of its example.
+    :ivar question: what its example asks of a reader, and what makes it hard.
+    :ivar fill_example: fills its example from its items.
     :ivar good_for: what a model that is good at it can be used for; ends the sentence "use it for ...".
     :ivar check_file: refuses items that are no whole together; takes all items and their file.
     :ivar has_tiers: whether its items are marked as everyday or adversarial.
     :ivar needs_vectors: whether it can score only models that give each text a vector.
     :ivar languages: the text fields that hold one sentence in several languages, English first; or none.
+    :ivar is_code: whether its documents are code, and shown as such.
     :ivar need: the need for which a comparison names the best model at this category alone; or none.
     """
 
@@ -69,10 +74,14 @@ class Category:
     check_item: Callable[[Item, str], None]
     score: Callable[[Matcher, list[Item], int], CategoryScore]
     good_for: str
+    asks: str
+    question: str
+    fill_example: Callable[[Example, list[Item]], None]
     check_file: Callable[[list[Item], Path], None] = accept_any_file
     has_tiers: bool = True
     needs_vectors: bool = False
     languages: tuple[str, ...] = ()
+    is_code: bool = False
     need: str | None = None
 
     @property

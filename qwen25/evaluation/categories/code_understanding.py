@@ -12,6 +12,7 @@ from qwen25.evaluation.category import (
     passed_items,
     scores_by_tier,
 )
+from qwen25.evaluation.example import QUERIES, Example
 from qwen25.evaluation.fields import MAX_WRONG, Item, check_is_text, check_list, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.retrieval import retrieval
@@ -47,6 +48,14 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     return mean_score(found.units, seed, sub_scores, protocol, worst, passed)
 
 
+def fill_example(example: Example, items: list[Item]) -> None:
+    """Ask with descriptions; near misses are documents too."""
+    for item in items[:QUERIES]:
+        example.ask(item["description"], [example.add(item["code"], item["language"])], item["language"])
+        for near_miss in item["near_misses"]:
+            example.add(near_miss, item["language"])
+
+
 CODE_UNDERSTANDING = Category(
     name="code_understanding",
     weight=0.10,
@@ -55,4 +64,8 @@ CODE_UNDERSTANDING = Category(
     score=score,
     good_for="searching code by description",
     need="code",
+    asks="Code",
+    question="Which code does it? Near misses share its names.",
+    fill_example=fill_example,
+    is_code=True,
 )

@@ -12,6 +12,7 @@ from qwen25.evaluation.category import (
     passed_items,
     scores_by_tier,
 )
+from qwen25.evaluation.example import QUERIES, Example
 from qwen25.evaluation.fields import Item, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.retrieval import retrieval
@@ -47,6 +48,16 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     return mean_score(found.units, seed, sub_scores, protocol, worst, passed)
 
 
+def fill_example(example: Example, items: list[Item]) -> None:
+    """Ask with turns in English and one of each other language; distractors are documents too."""
+    languages = dict.fromkeys(item["language"] for item in items)
+    english = [item for item in items if item["language"] == "en"]
+    others = [next(item for item in items if item["language"] == name) for name in languages if name != "en"]
+    for item in [*english[: max(1, QUERIES - len(others))], *others]:
+        example.ask(item["text"], [example.add(item["meaning"], item["language"])], item["language"])
+        example.add(item["distractor"], item["language"])
+
+
 CONVERSATIONAL_UNDERSTANDING = Category(
     name="conversational_understanding",
     weight=0.10,
@@ -54,4 +65,7 @@ CONVERSATIONAL_UNDERSTANDING = Category(
     check_item=check_item,
     score=score,
     good_for="matching conversational turns to what they mean",
+    asks="Turns of phrase",
+    question="What is meant? Beside each meaning stands something that it could be taken for.",
+    fill_example=fill_example,
 )

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from qwen25.evaluation.category import WORST_ITEMS, Category, CategoryScore, cosine_protocol, mean_score, passed_items
+from qwen25.evaluation.example import Example
 from qwen25.evaluation.fields import Item, check_list, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.statistics import against_chance, interval, mean_of, mid_rank, resample, top_credit
 from qwen25.runtime.errors import InputError
 
 INTENTS = ("explain", "summarise", "find_articles", "advantages", "compare", "how_to")
+#: Topics of the example; the document of each intent is there for each.
+EXAMPLE_TOPICS = 3
 
 
 def check_item(item: Item, where: str) -> None:
@@ -153,6 +156,17 @@ def _masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.array([v[m].mean() if m.any() else 0.0 for v, m in zip(values, mask, strict=True)])
 
 
+def fill_example(example: Example, items: list[Item]) -> None:
+    """Ask every second request of some topics, in words that its document does not share."""
+    topics = list(dict.fromkeys(item["topic"] for item in items))[:EXAMPLE_TOPICS]
+    for number, item in enumerate(item for item in items if item["topic"] in topics):
+        intent = item["intent"].replace("_", " ")
+        answer = example.add(item["document"], intent)
+        asked = next((request for request in item["requests"] if not request["lexical"]), item["requests"][0])
+        if number % 2 == 0:
+            example.ask(asked["text"], [answer], intent)
+
+
 INSTRUCTION_AWARENESS = Category(
     name="instruction_awareness",
     weight=0.30,
@@ -162,4 +176,7 @@ INSTRUCTION_AWARENESS = Category(
     good_for="routing requests to the document that answers them",
     check_file=check_file,
     has_tiers=False,
+    asks="Requests",
+    question="Which document does what is asked? All intents are there for each topic, and no word gives it away.",
+    fill_example=fill_example,
 )

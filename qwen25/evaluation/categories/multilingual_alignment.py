@@ -14,6 +14,7 @@ from qwen25.evaluation.category import (
     passed_items,
     scores_by_tier,
 )
+from qwen25.evaluation.example import QUERIES, Example
 from qwen25.evaluation.fields import Item, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.statistics import against_chance, mean_of, top_credit
@@ -85,6 +86,14 @@ def _first_miss(from_english: dict[str, np.ndarray], i: int) -> tuple[str, int]:
     return LANGUAGES[1], i
 
 
+def fill_example(example: Example, items: list[Item]) -> None:
+    """Ask in one language after the other for the sentence in all others."""
+    for number, item in enumerate(items[:QUERIES]):
+        asked = LANGUAGES[number % len(LANGUAGES)]
+        answers = [example.add(item[language], language) for language in LANGUAGES if language != asked]
+        example.ask(item[asked], answers, asked)
+
+
 MULTILINGUAL_ALIGNMENT = Category(
     name="multilingual_alignment",
     weight=0.15,
@@ -94,4 +103,7 @@ MULTILINGUAL_ALIGNMENT = Category(
     good_for="matching translations",
     languages=LANGUAGES,
     need="multilingual",
+    asks="Translations",
+    question="Which sentence says the same in another language?",
+    fill_example=fill_example,
 )

@@ -10,6 +10,7 @@ from qwen25.evaluation.category import (
     passed_items,
     scores_by_tier,
 )
+from qwen25.evaluation.example import QUERIES, Example
 from qwen25.evaluation.fields import MAX_WRONG, Item, check_list, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.retrieval import retrieval
@@ -53,6 +54,14 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     return mean_score(found.units, seed, sub_scores, protocol, worst, passed)
 
 
+def fill_example(example: Example, items: list[Item]) -> None:
+    """Ask with anchors; paraphrases and hard negatives are the documents."""
+    for item in items[:QUERIES]:
+        example.ask(item["anchor"], [example.add(item["paraphrase"])])
+        for negative in item["negatives"]:
+            example.add(negative["text"])
+
+
 SEMANTIC_SIMILARITY = Category(
     name="semantic_similarity",
     weight=0.20,
@@ -60,4 +69,7 @@ SEMANTIC_SIMILARITY = Category(
     check_item=check_item,
     score=score,
     good_for="finding paraphrases and duplicates among short texts",
+    asks="Paraphrases",
+    question="Which sentence says the same? Others share its words and say something else.",
+    fill_example=fill_example,
 )

@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from qwen25.evaluation.category import WORST_ITEMS, Category, CategoryScore, cosine_protocol, passed_items, rows_of_tier
+from qwen25.evaluation.example import QUERIES, Example
 from qwen25.evaluation.fields import TIERS, Item, check_name, check_text
 from qwen25.evaluation.matching import Matcher
 from qwen25.evaluation.statistics import half_samples, mean_of
 from qwen25.runtime.errors import InputError
+
+#: Sentences of a topic, beside the one asked for, in the example.
+EXAMPLE_SENTENCES = 3
 
 
 def check_item(item: Item, where: str) -> None:
@@ -108,6 +112,16 @@ def _leave_one_out_centroids(vectors: np.ndarray, labels: np.ndarray) -> np.ndar
     return cosines
 
 
+def fill_example(example: Example, items: list[Item]) -> None:
+    """Ask with a sentence of each topic for the others."""
+    topics = dict.fromkeys(item["topic"] for item in items)
+    for number, topic in enumerate(topics):
+        texts = [item["text"] for item in items if item["topic"] == topic]
+        answers = [example.add(text, topic) for text in texts[1 : 1 + EXAMPLE_SENTENCES]]
+        if number < QUERIES:
+            example.ask(texts[0], answers, topic)
+
+
 TOPIC_CLUSTERING = Category(
     name="topic_clustering",
     weight=0.15,
@@ -117,4 +131,7 @@ TOPIC_CLUSTERING = Category(
     good_for="grouping texts by topic",
     check_file=check_file,
     needs_vectors=True,
+    asks="Topics",
+    question="Which sentences are about the same topic? They seldom name it.",
+    fill_example=fill_example,
 )
