@@ -71,7 +71,7 @@ case "$phase" in
         # A packaged teacher is for a machine without a hub: so are packaged pairs.
         case " $* " in
             *" --pairs"*) ;;
-            *" --teacher qwen2.5-coder"* | *" --teacher smollm2-135m"*) set -- --pairs packaged --tune rows "$@" ;;
+            *" --teacher"[\ =]qwen2.5-coder* | *" --teacher"[\ =]smollm2-135m*) set -- --pairs packaged --tune rows "$@" ;;
             *) set -- --pairs recommended --tune rows "$@" ;;
         esac
         echo "all: distill_qwen25_1024d.py $*"

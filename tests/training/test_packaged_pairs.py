@@ -285,6 +285,7 @@ def test_files_of_another_kind_end_in_one_line(index: Path, reader: str, members
         ({"sha256": "abc"}, "'sha256' is none"),
         ({"members": None}, "'members' is missing"),
         ({"subset": "x"}, "unknown field 'subset'"),
+        ({"enabled": "no"}, "'enabled' must be true or false"),
     ],
 )
 def test_a_broken_declaration_ends_in_one_line(index: Path, change: dict[str, Any], message: str) -> None:

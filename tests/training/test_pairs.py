@@ -71,6 +71,10 @@ def test_columns_are_named_or_found(tmp_path: Path) -> None:
         read_file(path, Columns("w", "x"))
     two = jsonl(tmp_path / "two.jsonl", [{"from": "a", "to": "b", "lang": "fr"}])
     assert read_file(two, ANY)[0].pairs == [Pair("a", "b", "fr")]
+    headless = tmp_path / "headless.csv"
+    headless.write_text("how do I reset the router,hold its button for ten seconds\nx,y\n")
+    with pytest.raises(InputError, match="its first line must name the columns"):
+        read_file(headless, ANY)
 
 
 def test_a_set_column_and_a_folder_make_several_sets(tmp_path: Path) -> None:

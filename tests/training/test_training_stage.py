@@ -143,6 +143,11 @@ def test_what_cannot_be_trained_on_is_said_before_the_work(
     assert not (tmp_path / "model").exists()
 
 
+def test_no_pairs_can_be_said_and_must_stand_alone(tmp_path: Path, tiny_teacher: Path, pairs: Path) -> None:
+    assert distil(tiny_teacher, tmp_path / "m", "--pairs", "none", "--dry-run") == 0
+    assert distil(tiny_teacher, tmp_path / "m", "--pairs", "none", "--pairs", pairs, "--dry-run") == 2
+
+
 def test_a_sentence_teacher_inside_the_output_folder_is_refused(tmp_path: Path, tiny_teacher: Path) -> None:
     shutil.copytree(tiny_teacher, tmp_path / "model")
     inside = str(tmp_path / "model")
