@@ -22,10 +22,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # What messages advise depends on how they were called: as scripts, unless a test says otherwise.
 os.environ.pop("QWEN25_COMMAND", None)
 
+from qwen25.evaluation import statistics  # noqa: E402
 from qwen25.evaluation.categories.all import WEIGHTS  # noqa: E402
 from qwen25.runtime.log import logger  # noqa: E402
 from qwen25.teacher.gguf_tokenizer import QWEN2_PATTERN  # noqa: E402
 
+#: The bootstrap takes most of an evaluation's time, and few tests judge its intervals.
+ALL_RESAMPLES, statistics.BOOTSTRAP_RESAMPLES = statistics.BOOTSTRAP_RESAMPLES, 50
 EVAL_DATA = ROOT / "eval_data"
 REAL_TOKENIZER = ROOT.parent / "shared" / "qwen25_tokenizer" / "tokenizer.json"
 #: Late interaction is optional.
@@ -133,10 +136,10 @@ def few_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def few_resamples() -> Iterator[None]:
-    """Bootstrap little, for modules that judge no interval: it takes most of the time."""
+def all_resamples() -> Iterator[None]:
+    """Bootstrap as much as the product does, for tests that judge an interval."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("qwen25.evaluation.statistics.BOOTSTRAP_RESAMPLES", 50)
+        monkeypatch.setattr(statistics, "BOOTSTRAP_RESAMPLES", ALL_RESAMPLES)
         yield
 
 

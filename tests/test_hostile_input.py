@@ -42,7 +42,6 @@ from qwen25.runtime.files import read_json, write_json
 from qwen25.store import static_model
 from qwen25.store.static_model import load_model, static_encode
 
-pytestmark = pytest.mark.usefixtures("few_resamples")
 EXAMPLES = ROOT / "examples"
 OLD = '{"good": "before"}\n'
 Change = Callable[[Path], Any]

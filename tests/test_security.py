@@ -38,7 +38,6 @@ from qwen25.runtime.markdown import _as_markdown, table
 from qwen25.store.download import snapshot
 from qwen25.store.model_card import model_card
 
-pytestmark = pytest.mark.usefixtures("few_resamples")
 SOURCES = sorted(
     path for pattern in ("*.py", "qwen25/**/*.py", "benchmarks/**/*.py", "examples/*.py") for path in ROOT.glob(pattern)
 )

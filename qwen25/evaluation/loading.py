@@ -24,7 +24,7 @@ from qwen25.store.download import snapshot
 from qwen25.store.hub import looks_like_an_id
 from qwen25.store.model_files import on_disk, refuse_code_and_pickles, weight_files
 from qwen25.store.packaged import PACKAGED, packaged_path
-from qwen25.store.static_model import load_model
+from qwen25.store.static_model import FLOAT16_COPY, load_model
 
 #: For the scripts' --help.
 SPECS = (
@@ -54,10 +54,12 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
         return _static(_located(spec, offline), name or Path(spec).resolve().name)
     if kind not in _LOADERS or not rest:
         raise InputError(f"no model {spec!r}: give {SPECS}")
-    return _LOADERS[kind](_located(rest, offline), name or Path(rest).name)
+    # What sentence-transformers loads of a model of ours is a copy that nobody else needs.
+    folder = _located(rest, offline, FLOAT16_COPY if kind == "st" else None)
+    return _LOADERS[kind](folder, name or Path(rest).name)
 
 
-def _located(where: str, offline: bool) -> Path:
+def _located(where: str, offline: bool, subfolder: str | None = None) -> Path:
     """Return the folder of a packaged name, a folder or a hub id."""
     if where in PACKAGED:
         return packaged_path(where, offline)
@@ -65,7 +67,7 @@ def _located(where: str, offline: bool) -> Path:
     beside = folder.parent.is_dir() and len(folder.parts) > 1  # a missing model among others, not a download
     if folder.exists() or beside or not looks_like_an_id(where):
         return folder
-    return snapshot(where, offline=offline)
+    return snapshot(where, offline=offline, subfolder=subfolder)
 
 
 def _static(folder: Path, name: str) -> Encoder:

@@ -41,11 +41,12 @@ FILES = [
 IGNORED = ["[!0-9]*/*", "consolidated*", "*.py", "*.pkl", "*.pickle", "*.bin", "*.pt", "*.pth"]
 
 
-def snapshot(repo: str, revision: str | None = None, offline: bool = False) -> Path:
+def snapshot(repo: str, revision: str | None = None, offline: bool = False, subfolder: str | None = None) -> Path:
     """Return the folder of a model repository's files, downloading what the cache lacks.
 
     :param revision: a branch, tag or commit (None: the main branch).
     :param offline: use only what the cache holds.
+    :param subfolder: fetched too, if the repository has it.
     :return: a folder in the cache, named after the commit.
     :raises InputError: if there is no such repository, or no model in it that may be read.
     :raises PipelineError: if the hub cannot be reached, or offline if the cache lacks it.
@@ -55,7 +56,7 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False) -> P
     if fault := fault_of_id(repo):
         raise InputError(f"there is no folder {repo}, and it cannot be a hub id: {fault}")
     if not (offline or constants.HF_HUB_OFFLINE):
-        return _downloaded(repo, revision)
+        return _downloaded(repo, revision, subfolder)
     if (cached := _cached(repo, revision)) is not None:
         return cached
     wanted = repo if revision is None else f"{repo} at {revision}"
@@ -65,7 +66,7 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False) -> P
     )
 
 
-def _downloaded(repo: str, revision: str | None) -> Path:
+def _downloaded(repo: str, revision: str | None, subfolder: str | None) -> Path:
     """Download what is missing in the cache; if the hub cannot be reached at all, make do with the cache."""
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
@@ -87,6 +88,9 @@ def _downloaded(repo: str, revision: str | None) -> Path:
         if not any("/" not in file and file.endswith(".safetensors") for file in files):
             raise no_weights(repo, files)
         try:
+            if subfolder and any(file.startswith(f"{subfolder}/") for file in files):
+                patterns = [f"{subfolder}/*.safetensors", f"{subfolder}/*.json"]
+                with_retries(lambda: _fetch(repo, revision, patterns, ignored=[]))
             return with_retries(lambda: _fetch(repo, revision))
         except Exception as error:
             raise failure_of(repo, revision, error) from error
@@ -104,15 +108,21 @@ def _cached(repo: str, revision: str | None) -> Path | None:
     return folder if whole else None
 
 
-def _fetch(repo: str, revision: str | None, local_files_only: bool = False) -> Path:
+def _fetch(
+    repo: str,
+    revision: str | None,
+    patterns: list[str] = FILES,
+    ignored: list[str] = IGNORED,
+    local_files_only: bool = False,
+) -> Path:
     from huggingface_hub import snapshot_download
 
     return Path(
         snapshot_download(
             repo,
             revision=revision,
-            allow_patterns=FILES,
-            ignore_patterns=IGNORED,
+            allow_patterns=patterns,
+            ignore_patterns=ignored,
             local_files_only=local_files_only,
         )
     )

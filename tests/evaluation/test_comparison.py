@@ -17,6 +17,7 @@ from fake_hub import FakeHub, Fault, run_as_user
 from model2vec import StaticModel
 
 from qwen25.commands import compare as compare_command
+from qwen25.distillation import Settings, distil
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.comparison import Measured, compare, difference
 from qwen25.evaluation.items import items_sha256, load_categories
@@ -237,10 +238,6 @@ class TestReports:
 class TestWriting:
     """What is read, what is replaced, and when."""
 
-    @pytest.fixture(autouse=True)
-    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("qwen25.evaluation.statistics.BOOTSTRAP_RESAMPLES", 50)
-
     def contents(self, run: Runner) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in run.output.parent.iterdir()}
 
@@ -370,8 +367,8 @@ class TestHub:
             hub.add("tiny/static", tiny_model)
             yield hub
 
-    def row(self, run: Runner, hub: FakeHub, home: Path, *arguments: str) -> dict[str, Any]:
-        command = ["-c", SCRIPT, *run.arguments, "--no-peers", "--model", "HUB=tiny/static", *arguments]
+    def row(self, run: Runner, hub: FakeHub, home: Path, *arguments: str, spec: str = "tiny/static") -> dict[str, Any]:
+        command = ["-c", SCRIPT, *run.arguments, "--no-peers", "--model", f"HUB={spec}", *arguments]
         done = run_as_user(hub.url, home, command)
         assert done.returncode == 0, done.stderr
         comparison = read_json(run.output)
@@ -387,6 +384,16 @@ class TestHub:
         hub.requests.clear()
         row = self.row(run, hub, tmp_path / "home", "--offline")
         assert row["obtained"] == "measured" and hub.requests == []
+
+    def test_sentence_transformers_gets_the_copy_that_it_needs(
+        self, run: Runner, hub: FakeHub, tmp_path: Path, tiny_teacher: Path
+    ) -> None:
+        folder = tmp_path / "int8"
+        distil(Settings(teacher=str(tiny_teacher), output=folder, dims=32, storage="int8", device="cpu"))
+        hub.add("tiny/int8", folder)
+        assert self.row(run, hub, tmp_path / "home", spec="tiny/int8")["obtained"] == "measured"
+        assert not any("static_embedding" in path for path in hub.requests)
+        assert self.row(run, hub, tmp_path / "home", spec="st:tiny/int8")["obtained"] == "measured"
 
     def test_a_hub_failure_costs_the_row_not_the_run(self, run: Runner, hub: FakeHub, tmp_path: Path) -> None:
         hub.faults.append(Fault("broken"))
@@ -417,7 +424,7 @@ class TestFromPython:
     """``compare`` without a command line."""
 
     def test_a_missing_peer_is_a_row_and_a_missing_model_is_an_error(
-        self, tiny_model: Path, small_items: Path, tmp_path: Path, few_resamples: None
+        self, tiny_model: Path, small_items: Path, tmp_path: Path
     ) -> None:
         items = load_categories(small_items, ["code_understanding"])
         peers = {"GONE": Peer(str(tmp_path / "gone"), "a model", "make it")}

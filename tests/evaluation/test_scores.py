@@ -25,6 +25,7 @@ from qwen25.evaluation.statistics import half_samples, mid_rank, resample
 from qwen25.evaluation.verdict import DECISION_TABLE, verdict
 from qwen25.store.static_model import Encode
 
+pytestmark = pytest.mark.usefixtures("all_resamples")
 SEED = 42
 DIMS = 256
 ALL_ITEMS = {category: load_items(EVAL_DATA, category) for category in WEIGHTS}

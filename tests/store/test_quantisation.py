@@ -18,6 +18,14 @@ from qwen25.store.static_model import FLOAT16_COPY, write_model
 TEXTS = ["How do I reset my password?", "the", "a b c", "Les chats dorment \U0001f63a", "x = [1, 2]"]
 
 
+#: Texts that belong together and share no word.
+PAIRS = [
+    ("a red lamp", "light from crimson glass"),
+    ("the cat sleeps", "our animal rests"),
+    ("open that file", "read it"),
+]
+
+
 def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return (left * right).sum(axis=1) / norms
@@ -70,6 +78,33 @@ def test_both_libraries_give_the_same_vectors(table: np.ndarray, tiny_tokenizer:
     theirs.save(str(tmp_path / "saved"))
     again = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     assert cosines(again.encode(TEXTS), exact).min() > 0.9995
+
+
+def test_the_copy_can_be_fine_tuned(table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    model = SentenceTransformer(str(written(tmp_path / "int8", table, tiny_tokenizer, "int8")), device="cpu").float()
+    questions, answers = (list(texts) for texts in zip(*PAIRS, strict=True))
+
+    def agreement() -> float:
+        return float(cosines(model.encode(questions), model.encode(answers)).mean())
+
+    before = agreement()
+    how = SentenceTransformerTrainingArguments(
+        str(tmp_path / "runs"), num_train_epochs=20, learning_rate=0.05, report_to="none", save_strategy="no"
+    )
+    data = Dataset.from_dict({"anchor": questions, "positive": answers})
+    SentenceTransformerTrainer(model, how, data, loss=MultipleNegativesRankingLoss(model)).train()
+    assert agreement() > before + 0.1
+    model.save(str(tmp_path / "tuned"))
+    again = SentenceTransformer(str(tmp_path / "tuned"), device="cpu")
+    assert cosines(again.encode(questions), model.encode(questions)).min() > 0.9995
 
 
 def test_the_copy_can_be_left_out(table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
