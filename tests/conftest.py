@@ -127,7 +127,11 @@ def small_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def few_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the fewest items that every category accepts."""
-    folder = tmp_path_factory.mktemp("few")
+    return write_few_items(tmp_path_factory.mktemp("few"))
+
+
+def write_few_items(folder: Path) -> Path:
+    """Write the fewest items that every category accepts into a folder, and return it."""
     for category in WEIGHTS:
         lines = (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
         kept = {"instruction_awareness": lines[:12], "topic_clustering": [*lines[:2], *lines[-2:]]}

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_few_items
 from model2vec import StaticModel
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -33,7 +34,7 @@ from tokenizers import Tokenizer
 from qwen25.commands import compare as compare_command
 from qwen25.commands import distill as distill_command
 from qwen25.commands import evaluate as evaluate_command
-from qwen25.distillation import writing
+from qwen25.distillation import training_stage, writing
 from qwen25.distillation.writing import _key
 from qwen25.evaluation import comparison
 from qwen25.runtime import folders
@@ -128,6 +129,8 @@ def serve() -> None:
     torch.set_num_threads(1)
     for module in (evaluate_command, comparison):
         remember(module, "evaluate")
+    few = write_few_items(Path(tempfile.mkdtemp(dir=".")))
+    training_stage.calibration_folder = lambda: few
     for line in sys.stdin:
         request = json.loads(line)
         if request.get("warm"):
@@ -935,8 +938,8 @@ class TestNumbers:
             (["--sif", "1e-300"], "all vectors are zero"),
             (["--max-size-mb", "0"], "above 0"),
             (["--max-size-mb", "1e308"], "above 0"),
-            (["--max-size-mb", "0.0001"], "allow more"),
-            (["--max-size-mb", "0.001", "--storage", "float16"], "allow more"),
+            (["--max-size-mb", "0.0001", "--languages", "en"], "allow more"),
+            (["--max-size-mb", "0.001", "--storage", "float16", "--languages", "en"], "allow more"),
             (["--dtype", "int8"], "--dtype"),
             (["--texts", "-1"], "--texts must be at least 0"),
             (["--texts", 10**15], "--texts must be at most"),

@@ -62,7 +62,7 @@ class TestPhase1:
     def made(self, tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp("sizes")
         (folder / "corpus.txt").write_text("\n".join(TEXTS * 3), encoding="utf-8")
-        size = ["--max-size-mb", str(self.SIZE_MB)]
+        size = ["--max-size-mb", str(self.SIZE_MB), "--languages", "en"]
         runs: dict[str, list[str]] = {"whole": [], "nearest": size, "pieces": [*size, "--rare-tokens", "pieces"]}
         for name, flags in runs.items():
             command = ["--teacher", str(tiny_teacher), "--output", str(folder / name), "--device", "cpu"]

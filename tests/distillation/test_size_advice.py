@@ -51,5 +51,5 @@ def test_phase_1_says_so_where_tokens_were_left_out(
     monkeypatch.setattr(size_advice, "LEAST_SHARED_DIMS", 16)
     caplog.set_level(logging.INFO, "qwen25")
     pieces = Settings(str(tiny_teacher), tmp_path / "model", dims=64, max_size_mb=size_mb, rare_tokens=rare_tokens)
-    distil(replace(pieces, device="cpu"))
+    distil(replace(pieces, device="cpu", languages=("en",)))
     assert ("--dims" in caplog.text) == is_said

@@ -80,7 +80,12 @@ def unigram() -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    return trained(tokenizer, trainers.UnigramTrainer, 300, special_tokens=["<s>", "<unk>"], unk_token="<unk>")  # noqa: S106
+    words = ["<s>", "<unk>"]
+    learnt = trained(tokenizer, trainers.UnigramTrainer, 300, special_tokens=words, unk_token="<unk>")  # noqa: S106
+    # Scores that a file keeps to the last bit: segmentations of equal score would be told apart by what is lost.
+    vocabulary = [(piece, round(score * 64) / 64) for piece, score in json.loads(learnt.to_str())["model"]["vocab"]]
+    learnt.model = models.Unigram(vocabulary, unk_id=1)
+    return learnt
 
 
 def wordpiece(lowercase: bool) -> Tokenizer:

@@ -354,8 +354,9 @@ class TestMatchers:
 SCRIPT = """
 import sys
 from qwen25.commands import compare as compare_command
+from qwen25.evaluation import statistics
 from qwen25.store import hub
-hub.WAIT_SECONDS = 0
+hub.WAIT_SECONDS, statistics.BOOTSTRAP_RESAMPLES = 0, 50
 sys.exit(compare_command.main(sys.argv[1:]))
 """
 
