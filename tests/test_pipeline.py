@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from qwen25.commands import compare as compare_command
 from qwen25.commands import distill as distill_command
+from qwen25.commands import distill_flags
 from qwen25.commands import evaluate as evaluate_command
 from qwen25.commands import mteb as mteb_command
 from qwen25.commands import publish as publish_command
@@ -222,14 +223,14 @@ class TestDistil:
         assert metadata["recipe"]["sif"] == metadata["selection"][0]["sif"]
 
     def test_the_default_teacher_is_cut_to_a_size(self) -> None:
-        parser = distill_command.build_parser()
+        parser = distill_flags.build_parser("")
         for flags, size, storage in (
             ([], 65, "int8"),
             (["--max-size-mb", "none"], math.inf, "float32"),
             (["--teacher", "smollm2-135m"], math.inf, "float32"),
             (["--teacher", "smollm2-135m", "--max-size-mb", "20"], 20, "int8"),
         ):
-            settings = distill_command.settings_of(parser.parse_args(flags)).completed()
+            settings = distill_flags.settings_of(parser.parse_args(flags)).completed()
             assert (settings.max_size_mb, settings.storage) == (size, storage)
 
     def test_a_dry_run_says_what_it_takes_and_writes_nothing(

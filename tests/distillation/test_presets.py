@@ -18,6 +18,7 @@ from teachers import one_thread as one_thread  # a fixture
 from tokenizers import Tokenizer, processors
 
 from qwen25.commands import distill as distill_command
+from qwen25.commands import distill_flags
 from qwen25.distillation import Settings
 from qwen25.distillation.settings import PEERS
 from qwen25.runtime.errors import InputError, PipelineError
@@ -224,8 +225,8 @@ class TestPresets:
 
     @staticmethod
     def parsed(*flags: str) -> Settings:
-        parser = distill_command.build_parser(distill_command.preset_named(flags))
-        return distill_command.settings_of(parser.parse_args(flags)).completed()
+        parser = distill_flags.build_parser("", distill_flags.preset_named(flags))
+        return distill_flags.settings_of(parser.parse_args(flags)).completed()
 
 
 def distil(output: Path, *flags: str) -> int:
