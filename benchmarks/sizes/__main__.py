@@ -44,7 +44,7 @@ def measured(whole: Whole, args: argparse.Namespace) -> dict[str, Any]:
     clock = Clock()
     sets = {kind: {name: load_items(folder, name) for name in WEIGHTS} for kind, folder in ITEMS.items()}
     scorer = Scorer(sets, public_score(args.public_eval), args.seed)
-    rows = measure(whole, scorer, QUICK_BUDGETS_MB if args.quick else BUDGETS_MB)
+    rows = measure(whole, scorer, QUICK_BUDGETS_MB if args.quick else args.sizes)
     return {
         "name": whole.name,
         "quick": args.quick,
@@ -71,6 +71,17 @@ def save(whole: Whole, folder: Path) -> None:
         print(target)
 
 
+def sizes(text: str) -> tuple[float, ...]:
+    """Parse --sizes."""
+    try:
+        found = tuple(float(size) for size in text.split(","))
+    except ValueError:
+        found = ()
+    if not {SHOWN_MB, TINY_MB} <= set(found) <= set(BUDGETS_MB):
+        raise argparse.ArgumentTypeError(f"some of the default sizes, {SHOWN_MB:g} and {TINY_MB:g} among them")
+    return found
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,6 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
     model = "a whole model, as often as wanted (needed unless --render)"
     add("--model", action="append", default=[], metavar="NAME=FOLDER", help=model)
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
+    every = ",".join(f"{size:g}" for size in BUDGETS_MB)
+    few = f"in 10^6 bytes, of them {SHOWN_MB:g} and {TINY_MB:g} (default: {every})"
+    add("--sizes", type=sizes, default=BUDGETS_MB, metavar="MB,MB,...", help=few)
     add("--seed", type=int, default=Settings.seed, help="of resamples and clusters (default: %(default)s)")
     add("--speed", action="store_true", help="measure only the speed of the model's forms (default: only scores)")
     saved = f"only write each model's forms of {SHOWN_MB:g} and {TINY_MB:g} MB there (default: measure)"
