@@ -2,8 +2,8 @@
 """Write docs/RELIABILITY.md from a run of the tests that inject faults.
 
 python -m benchmarks.render_reliability             # run them (minutes), keep the outcome, render
-python -m benchmarks.render_reliability --all       # run every test there is, and keep how many passed with this
-                                                    # Python and these libraries, beside what others gave
+python -m benchmarks.render_reliability --all       # run every test there is, and keep also how many passed with
+                                                    # this Python and these libraries, beside what others gave
 python -m benchmarks.render_reliability --render    # render again from the outcome kept
 """
 
@@ -98,12 +98,11 @@ def run_tests(files: list[str]) -> list[dict[str, str]]:
     return rows
 
 
-def suite() -> dict[str, Any]:
-    """Run every test there is; return how many passed, and the versions with which they did."""
-    clock = Clock()
-    outcomes = [row["outcome"] for row in run_tests([])]
-    counts = {kind: outcomes.count(kind) for kind in ("passed", "skipped")}
-    return {**counts, "failed": len(outcomes) - sum(counts.values()), **provenance(clock, None)}
+def counts(rows: list[dict[str, str]]) -> dict[str, int]:
+    """Return how many cases passed, were skipped and failed."""
+    outcomes = [row["outcome"] for row in rows]
+    found = {kind: outcomes.count(kind) for kind in ("passed", "skipped")}
+    return {**found, "failed": len(outcomes) - sum(found.values())}
 
 
 def add_suite(result: dict[str, Any], found: dict[str, Any]) -> None:
@@ -130,9 +129,8 @@ def document(result: dict[str, Any]) -> str:
     summary, details = [], []
     for promise, places in PROMISES.items():
         rows = [r for r in result["cases"] if any(r["file"] == f and c in (None, r["class"]) for f, c in places)]
-        outcomes = {kind: sum(row["outcome"] == kind for row in rows) for kind in ("passed", "skipped")}
-        failed = len(rows) - sum(outcomes.values())
-        summary.append([promise, str(len(rows)), str(outcomes["passed"]), str(failed), str(outcomes["skipped"])])
+        found = counts(rows)
+        summary.append([promise, str(len(rows)), *(str(found[kind]) for kind in ("passed", "failed", "skipped"))])
         details += [f"## {promise}", ""]
         for test in dict.fromkeys((row["file"], row["test"]) for row in rows):
             kinds = [row["outcome"] for row in rows if (row["file"], row["test"]) == test]
@@ -171,14 +169,15 @@ def main() -> int:
     how.add_argument("--all", action="store_true", help="every test, with these versions (default: those of faults)")
     how.add_argument("--render", action="store_true", help="from the outcome kept (default: run the tests)")
     args = parser.parse_args()
-    kept = read_json(RESULT)
-    if args.all:
-        add_suite(kept, suite())
-        write_json(RESULT, kept)
-    elif not args.render:
-        clock = Clock()
-        cases = run_tests(sorted({file for places in PROMISES.values() for file, _ in places}))
-        write_json(RESULT, {"schema_version": 2, "cases": cases, "suites": kept["suites"], **provenance(clock, None)})
+    if not args.render:
+        clock, kept = Clock(), read_json(RESULT)
+        files = {file for places in PROMISES.values() for file, _ in places}
+        rows = run_tests([] if args.all else sorted(files))
+        how_made = provenance(clock, None)
+        result = {"schema_version": 2, "cases": [row for row in rows if row["file"] in files], "suites": kept["suites"]}
+        if args.all:
+            add_suite(result, {**counts(rows), **how_made})
+        write_json(RESULT, {**result, **how_made})
     write_text(DOCUMENT, document(read_json(RESULT)))
     print(DOCUMENT)
     return EXIT_OK
