@@ -55,13 +55,14 @@ case "$phase" in
         echo "demo: Qwen2.5-Coder-0.5B at 65 MB: downloads 549.0 MB once, needs 3.1 GB of disk, took 10 minutes on 2 cores when measured"
         # demo:end
         step 1 4 "distil"
+        name="Qwen2.5-Coder-0.5B static"
         python distill_qwen25_1024d.py --teacher qwen2.5-coder-0.5b --pairs packaged --tune rows \
-            --output demo/model --overwrite --log-file demo/distill.log "$@"
+            --output demo/model --name "$name" --overwrite --log-file demo/distill.log "$@"
         step 2 4 "evaluate"
         python quick_eval_qwen25_1024d.py --model demo/model --output demo/eval_results.json \
             --report demo/eval_report.html --json-only >/dev/null
         step 3 4 "compare" # what the hub's cache lacks is not asked for
-        python compare_qwen25_vs_all.py --ours "Qwen2.5-Coder-0.5B static=demo/model" --offline \
+        python compare_qwen25_vs_all.py --ours "$name=demo/model" --offline \
             --output demo/comparison_results.json >/dev/null
         step 4 4 "report"
         python -m qwen25.reports.demo demo
@@ -116,6 +117,7 @@ case "$phase" in
         ;;
     *)
         usage >&2
+        [ -z "$phase" ] || echo "error: there is no phase '$phase': give one of those above" >&2
         exit 2
         ;;
 esac

@@ -34,11 +34,11 @@ SEED = 42
 MODELS = {
     "all-MiniLM-L6-v2": ("st:all-minilm-l6-v2", "transformer"),
     "WordLlama-256": ("wordllama:", "static, trained on sentence pairs"),
-    "model2vec of MiniLM": ("model2vec:all-minilm-l6-v2", "static, made of all-MiniLM-L6-v2 by model2vec"),
+    "all-MiniLM-L6-v2 by model2vec": ("model2vec:all-minilm-l6-v2", "static, made by model2vec"),
     "BM25": ("bm25", "words alone"),
 }
 #: The model whose tokens and row norms the control of the references has.
-CONTROLLED = "model2vec of MiniLM"
+CONTROLLED = "all-MiniLM-L6-v2 by model2vec"
 
 
 def encoders() -> Iterator[tuple[Encoder, str]]:

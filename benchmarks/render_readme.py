@@ -21,7 +21,7 @@ from qwen25.reports import plots
 from qwen25.reports.demo import demo_markdown
 from qwen25.runtime.files import read_json, write_bytes, write_text
 from qwen25.runtime.markdown import table
-from qwen25.runtime.wording import size_text, with_interval
+from qwen25.runtime.wording import rate_text, size_text, with_interval
 from qwen25.store.packaged import PACKAGED
 from qwen25.training.mixtures import MIXTURES, read_mixture, wheel_bytes
 
@@ -47,8 +47,8 @@ def short_table(comparison: Comparison) -> str:
     for row in ranked(comparison)[:ROWS]:
         result = row["result"]
         size, rate = result["health"]["size_bytes"], result["health"]["sentences_per_second"]
-        rows.append([row["name"], size_text(size) if size else "-", with_interval(result["overall"]), f"{rate:,.0f}"])
-    return "\n".join(table(["model", "size", "overall [95 % interval]", "sentences/s"], rows))
+        rows.append([row["name"], size_text(size), with_interval(result["overall"]), rate_text(rate)])
+    return "\n".join(table(["model", "size", "overall [95 % interval]", "speed"], rows))
 
 
 def rendered() -> dict[Path, str]:

@@ -26,6 +26,7 @@ from qwen25.commands import mteb as mteb_command
 from qwen25.commands import publish as publish_command
 from qwen25.evaluation.categories.all import WEIGHTS
 from qwen25.evaluation.items import calibration_folder, items_sha256, load_items
+from qwen25.evaluation.loading import load_encoder
 from qwen25.publication.check import quick_start
 
 SCRIPTS = [evaluate_command, compare_command, publish_command, mteb_command]
@@ -92,7 +93,9 @@ class TestDistil:
         assert "not 1536" in capsys.readouterr().err
 
     def test_dims_below_the_hidden_size(self, tiny_teacher: Path, tmp_path: Path) -> None:
-        assert distil(tiny_teacher, tmp_path / "narrow", "--dims", "16") == 0
+        assert distil(tiny_teacher, tmp_path / "narrow", "--dims", "16", "--name", "A name") == 0
+        assert (tmp_path / "narrow" / "README.md").read_text(encoding="utf-8").count("# A name\n") == 1
+        assert load_encoder(str(tmp_path / "narrow")).name == "A name"
         assert StaticModel.from_pretrained(tmp_path / "narrow").dim == 16
 
     def test_existing_output_is_refused_and_kept(

@@ -118,6 +118,7 @@ def test_wrong_phase_shows_the_usage(arguments: tuple[str, ...]) -> None:
     done = run(ROOT / "run_qwen25.sh", *arguments)
     assert done.returncode == 2
     assert "run_qwen25.sh demo" in done.stderr and not done.stdout
+    assert ("there is no phase 'nonsense'" in done.stderr) == bool(arguments)
 
 
 def test_help() -> None:

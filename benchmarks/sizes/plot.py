@@ -24,7 +24,8 @@ def plot(result: Row) -> str:
     models = result["models"]
     shown = [(title, score) for title, score in SCORES if any(score(model["rows"][0]) for model in models)]
     with matplotlib.rc_context({"svg.hashsalt": "sizes", "svg.fonttype": "none", "font.size": 8}):
-        figure = Figure(figsize=(1 + 2.9 * len(models), 1 + 2.5 * len(shown)), layout="constrained")
+        ncols = min(4, 1 + len(models))  # as many as the panels are wide
+        figure = Figure(figsize=(2 + 2.9 * len(models), 1.5 + 2.5 * len(shown)), layout="constrained")
         axes = figure.subplots(len(shown), len(models), squeeze=False, sharex=True, sharey="row")
         for line, (title, score) in zip(axes, shown, strict=True):
             line[0].set_ylabel(f"overall, {title}")
@@ -34,7 +35,7 @@ def plot(result: Row) -> str:
             panel.set_title(model["name"], fontsize=9)
         for panel in axes[-1]:
             panel.set_xlabel("size (MB)")
-        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=ncols, fontsize=7)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

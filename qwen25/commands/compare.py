@@ -46,9 +46,9 @@ from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.invocation import COMPARISON, MODEL
 from qwen25.runtime.provenance import Clock
 from qwen25.runtime.summary import STDOUT, for_people, print_result, write_result
+from qwen25.runtime.wording import LONGEST_NAME, is_name
 
 SEED = 42
-MAX_NAME = 100
 
 
 def named_model(text: str) -> tuple[str, str]:
@@ -56,8 +56,8 @@ def named_model(text: str) -> tuple[str, str]:
     name, equals, spec = text.partition("=")
     if not (name and equals and spec):
         raise argparse.ArgumentTypeError(f"NAME=SPEC, for instance MINE=path/to/folder, not {text!r}")
-    if not name.isprintable() or len(name) > MAX_NAME:
-        raise argparse.ArgumentTypeError(f"a name has at most {MAX_NAME} characters, all of them printable")
+    if not is_name(name):
+        raise argparse.ArgumentTypeError(f"a name has at most {LONGEST_NAME} characters, all of them printable")
     return name, spec
 
 

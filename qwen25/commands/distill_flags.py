@@ -227,6 +227,7 @@ def build_parser(story: str, preset: str | None = None) -> argparse.ArgumentPars
     add = run.add_argument
     add("--seed", type=console.seed, help="of what the teacher writes (default: %(default)s)")
     add("--output", type=Path, help="folder of the model (default: %(default)s)")
+    add("--name", help="what reports, card and page call the model (default: the name of its folder)")
     add("--overwrite", action="store_true", help="replace what --output holds (default: refuse)")
     add(
         "--no-resume",

@@ -32,6 +32,7 @@ from qwen25.distillation.vectors import distil_vectors
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.distillation.writing import discard_texts, plan_texts, require_writer
 from qwen25.evaluation.items import calibration_folder
+from qwen25.runtime.display import working
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import write_json, write_text
 from qwen25.runtime.folders import OutputFolder, beside, check_output, output_folder
@@ -128,7 +129,7 @@ def _distil(
 
     logger.info("2/8 vocabulary")
     vocabulary, use = choose_vocabulary(settings, source, corpus)
-    logger.info("    %d tokens", len(vocabulary))
+    logger.info("    %s tokens", f"{len(vocabulary):,}")
     clock.lap("vocabulary")
 
     if recipe.pooled:
@@ -203,7 +204,7 @@ def _distil(
 
     logger.info("7/8 save: %s", settings.output)
     metadata = {
-        "name": settings.output.resolve().name,
+        "name": settings.name or settings.output.resolve().name,
         "preset": settings.preset,
         "teacher": {
             "name": teacher.name,
@@ -259,10 +260,8 @@ def _distil(
     discard_texts(written)
     files.discard()
 
-    size = size_text(metadata["sizes_bytes"]["model.safetensors"])
-    logger.info(
-        "done in %.0f s: %s (%d tokens x %d, %s)", clock.wall_seconds, settings.output, len(vocabulary), dims, size
-    )
+    what = f"{len(vocabulary):,} tokens x {dims}, {size_text(metadata['sizes_bytes']['model.safetensors'])}"
+    logger.info("done in %.0f s: %s (%s)", clock.wall_seconds, settings.output, what)
     _advise(settings, len(vocabulary), dims)
     return metadata
 
@@ -360,8 +359,11 @@ def _sharing(settings: Settings, use: np.ndarray | None, table: np.ndarray) -> S
         return None
     tokens, dims = table.shape
     rows = rows_within(_size(settings), dims, str(settings.storage), shared_by=tokens)
-    logger.info("    %d rows for %d tokens: the rarest take the direction of the most similar one", rows, tokens)
-    return share_rows(table, use, rows)
+    logger.info(
+        "    %s rows for %s tokens: the rarest take the direction of the most similar", f"{rows:,}", f"{tokens:,}"
+    )
+    with working("shared rows"):
+        return share_rows(table, use, rows)
 
 
 def _use(settings: Settings, vocabulary: Vocabulary, corpus: Corpus) -> np.ndarray:

@@ -13,6 +13,7 @@ from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular
 from qwen25.runtime.folders import check_output, require_text
 from qwen25.runtime.invocation import MODEL
+from qwen25.runtime.wording import LONGEST_NAME, is_name
 from qwen25.store.onnx_export import require_onnx
 from qwen25.teacher.teacher import DEFAULT_TEACHER
 from qwen25.training.sources import parse_source
@@ -36,6 +37,7 @@ class Settings:
 
     :ivar teacher: a hub id, a local folder, a .gguf file or a packaged name.
     :ivar output: the folder of the model.
+    :ivar name: what reports, card and page call the model; None: as its folder is called.
     :ivar revision: branch, tag or commit of a hub id; None: its main branch.
     :ivar offline: use only what the hub's cache holds.
     :ivar dims: the dimensions of the vectors.
@@ -72,6 +74,7 @@ class Settings:
 
     teacher: str = DEFAULT_TEACHER
     output: Path = MODEL
+    name: str | None = None
     revision: str | None = None
     offline: bool = False
     dims: int = 1024
@@ -120,6 +123,8 @@ class Settings:
         self._check_numbers()
         self._check_combinations(recipe_named(self.recipe, self.sif))
         check_languages(self.languages)
+        if self.name is not None and not is_name(self.name):
+            raise InputError(f"--name must have 1 to {LONGEST_NAME} characters, all of them printable")
         self._check_paths()
         if self.onnx:
             require_onnx()

@@ -16,6 +16,7 @@ from qwen25.distillation.training_effect import training_effect
 from qwen25.distillation.vectors import training_start
 from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.evaluation.items import calibration_folder, default_items_folder
+from qwen25.runtime.display import working
 from qwen25.runtime.folders import OutputFolder
 from qwen25.runtime.log import logger
 from qwen25.states.device import Computing, fast_dtype
@@ -120,8 +121,9 @@ def trained_vectors(
     :raises InputError: if nothing can be learnt of the texts.
     :raises PipelineError: if the states are all alike, the teacher's vectors are not finite, or the disk is full.
     """
-    start = training_start(states, frequencies, recipe, settings.dims)
-    encoded = encode_sets(pairs, vocabulary.tokenizer)
+    with working("the space and the pairs' tokens"):
+        start = training_start(states, frequencies, recipe, settings.dims)
+        encoded = encode_sets(pairs, vocabulary.tokenizer)
     sentences = sentences or texts_of(pairs, settings.sentence_vectors, settings.seed)
     soft = None
     if sentences:

@@ -24,7 +24,7 @@ from qwen25.store.download import snapshot
 from qwen25.store.hub import looks_like_an_id
 from qwen25.store.model_files import on_disk, refuse_code_and_pickles, weight_files
 from qwen25.store.packaged import PACKAGED, packaged_path
-from qwen25.store.static_model import FLOAT16_COPY, load_model
+from qwen25.store.static_model import FLOAT16_COPY, load_model, model_name
 
 #: For the scripts' --help.
 SPECS = (
@@ -51,7 +51,9 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
     if spec == "wordllama:":
         return _wordllama(name or "WordLlama-256")
     if not colon:
-        return _static(_located(spec, offline), name or Path(spec).resolve().name)
+        folder = _located(spec, offline)
+        is_local = folder == Path(spec).expanduser()
+        return _static(folder, name or (model_name(folder) if is_local else Path(spec).name))
     if kind not in _LOADERS or not rest:
         raise InputError(f"no model {spec!r}: give {SPECS}")
     # What sentence-transformers loads of a model of ours is a copy that nobody else needs.

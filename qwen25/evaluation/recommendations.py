@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 
 from qwen25.evaluation.categories.all import CATEGORIES
-from qwen25.evaluation.results import SAME, Comparison, Row, ScoreAndControl
+from qwen25.evaluation.results import SAME, Comparison, ComparisonFile, Row, ScoreAndControl
 from qwen25.evaluation.verdict import MAX_UNRELATED_COSINE
 from qwen25.runtime.wording import rate_text, size_text, with_interval
 
@@ -32,6 +32,15 @@ def is_complete(row: Row, ours: Row) -> bool:
 def ours_of(comparison: Comparison) -> Row:
     """Return the row that the others are compared with."""
     return next(row for row in comparison["models"] if row["name"] == comparison["ours"])
+
+
+def with_our_name(comparison: ComparisonFile, name: str) -> ComparisonFile:
+    """Return a comparison in which ours is called ``name``, unless another row is."""
+    ours, rows = comparison["ours"], comparison["models"]
+    if any(row["name"] == name != ours for row in rows):
+        return comparison
+    renamed = [cast(Row, {**row, "name": name}) if row["name"] == ours else row for row in rows]
+    return cast(ComparisonFile, {**comparison, "ours": name, "models": renamed})
 
 
 def ranked(comparison: Comparison) -> list[Row]:

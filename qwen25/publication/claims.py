@@ -9,8 +9,9 @@ from qwen25.evaluation.categories.all import CATEGORIES
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
 from qwen25.evaluation.peers import PLAIN
 from qwen25.evaluation.recommendations import ours_of
-from qwen25.evaluation.results import WORSE, ComparisonFile, EvaluationFile, Row
+from qwen25.evaluation.results import BETTER, WORSE, ComparisonFile, EvaluationFile, Row
 from qwen25.publication.examples import ANSWERED, FOLLOWED, Count
+from qwen25.reports.advice import TRANSFORMERS
 
 #: A language has no interval of its own: this much above the control counts as clear.
 LANGUAGE_MARGIN = 0.1
@@ -51,11 +52,20 @@ class Claims:
             example is None or self.examples[example].better
         )
 
+    def is_beaten(self, category: str) -> bool:
+        """Whether a model without a transformer is shown to be better at it, by the paired interval."""
+        rows = [row for row in self.comparison["models"] if "difference_to_ours" in row]
+        found = [
+            row["difference_to_ours"]["categories"].get(category) for row in rows if row["kind"] not in TRANSFORMERS
+        ]
+        return any(difference["word"] == BETTER for difference in found if difference)
+
     def uses(self) -> list[str]:
         """Return what it can be used for, the strongest first, each with its score and the baselines'."""
         scores = self.evaluation["categories"]
         lines = []
-        for category in sorted(filter(self.is_use, CATEGORIES), key=lambda c: -scores[c]["score"]):
+        used = [category for category in CATEGORIES if self.is_use(category) and not self.is_beaten(category)]
+        for category in sorted(used, key=lambda c: -scores[c]["score"]):
             beside = ", ".join(
                 f"{row['name']} {row['result']['categories'][category]['score']:.3f}"
                 for row in self.baselines()
@@ -71,8 +81,8 @@ class Claims:
             why = [f"{name} is not shown to be worse" for name in self._not_worse_than(category, self.baselines())]
             example = EXAMPLE_OF.get(category)
             if example is not None and not self.examples[example].better:
-                why.append(f"the example ({example}) does not show it")
-            lines.append(f"{CATEGORIES[category].good_for}: {', '.join(why)}")
+                why.append(f"the example of {example} does not show it")
+            lines.append(f"{CATEGORIES[category].good_for} ({', '.join(why)})")
         return lines
 
     @property

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from qwen25.publication.contents import EXAMPLES
+from qwen25.runtime.wording import count_text
 from qwen25.store.static_model import load_model
 
 #: The examples' own default.
@@ -62,8 +63,8 @@ def example_rows(counts: Mapping[str, Count]) -> list[list[str]]:
     rows = []
     for name, count in counts.items():
         low, high = count.interval
-        share = f"{count.right:.1f} of {count.of} [{low:.0%}, {high:.0%}]"
-        rows.append([name, share, f"{count.control:.1f}", "better" if count.better else "not shown better"])
+        share = f"{count_text(count.right)} of {count.of} [{low:.0%}, {high:.0%}]"
+        rows.append([name, share, count_text(count.control), "better" if count.better else "not shown better"])
     return rows
 
 

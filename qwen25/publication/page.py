@@ -30,7 +30,7 @@ from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import check_file, read_json, write_text
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.wording import size_text
-from qwen25.store.static_model import load_model
+from qwen25.store.static_model import load_model, model_name
 
 OUTPUT = Path("qwen25_page.html")
 #: Of int8 vectors, in 10^6 bytes. A browser opens larger files, but nobody would send them to a colleague.
@@ -128,8 +128,7 @@ def write_page(folder: Path, output: Path, dims: int | None = None, name: str | 
     metadata = metadata if isinstance(metadata, dict) else {}
     teacher = metadata.get("teacher")
     teacher_name = teacher.get("name") if isinstance(teacher, dict) else None
-    found = name or metadata.get("name") or folder.resolve().name
-    write_text(output, page(model, str(found), str(teacher_name) if teacher_name else None))
+    write_text(output, page(model, name or model_name(folder), str(teacher_name) if teacher_name else None))
 
 
 def script_json(data: Any) -> str:

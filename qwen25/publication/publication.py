@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.evaluation.categories.all import CATEGORIES
-from qwen25.evaluation.recommendations import is_useful, ours_of
+from qwen25.evaluation.recommendations import is_useful, ours_of, with_our_name
 from qwen25.publication.claims import Claims
 from qwen25.publication.contents import (
     BENCHMARKS,
@@ -106,6 +106,7 @@ class Publication:
         if not complete:
             command = command_of("eval", model=model, output=evaluation)
             raise InputError(f"{evaluation} lacks categories", f"make it anew with {command}, without --categories")
+        self.comparison = with_our_name(self.comparison, self.name)
         self.claims = Claims(self.evaluation, self.comparison, example_counts(model, examples))
 
     def _check_imprint(self) -> None:

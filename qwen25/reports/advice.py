@@ -45,7 +45,31 @@ def evaluation_advice(result: EvaluationFile) -> list[str]:
     proven = [name for name, found in own.items() if not collapsed and _beats(found, found["control"])]
     if collapsed or not _beats(overall, overall["control"]):
         return ["Use another model: this one is not shown to do more than match words.", *_instead(own, rivals)]
-    return _advice("it", own, rivals, proven)
+    undecided = {name: ahead for name in proven if (ahead := _ahead(name, own[name], rivals))}
+    decided = [name for name in proven if name not in undecided]
+    return [*_advice("it", own, rivals, decided), *_undecided(own, undecided)]
+
+
+def _ahead(category: str, score: Score, rivals: Sequence[Rival]) -> Rival | None:
+    """Return the best of the rivals that score higher without being shown to be better.
+
+    None where there is none, or where one without a transformer is shown to be better.
+    """
+    rivals = [rival for rival in rivals if category in rival.scores]
+    if any(category in rival.better_at for rival in rivals if not rival.is_transformer):
+        return None
+    higher = [r for r in rivals if category not in r.better_at and r.scores[category]["score"] > score["score"]]
+    return max(higher, key=lambda rival: rival.scores[category]["score"], default=None)
+
+
+def _undecided(own: Mapping[str, Score], undecided: Mapping[str, Rival]) -> list[str]:
+    """Return where another model scores higher, and the intervals of the two overlap."""
+    return [
+        f"{rival.name} may be better for {CATEGORIES[c].good_for} "
+        f"({rival.scores[c]['score']:.3f} against {own[c]['score']:.3f}): their intervals overlap, and only "
+        "phase 3, which pairs the items, can tell."
+        for c, rival in undecided.items()
+    ]
 
 
 def comparison_advice(comparison: Comparison) -> list[str]:

@@ -24,9 +24,9 @@ from qwen25.runtime.markdown import render_template, table, text
 from qwen25.runtime.wording import difference_text, rate_text, size_text, with_interval
 
 SHORT = {name: name.split("_")[0] for name in WEIGHTS}
-QUALITY_HEADER = ["model", "obtained", "overall [95 % interval]", "against ours", "control", *SHORT.values()]
+QUALITY_HEADER = ["model", "overall [95 % interval]", "against ours", "control", *SHORT.values(), "obtained"]
 #: The columns as a terminal has room for them: model, overall, against ours, control, the categories by weight.
-QUALITY_IMPORTANCE = (0, 2, 3, 4, *sorted(range(5, 5 + len(WEIGHTS)), key=lambda i: -list(WEIGHTS.values())[i - 5]), 1)
+QUALITY_IMPORTANCE = (*range(4), *sorted(range(4, 4 + len(WEIGHTS)), key=lambda i: -list(WEIGHTS.values())[i - 4]), 10)
 NOT_MEASURED = "not measured"
 
 
@@ -36,17 +36,17 @@ def quality_rows(comparison: Comparison) -> list[list[str]]:
     for row in _in_order(comparison):
         result = row.get("result")
         if result is None:
-            rows.append([row["name"], row["obtained"], NOT_MEASURED, *["-"] * (len(QUALITY_HEADER) - 3)])
+            rows.append([row["name"], NOT_MEASURED, *["-"] * (len(QUALITY_HEADER) - 3), row["obtained"]])
             continue
         complete = is_complete(row, ours_of(comparison))
         rows.append(
             [
                 row["name"],
-                row["obtained"],
                 with_interval(result["overall"]) if complete else "-",
                 _against(row),
                 score_or_dash(result["overall"]["control"]) if complete else "-",
                 *(f"{result['categories'][c]['score']:.3f}" if c in result["categories"] else "-" for c in WEIGHTS),
+                row["obtained"],
             ]
         )
     return rows
@@ -201,8 +201,8 @@ RECOMMENDATION_NOTE = (
     "Drawn from this run's numbers, among what was measured; only for models that do more than match words."
 )
 COST_NOTE = (
-    "Sizes in megabytes (10^6 bytes). A speed is the median of up to five runs of this machine; speeds within a tenth "
-    "of each other are tied."
+    "Sizes in megabytes (1,000,000 bytes). A speed is the median of up to five runs of this machine; speeds within a "
+    "tenth of each other are tied."
 )
 PUBLISHED_NOTE = (
     "Published by others, not measured here, and under another protocol: not comparable with the tables above."
@@ -227,9 +227,8 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
         note = f"{PUBLISHED_NOTE} Source: {source}."
         sections.append({"title": "Published figures", "note": note, "header": PUBLISHED_HEADER, "rows": published})
         rows = protocol_rows(comparison)
-        sections.append(
-            {"title": "The protocol of those figures", "note": PROTOCOL_NOTE, "header": PROTOCOL_HEADER, "rows": rows}
-        )
+        protocol: Section = {"title": "The protocol of those figures", "note": PROTOCOL_NOTE, "header": PROTOCOL_HEADER}
+        sections.append({**protocol, "rows": rows, "ours": _place_of_ours(rows, comparison)})
     if missing := missing_lines(comparison):
         sections.append({"title": "Not measured", "lines": missing})
     return sections
@@ -237,10 +236,9 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
 
 def _quality_section(comparison: Comparison) -> Section:
     rows = _in_order(comparison)
-    first = len(QUALITY_HEADER) - len(WEIGHTS)
     best = _best_scores(ranked(comparison), rows, None, QUALITY_HEADER.index("overall [95 % interval]"))
-    for i, category in enumerate(WEIGHTS):
-        best |= _best_scores(rows, rows, category, first + i)
+    for category, name in SHORT.items():
+        best |= _best_scores(rows, rows, category, QUALITY_HEADER.index(name))
     section: Section = {"title": "Quality", "header": QUALITY_HEADER, "rows": quality_rows(comparison), "best": best}
     return {**section, "ours": _place_of_ours(section["rows"], comparison)}
 
@@ -279,8 +277,8 @@ def _best_scores(candidates: list[Row], rows: list[Row], category: str | None, c
     return {(i, column) for i, row in enumerate(rows) if row["name"] in names}
 
 
-def _place_of_ours(rows: list[list[str]], comparison: Comparison) -> int:
-    return next(i for i, row in enumerate(rows) if row[0] == comparison["ours"])
+def _place_of_ours(rows: list[list[str]], comparison: Comparison) -> int | None:
+    return next((i for i, row in enumerate(rows) if row[0] == comparison["ours"]), None)
 
 
 def difference_rows(row: Row) -> list[list[str]]:

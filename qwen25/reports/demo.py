@@ -53,7 +53,7 @@ def summarise(args: argparse.Namespace) -> int:
         "comparison.html",
         "report.md",
     )
-    print("Files: " + ", ".join(str(folder / name) for name in files))
+    print(f"Files in {folder}: {', '.join(files)}")
     return EXIT_OK
 
 

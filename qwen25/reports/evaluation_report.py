@@ -64,25 +64,37 @@ def _shown(result: EvaluationFile) -> list[Reference]:
     return [reference for reference in references(result["items_sha256"]) if reference["kind"] != "control"]
 
 
-def _best_of_rows(rows: list[list[str]]) -> set[tuple[int, int]]:
-    """Return the cells that hold the best score of a row, the control's apart."""
-    columns = [2, *range(len(EVALUATION_HEADER), len(rows[0]))]
-    scores = [{x: float(row[x].split()[0]) for x in columns if row[x] != "-"} for row in rows]
-    return {(y, x) for y, row in enumerate(scores) for x, score in row.items() if score == max(row.values())}
+def standing_best(result: EvaluationFile) -> set[tuple[int, int]]:
+    """Return the cells of ``standing_rows`` that hold a row's best score, or one tied with it; the control's apart.
+
+    Scores are tied where their intervals overlap.
+    """
+    beside, is_whole = _shown(result), result["verdict"]["verdict"] is not None
+    rows: list[list[Score | None]] = [
+        [found, *(reference["categories"].get(name) for reference in beside)]
+        for name, found in result["categories"].items()
+    ]
+    if is_whole:
+        rows.append([result["overall"], *(reference["overall"] for reference in beside)])
+    columns = [2, *range(len(EVALUATION_HEADER), len(standing_header(result)))]
+    best = set()
+    for y, row in enumerate(rows):
+        first = max((score for score in row if score), key=lambda score: score["score"])
+        tied = (x for x, s in zip(columns, row, strict=True) if s and s["interval"][1] >= first["interval"][0])
+        best |= {(y, x) for x in tied}
+    return best
 
 
 def verdict_line(result: EvaluationFile) -> str:
     """Return the verdict, its reasons, and what the reference models score on the same scale."""
-    verdict = result["verdict"]
+    verdict, overall = result["verdict"], result["overall"]
     line = f"Verdict: {verdict['verdict'] or 'none'} ({'; '.join(verdict['reasons'])})."
-    beside = [
-        f"{reference['name']} ({reference['what']}) {overall['score']:.3f}"
-        for reference in references(result["items_sha256"])
-        if (overall := reference["overall"])
-    ]
+    beside = [(f"{r['name']} ({r['what']})", r["overall"]) for r in _shown(result) if r["overall"]]
     if verdict["verdict"] is None or not beside:
         return line
-    return f"{line} On the same items: {'; '.join(beside)}; this model {result['overall']['score']:.3f}."
+    places = [*beside, ("this model", overall), ("random directions", overall["control"])]
+    measured = sorted(((score["score"], name) for name, score in places if score), reverse=True)
+    return f"{line} On the same items: {'; '.join(f'{name} {score:.3f}' for score, name in measured)}."
 
 
 def evaluation_remarks(result: EvaluationFile) -> list[str]:
@@ -117,19 +129,30 @@ def health_line(result: EvaluationResult) -> str:
     return f"{facts}."
 
 
+#: What people call the facts of ``health``, and how each is written; a fact that is not here stays as it is.
+_HEALTH: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "unrelated_cosine": ("cosine of unrelated texts", "{:.3f}".format),
+    "unrelated_cosine_across_languages": ("the same, across languages", "{:.3f}".format),
+    "isotropy": ("isotropy (1: no direction is special)", "{:.3f}".format),
+    "variance_of_top_direction": ("variance in the strongest direction", "{:.1%}".format),
+    "tokens_never_reached": ("tokens never reached", "{:.1%}".format),
+    "sentences_per_second": ("speed", rate_text),
+    "speed_runs": ("runs, of which speed is the median", str),
+    "load_seconds": ("loads in", "{:.2f} s".format),
+    "size_bytes": ("on disk", size_text),
+    "memory_bytes": ("in memory", size_text),
+    "dims": ("dimensions", str),
+    "latency_p50_ms": ("a query, median", "{:.2f} ms".format),
+    "latency_p95_ms": ("a query, 95th percentile", "{:.2f} ms".format),
+}
+
+
 def health_rows(result: EvaluationResult) -> list[list[str]]:
     """Return what the space, the size and the speed look like: names and values as people read them."""
     rows = []
-    for name, value in result["health"].items():
-        if name.endswith("_bytes"):
-            row = [{"size_bytes": "on disk", "memory_bytes": "in memory"}.get(name, name), size_text(value)]
-        elif name == "sentences_per_second":
-            row = ["speed", rate_text(value)]
-        elif value is None:
-            row = [name, "-"]
-        else:
-            row = [name, f"{value:.3f}" if isinstance(value, float) else str(value)]
-        rows.append([row[0].replace("_", " "), row[1]])
+    for key, value in result["health"].items():
+        name, written = _HEALTH.get(key, (key, str))
+        rows.append([name, "-" if value is None else written(value)])
     return rows
 
 
@@ -140,7 +163,7 @@ def evaluation_html(result: EvaluationFile) -> str:
         result=result,
         header=standing_header(result),
         rows=standing_rows(result),
-        best=_best_of_rows(standing_rows(result)),
+        best=standing_best(result),
         remarks=evaluation_remarks(result),
         health=health_rows(result),
         plot=picture(lambda: category_bars(result)),

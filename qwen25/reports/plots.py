@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,6 +33,12 @@ class Colours:
     control: str
 
 
+#: Points: of names and ticks.
+SMALL = 8
+#: Pixels an inch: sharp where a screen has two for each of a page's.
+DPI = 180
+#: Inches; a figure no wider is readable on a phone, which shows it at half that.
+WIDTH = 6.0
 LIGHT = Colours("#ffffff", "#1c1c1c", "#9a3c00", "#3f6fc0", "#595959")
 DARK = Colours("#16181d", "#e8e8e8", "#ffb27a", "#5283e0", "#b4b4b4")
 _colours: ContextVar[Colours] = ContextVar("colours", default=LIGHT)
@@ -68,7 +75,7 @@ def png(figure: Figure) -> bytes:
     """Return a figure as a PNG file; the same result gives the same bytes."""
     buffer = io.BytesIO()
     # No creation date or software version in the file.
-    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -105,7 +112,7 @@ def category_bars(result: EvaluationResult) -> Figure:
     colours = _colours.get()
     names = [*result["categories"], "overall"]
     scores = [*result["categories"].values(), result["overall"]]
-    figure = _figure(figsize=(8, 0.6 * len(names) + 1))
+    figure = _figure(figsize=(WIDTH, 0.5 * len(names) + 1))
     axes = _coloured(figure.subplots())
     places = range(len(names))
     values = [score["score"] for score in scores]
@@ -118,12 +125,12 @@ def category_bars(result: EvaluationResult) -> Figure:
         x, y = [score for _, score in controls], [place for place, _ in controls]
         style = {"marker": "D", "color": colours.ours, "edgecolors": colours.background}
         axes.scatter(x, y, **style, zorder=3, label="random directions")
-    axes.set_yticks(list(places), [name.replace("_", " ") for name in names])
+    axes.set_yticks(list(places), [name.replace("_", "\n") for name in names])
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, *values) - 0.02, 1)
     axes.set_xlabel("score (0 chance, 1 perfect)")
     axes.axvline(0, color=colours.text, linewidth=0.8)
-    _legend(axes, loc="lower right")
+    _legend(axes, loc="lower right", fontsize=9)
     return figure
 
 
@@ -145,7 +152,7 @@ def comparison(result: Comparison) -> Figure:
 
 def quality_against_size(result: Comparison) -> Figure:
     """Draw quality against size with the Pareto frontier."""
-    figure = _figure(figsize=(8, 4.8), layout="constrained")
+    figure = _figure(figsize=(WIDTH, 4.2), layout="constrained")
     _quality_against_size(_coloured(figure.subplots()), result)
     return figure
 
@@ -161,34 +168,43 @@ def _quality_against_size(axes: Any, result: Comparison) -> None:
     colours = _colours.get()
     ours = ours_of(result)["name"]
     points = [(row["result"]["health"]["size_bytes"], row["result"]["overall"]["score"]) for row in ranked(result)]
+    axes.set_xscale("log")
+    axes.margins(y=0.1)
+    sizes = [size for size, _ in points if size] or [1]
+    least, most = min(sizes), max(sizes)
+    middle, margin = math.sqrt(least * most), max(1.5, (most / least) ** 0.2)
+    limits = (least / margin / 1e6, most * margin / 1e6)
+    axes.set_xlim(limits)
     for row in ranked(result):
         overall, size = row["result"]["overall"], row["result"]["health"]["size_bytes"]
         name = _literal(row["name"])
         if row["kind"] == "control":
-            axes.axhline(overall["score"], color=colours.control, linestyle=":", label=name)
+            axes.axhline(overall["score"], color=colours.control, linestyle=":")
+            style = {"textcoords": "offset points", "fontsize": SMALL, "color": colours.control, "ha": "right"}
+            axes.annotate(name, (1, overall["score"]), (-6, 4), xycoords=("axes fraction", "data"), **style)
         if not size:
             continue
         errors = [[side] for side in _error(overall)]
         color = colours.ours if row["name"] == ours else colours.others
         axes.errorbar(size / 1e6, overall["score"], yerr=errors, fmt="o", color=color, ecolor=color, capsize=3)
         near = [score for other, score in points if other and 0.5 < other / size < 2]
-        beside = (6, 6 if overall["score"] >= max(near) else -12)  # of neighbours in size, the best one's name is above
-        place = (size / 1e6, overall["score"])
-        axes.annotate(name, place, beside, textcoords="offset points", fontsize=8, color=color)
+        is_left = size <= middle
+        # Names stand on the side of the middle, where there is room; of neighbours in size, the best one's is above.
+        beside = (6 if is_left else -6, 6 if overall["score"] >= max(near) else -12)
+        style = {"textcoords": "offset points", "fontsize": SMALL, "color": color, "ha": "left" if is_left else "right"}
+        axes.annotate(name, (size / 1e6, overall["score"]), beside, **style)
     if edge := frontier(result):
-        sizes = [row["result"]["health"]["size_bytes"] / 1e6 for row in edge]
         scores = [row["result"]["overall"]["score"] for row in edge]
-        x, y = [*sizes, sizes[-1] * 3], [*scores, scores[-1]]
+        x = [*(row["result"]["health"]["size_bytes"] / 1e6 for row in edge), limits[1]]
+        y = [*scores, scores[-1]]
         axes.step(x, y, where="post", color=colours.text, linewidth=0.8, label="Pareto frontier")
+        _legend(axes, loc="upper left", fontsize=SMALL)  # the one corner that no frontier reaches
     axes.set_title("Quality against size in MB", fontsize=10)
-    axes.set_xscale("log")
-    axes.margins(x=0.2)
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(_megabytes)
-    axes.tick_params(axis="x", which="both", labelsize=8)
-    axes.set_xlabel("size on disk (MB, log scale)")
-    axes.set_ylabel("overall (0 chance, 1 perfect), 95 % interval")
-    _legend(axes, loc="lower right", fontsize=8)
+    axes.tick_params(which="both", labelsize=SMALL, length=3.5, pad=3.5)  # alike, so that all labels stand on one line
+    axes.set_xlabel("size on disk (MB, log scale)", fontsize=9)
+    axes.set_ylabel("overall (0 chance, 1 perfect), 95 % interval", fontsize=9)
 
 
 def _megabytes(value: float, _: Any = None) -> str:
@@ -211,9 +227,9 @@ def _categories_by_model(axes: Any, result: Comparison) -> None:
         for x, value in enumerate(line):
             color = on_shade(shades(values[y][x]))
             text = "-" if value is None else f"{value:.2f}"
-            axes.text(x, y, text, ha="center", va="center", color=color, fontsize=8)
-    axes.set_xticks(range(len(WEIGHTS)), [c.title.replace(" ", "\n") for c in CATEGORIES.values()], fontsize=8)
-    labels = axes.set_yticks(range(len(rows)), [_literal(row["name"]) for row in rows], fontsize=8)
+            axes.text(x, y, text, ha="center", va="center", color=color, fontsize=SMALL)
+    axes.set_xticks(range(len(WEIGHTS)), [c.title.replace(" ", "\n") for c in CATEGORIES.values()], fontsize=SMALL)
+    labels = axes.set_yticks(range(len(rows)), [_literal(row["name"]) for row in rows], fontsize=SMALL)
     for label, row in zip(labels, rows, strict=True):
         label.label1.set_color(colours.ours if row["name"] == ours else colours.text)
     axes.xaxis.tick_top()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -26,8 +28,10 @@ from qwen25.runtime.log import is_quiet
 
 #: Of a table that goes into a file or a pipe.
 WIDTH_OF_FILES = 200
-#: Names longer than this wrap where a table is too wide.
-LONGEST_NAME = 16
+#: Names longer than this wrap where a table is too wide, between words if no word is longer than the other.
+WRAPPED_NAME, LONGEST_WORD = 16, 24
+#: The space inside an interval, at which no line is to end.
+_IN_INTERVAL = re.compile(r"(?<=\d,) (?=[+-]?[\d.]+\])")
 
 
 def silence_stdout() -> None:
@@ -48,18 +52,25 @@ class _Console(Console):
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show one progress bar on a terminal, and nothing elsewhere or with ``--quiet``; yields ``advance(steps)``."""
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),  # a step may take long, and the bar then stands still
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal) as bar:
+    # A step may take long, and the bar then stands still: the spinner does not.
+    with _live(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+@contextmanager
+def working(description: str) -> Iterator[None]:
+    """Show on a terminal that work without steps goes on, and for how long."""
+    with _live(TimeElapsedColumn()) as bar:
+        bar.add_task(description, total=None)
+        yield
+
+
+def _live(*columns: ProgressColumn) -> Progress:
+    """Return a line that moves on a terminal, and none elsewhere or with ``--quiet``."""
+    console = Console(stderr=True)
+    all_columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *columns)
+    return Progress(*all_columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal)
 
 
 def print_table(
@@ -78,7 +89,8 @@ def print_table(
     # Plain ASCII where no person looks: the table may land in a log or a file.
     table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
     for i, width in widths.items():
-        table.add_column(header[i], justify="left" if i == 0 else "right", width=width, overflow="fold")
+        name = header[i] if cell_len(header[i]) <= width else header[i].replace(" [", "\n[")
+        table.add_column(name, justify="left" if i == 0 else "right", width=width, overflow="fold")
     for row in rows:
         table.add_row(*(row[i] for i in widths))
     console.print(table)
@@ -98,7 +110,8 @@ def print_lines(lines: Sequence[str], title: str | None = None) -> None:
         width or 0, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
     )
     for line in lines:
-        print(wrapper.fill(line) if width else f"- {line}")
+        whole = _IN_INTERVAL.sub("\u00a0", line)  # no space to textwrap
+        print(wrapper.fill(whole).replace("\u00a0", " ") if width else f"- {line}")
 
 
 def _is_narrow() -> bool:
@@ -115,7 +128,8 @@ def _column_widths(
     """
     cells = [max((cell_len(row[i]) for row in rows), default=0) for i in range(len(header))]
     least = [max(cells[i], *(cell_len(word) for word in ["", *header[i].split()])) for i in range(len(header))]
-    least[0] = min(least[0], LONGEST_NAME)
+    words = (cell_len(word) for row in rows for word in row[0].split())
+    least[0] = min(least[0], max(WRAPPED_NAME, *(word for word in words if word <= LONGEST_WORD), 0))
     widths = {0: least[0]}
     room -= least[0] + 4  # two borders, two spaces
     for i in importance:

@@ -18,6 +18,16 @@ def is_quiet() -> bool:
     return any(handler.level > logging.INFO for handler in terminals)
 
 
+class _StandardError:
+    """Standard error as it is when a line is written: a progress bar steps in, and lets lines pass above itself."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
@@ -63,7 +73,7 @@ def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     _silence_libraries()
-    terminal = logging.StreamHandler(sys.stderr)
+    terminal = logging.StreamHandler(_StandardError())
     terminal.setLevel(logging.WARNING if quiet else logging.INFO)
     terminal.setFormatter(_RedactingFormatter("%(message)s"))
     logger.addHandler(terminal)

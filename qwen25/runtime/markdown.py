@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from qwen25.runtime.wording import with_interval
+from qwen25.runtime.wording import count_text, with_interval
 
 #: What Markdown, or HTML in it, takes for markup: the last character of a match is what makes it so. Lone
 #: brackets (of intervals) and underscores inside a word (of file names) are none.
@@ -66,6 +66,7 @@ def render_template(template: str, **values: Any) -> str:
     environment.filters["code"] = code
     environment.filters["bibtex"] = bibtex
     environment.filters["with_interval"] = with_interval
+    environment.filters["count_text"] = count_text
     environment.filters["table"] = lambda rows, header: Markdown("\n".join(table(header, rows)))
     return environment.get_template(template).render(**values)
 

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+#: Of a model's name, which tables and plots repeat.
+LONGEST_NAME = 100
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can stand for a model in tables and plots."""
+    return bool(text.strip()) and len(text) <= LONGEST_NAME and text.isprintable()
+
 
 def with_interval(score: Mapping[str, Any]) -> str:
     """Render a score and its 95 % interval."""
@@ -21,6 +29,11 @@ def difference_text(difference: Mapping[str, Any]) -> str:
 def size_text(size_bytes: int | None) -> str:
     """Render a size in megabytes (10^6 bytes)."""
     return "-" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
+
+
+def count_text(count: float) -> str:
+    """Render a count in which ties count in part: 17, or 13.8."""
+    return f"{count:.1f}".removesuffix(".0")
 
 
 def rate_text(sentences_per_second: float) -> str:

@@ -71,12 +71,20 @@ def training_rows(metadata: dict[str, Any]) -> list[list[str]]:
         [
             found["name"],
             f"{found['rows']:,}",
-            ", ".join(found["languages"]) or "not stated",
+            _languages_text(found["languages"]),
             found["source"].removeprefix("hub:"),
             found.get("licence") or "not stated",
         ]
         for found in _sets(metadata)
     ]
+
+
+def _languages_text(languages: list[str]) -> str:
+    """Render the languages of a set; of many pairs with one language, such as en-de and en-fr, that one once."""
+    first, partners = [code.partition("-")[0] for code in languages], [code.partition("-")[2] for code in languages]
+    if len(languages) > 1 and len(set(first)) == 1 and all(partners):
+        return f"{first[0]} with {', '.join(partners)}"
+    return ", ".join(languages) or "not stated"
 
 
 def _hub_sets(metadata: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
-from qwen25.runtime.files import sha256, write_json
+from qwen25.runtime.files import read_json, sha256, write_json
 from qwen25.runtime.folders import beside
 from qwen25.runtime.invocation import command_of
+from qwen25.runtime.wording import is_name
 from qwen25.store.model_files import no_weights
 from qwen25.store.quantisation import Stored, without
 
@@ -126,6 +128,16 @@ def load_model(folder: Path) -> StaticModel:
     if fault := _fault(model):
         raise InputError(f"{folder} {fault}: distil it again, or give another")
     return model
+
+
+def model_name(folder: Path) -> str:
+    """Return what a model is called: as its ``metadata.json`` says, where it has one, else as its folder."""
+    metadata: Any = None
+    with suppress(InputError):  # another tool's file may hold anything
+        if (folder / "metadata.json").is_file():
+            metadata = read_json(folder / "metadata.json")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) and is_name(name) else folder.resolve().name
 
 
 def _fault(model: StaticModel) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from qwen25.runtime.display import working
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.log import logger
 from qwen25.training.hub_pairs import HubSet, read_hub
@@ -90,17 +91,18 @@ def read_sources(
     :raises InputError: if a source cannot be read, or all together hold fewer than ``MIN_PAIRS`` pairs.
     :raises PipelineError: if the hub cannot be reached.
     """
-    held_out = texts_to_keep_out(keep_out_folders)
     sets: list[PairSet] = []
-    for source in sources:
-        if source.path is not None:
-            found = read_path(source.path, source.columns, rows, seed)
-        elif source.hub is not None:
-            found = read_hub(source.hub, rows, seed, offline)
-        else:
-            found = [s for entry in source.mixture for s in entry.read(seed, offline)]
-        sets += found
-    keep_out(sets, held_out)
+    with working("reading pairs"):
+        held_out = texts_to_keep_out(keep_out_folders)
+        for source in sources:
+            if source.path is not None:
+                found = read_path(source.path, source.columns, rows, seed)
+            elif source.hub is not None:
+                found = read_hub(source.hub, rows, seed, offline)
+            else:
+                found = [s for entry in source.mixture for s in entry.read(seed, offline)]
+            sets += found
+        keep_out(sets, held_out)
     for pairs in sets:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in pairs.dropped.items() if count)
         left_out = f" (left out: {dropped})" if dropped else ""

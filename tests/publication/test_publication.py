@@ -30,7 +30,7 @@ from qwen25.publication.publication import MISSION_REPO, Imprint, Publication
 from qwen25.reports.demo import main
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json
-from qwen25.runtime.wording import size_text
+from qwen25.runtime.wording import count_text, size_text
 from qwen25.store.static_model import FLOAT16_COPY
 
 EXAMPLES_FOLDER = ROOT / "examples"
@@ -154,7 +154,7 @@ class TestInt8:
 
 
 def difference_is(word: str, *categories: str, kind: str | None = None) -> Change:
-    """Have the baselines' differences say ``word``; those of the categories named say the opposite.
+    """Have the baselines' differences say ``word``, those of the categories named the opposite; another model is worse.
 
     :param kind: of the one row whose categories named say the opposite (None: of all).
     """
@@ -165,6 +165,9 @@ def difference_is(word: str, *categories: str, kind: str | None = None) -> Chang
             if row.get("kind") in ("control", "bm25"):
                 for name, found in row["difference_to_ours"]["categories"].items():
                     found["word"] = opposite if name in categories and kind in (None, row["kind"]) else word
+            elif "difference_to_ours" in row:
+                for found in row["difference_to_ours"]["categories"].values():
+                    found["word"] = "worse"
 
     return change
 
@@ -231,12 +234,23 @@ class TestClaims:
         for kind in ("control", "bm25"):
             card = rendered(difference_is("worse", "code_understanding", kind=kind), True)["README.md"]
             name = {"control": "random directions", "bm25": "WORDS"}[kind]
-            assert f"- {use} (" not in card and f"Not claimed: {use}: {name} is not shown to be worse" in card
+            assert f"- {use} (" not in card and f"Not claimed: {use} ({name} is not shown to be worse" in card
         assert "## Use it for" not in rendered(difference_is("better"), True)["README.md"]
+
+    def test_what_another_static_model_is_better_at_is_no_use(self, rendered: Any) -> None:
+        def beaten(evaluation: dict[str, Any], comparison: dict[str, Any]) -> None:
+            difference_is("worse")(evaluation, comparison)
+            llama = next(row for row in comparison["models"] if row["name"] == "LLAMA")
+            for name, found in llama["difference_to_ours"]["categories"].items():
+                found["word"] = "better" if name == "code_understanding" else found["word"]
+
+        uses, _, others = rendered(beaten, True)["README.md"].partition("## Use something else for")
+        assert "searching code by description" not in uses and "- matching translations (" in uses
+        assert "Use LLAMA" in others and "searching code by description" in others
 
     def test_a_use_that_its_example_refutes_is_left_out(self, rendered: Any) -> None:
         card = rendered(difference_is("worse"), False)["README.md"]
-        assert "Not claimed: searching code by description: the example (code) does not show it" in card
+        assert "Not claimed: searching code by description (the example of code does not show it)" in card
         assert "- matching translations (" in card  # of which there is no example
 
     def test_examples_are_counted_as_they_count(self, rendered: Any, results: dict[str, Path]) -> None:
@@ -245,7 +259,7 @@ class TestClaims:
         shown = subprocess.run(script, capture_output=True, text=True, check=True).stdout
         for name, count in example_counts(results["model"], EXAMPLES_FOLDER).items():
             row = next(line for line in card.splitlines() if line.startswith(f"| {name} |"))
-            assert f"{count.right:.1f} of {count.of}" in row
+            assert f"| {count_text(count.right)} of {count.of} [" in row
             if name in ("code", "idioms"):
                 assert f"  {name:13} {count.right:4.1f} of {count.of}" in shown
 
@@ -275,8 +289,13 @@ class TestClaims:
                 if row["difference_to_ours"]["overall"]:
                     row["difference_to_ours"]["overall"]["word"] = word
 
-        lines = rendered(change)["README.md"].partition("### Beside others")[2].strip().splitlines()
-        assert lines[0].startswith("- LLAMA is better than TINY")
+        card = rendered(change)["README.md"]
+        name = ModelCard(card).data.model_name  # of the card, whatever the comparison called the model
+        assert card.partition("### Beside others")[2].strip().startswith(f"- LLAMA is better than {name}")
+
+    def test_the_model_has_one_name(self, rendered: Any) -> None:
+        for text in rendered(imprint=Imprint(title="My Model")).values():
+            assert "My Model" in text and "TINY" not in text.partition("## How to reproduce")[0]
 
     def test_the_base_model_is_named_only_if_the_hub_has_it(self, rendered: Any) -> None:
         local = ModelCard(rendered()["README.md"]).data
@@ -303,6 +322,7 @@ class TestClaims:
                 "dropped": {},
             },
             {"name": "mine", "rows": 2000, "languages": [], "source": "mine.jsonl", "dropped": {}},
+            {"name": "web", "rows": 10, "languages": ["en-de", "en-fr"], "source": "web.jsonl", "dropped": {}},
         ]
         sets = [{**one, "dropped": {}} for one in sets]
         training = {"sets": sets, "settings": {}, "stages": [], "untrained": {}, "trained": {}}
@@ -310,6 +330,7 @@ class TestClaims:
         assert ModelCard(card).data.datasets == ["org/nli"]
         assert "| nli | 1,000 | en | org/nli | MIT |" in card
         assert "| mine | 2,000 | not stated | mine.jsonl | not stated |" in card
+        assert "| web | 10 | en with de, fr | web.jsonl | not stated |" in card
 
 
 class TestImprint:

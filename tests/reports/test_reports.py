@@ -8,11 +8,13 @@ import hashlib
 import logging
 import re
 import sys
+from itertools import combinations
 from typing import Any
 
 import pytest
 from conftest import EVAL_DATA, ROOT
 from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
 from qwen25.evaluation.categories.all import CATEGORIES
@@ -25,6 +27,7 @@ from qwen25.reports.comparison_report import COST_HEADER, comparison_html, compa
 from qwen25.reports.evaluation_report import (
     evaluation_html,
     evaluation_remarks,
+    standing_best,
     standing_header,
     standing_importance,
     standing_rows,
@@ -60,6 +63,22 @@ class TestStanding:
         assert {len(row) for row in rows} == {len(header)} == {len(standing_importance(evaluation))}
         assert rows[-1][header.index("all-MiniLM-L6-v2")].startswith("0.6")
 
+    def test_it_stands_at_its_place_above_its_own_control(self, evaluation: EvaluationFile) -> None:
+        set_score(evaluation["overall"], 0.55)
+        line = evaluation_remarks(evaluation)[0]
+        names = ["all-MiniLM-L6-v2 (transformer)", "this model 0.550", "WordLlama-256", "random directions"]
+        places = [line.index(name) for name in names]
+        assert places == sorted(places)
+        control = evaluation["overall"]["control"]
+        assert control and line.endswith(f"random directions {control['score']:.3f}.")
+
+    def test_the_best_of_a_row_are_those_whose_intervals_overlap(self, evaluation: EvaluationFile) -> None:
+        set_score(evaluation["categories"]["semantic_similarity"], 0.645)
+        set_score(evaluation["categories"]["topic_clustering"], 0.2)
+        best, header = standing_best(evaluation), standing_header(evaluation)
+        assert {(0, 2), (0, header.index("all-MiniLM-L6-v2"))} <= best
+        assert [x for y, x in best if y == 1] == [header.index("all-MiniLM-L6-v2")]
+
     def test_on_other_items_they_are_left_out(self, evaluation: EvaluationFile) -> None:
         evaluation["items_sha256"]["code_understanding"] = "0" * 64
         assert "MiniLM" not in evaluation_html(evaluation)
@@ -77,6 +96,14 @@ class TestAdvice:
             "all-MiniLM-L6-v2" in transformer and "searching code by description (0.755 against 0.400)" in transformer
         )
         assert "translations" not in transformer
+
+    def test_what_another_may_be_better_at_is_no_use(self, evaluation: EvaluationFile) -> None:
+        set_score(evaluation["categories"]["semantic_similarity"], 0.6)
+        lines = evaluation_advice(evaluation)
+        paraphrases = "finding paraphrases and duplicates among short texts"
+        assert not any(line.startswith("Use it") and paraphrases in line for line in lines)
+        (undecided,) = [line for line in lines if "may be better" in line]
+        assert paraphrases in undecided and "against 0.600" in undecided
 
     @pytest.mark.parametrize("gate", ["control", "collapse"])
     def test_a_model_that_only_matches_words_is_for_nothing(self, evaluation: EvaluationFile, gate: str) -> None:
@@ -115,19 +142,18 @@ class TestPages:
         (row,) = re.findall(r'<tr class="ours">.*?</tr>', page, re.DOTALL)[:1]
         assert comparison["ours"] in row and "this model" in row
         quality = next(section for section in comparison_sections(comparison) if section["title"] == "Quality")
-        assert (0, 2) in quality["best"]
+        assert (0, 1) in quality["best"]
         cost = next(section for section in comparison_sections(comparison) if section["title"] == "Cost")
         on_disk = [cost["rows"][y] for y, x in cost["best"] if x == COST_HEADER.index("on disk")]
-        assert [row[0] for row in on_disk] == ["all-MiniLM-L6-v2 by model2vec"]
+        sizes = {row["name"]: row["result"]["health"]["size_bytes"] for row in comparison["models"] if "result" in row}
+        assert [row[0] for row in on_disk] == [min((n for n, size in sizes.items() if size), key=lambda n: sizes[n])]
 
     def test_what_was_not_measured_comes_last_and_is_called_so(self, comparison: ComparisonFile) -> None:
         page = comparison_html(comparison)
         titles = re.findall(r"<h2>(.*?)</h2>", page)
         assert titles[0] == "In short" and titles[-1] == "Not measured"
         assert page.index("<img") < page.index("<h2>")
-        assert re.search(
-            r'Gemma-768D</th>\s*<td class="n whole">published</td>\s*<td class="n whole">not measured', page
-        )
+        assert re.search(r'Gemma-768D</th>\s*<td class="n whole">not measured', page)
 
     def test_sizes_are_in_megabytes(self, evaluation: EvaluationFile) -> None:
         size = evaluation["health"]["size_bytes"]
@@ -147,6 +173,23 @@ class TestFigures:
         for step in range(101):
             shade = colormaps["Blues"](step / 100)
             assert plots.contrast(to_rgb(plots.on_shade(shade)), shade) >= 4.5
+
+    @pytest.mark.parametrize("sizes", [(10, 20, 30), (15, 70, 91), (18, 15, 90), (60, 60, 60)])
+    def test_names_stand_apart_and_inside_the_plot(self, comparison: ComparisonFile, sizes: tuple[int, ...]) -> None:
+        ours = next(row for row in comparison["models"] if row["name"] == comparison["ours"])
+        rows = [copy.deepcopy(ours) for _ in sizes]
+        for row, name, size, score in zip(rows, ("ours", "one", "other"), sizes, (0.5, 0.6, 0.4), strict=True):
+            row["name"] = f"a model that is called {name}"
+            row["result"]["health"]["size_bytes"] = size * 1_000_000
+            set_score(row["result"]["overall"], score)
+        figure = plots.quality_against_size({**comparison, "ours": rows[0]["name"], "models": rows})
+        FigureCanvasAgg(figure).draw()
+        (axes,) = figure.axes
+        boxes = [text.get_window_extent() for text in axes.texts]
+        frame = axes.get_window_extent()
+        assert len(boxes) == len(sizes)
+        assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 for box in boxes)
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
     def test_a_dark_figure_is_another_one(self, comparison: ComparisonFile) -> None:
         light = plots.png(plots.comparison(comparison))
@@ -174,6 +217,25 @@ class TestTerminal:
             is_left_out = name in " ".join(shown.partition("also shows:")[2].split())
             assert (cell in shown) != is_left_out
         assert "16,000 sentences/s" in shown  # the most important one
+
+    def test_names_wrap_between_words(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "64")  # the speed would fit beside a name cut to 16 characters
+        row = ("Qwen2.5-Coder-0.5B static", "0.605 [0.566, 0.643]", "16,000 sentences/s", "20%")
+        print_table("title", self.HEADER, [row])
+        shown = capsys.readouterr().out
+        assert "| Qwen2.5-Coder-0.5B " in shown and " [95 % interval] |" in shown
+
+    def test_an_interval_stays_on_its_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for width in range(30, 70):
+            monkeypatch.setenv("COLUMNS", str(width))
+            print_lines(["WordLlama-256 is worse than ours, 1, 2: overall -0.065 [-0.084, +0.045] and 0.5 [0.4, 0.6]."])
+            shown = capsys.readouterr().out
+            assert "[-0.084, +0.045]" in shown and "[0.4, 0.6]" in shown
+            assert max(map(len, shown.splitlines())) <= width
 
     def test_remarks_wrap_between_words_where_a_person_looks(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
