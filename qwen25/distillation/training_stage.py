@@ -28,7 +28,7 @@ from qwen25.training.batches import encode_sets
 from qwen25.training.objective import SOFT_BATCH
 from qwen25.training.pairs import PairSet
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
-from qwen25.training.sources import most_pairs, parse_source, read_sources
+from qwen25.training.sources import parse_source, read_sources
 from qwen25.training.table import ProjectedTable
 from qwen25.training.trainer import Trained, TrainingSettings, train
 
@@ -85,7 +85,7 @@ def plan_training(settings: Settings, width: int, judge: Teacher, each: float | 
     :raises InputError: if a file of pairs cannot be read.
     """
     how = TrainingSettings()
-    most = most_pairs([parse_source(text) for text in settings.pairs])
+    most = sum(parse_source(text).most_pairs() for text in settings.pairs)
     steps = math.ceil(most * settings.epochs / how.batch_size) if most else settings.train_steps
     texts = (2 * how.batch_size if most else 0) + (SOFT_BATCH if settings.sentence_vectors else 0)
     work = 3 * steps * texts * width * settings.dims  # forwards, and backwards to the projection and to the weights

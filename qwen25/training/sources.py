@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from qwen25.runtime.display import working
 from qwen25.runtime.errors import InputError
@@ -19,18 +20,73 @@ HUB = "hub:"
 ANY = Columns()
 
 
+class Source(Protocol):
+    """One --pairs, understood but not yet read."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder that it is, or nothing."""
+
+    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
+        """Read its pairs; of each set, at most so many rows.
+
+        :raises InputError: if it cannot be read.
+        :raises PipelineError: if the hub or the package index cannot be reached.
+        """
+
+    def most_pairs(self) -> int:
+        """Return the most pairs that it can give; a file is read for it, nothing is downloaded.
+
+        :raises InputError: if a file cannot be read.
+        """
+
+
 @dataclass(frozen=True)
-class Source:
-    """One --pairs, understood but not yet read.
+class Files:
+    """A file of pairs, or a folder of them."""
 
-    :ivar text: as it was given.
-    """
-
-    text: str
-    path: Path | None = None
-    hub: HubSet | None = None
+    path: Path
     columns: Columns = ANY
-    mixture: tuple[Entry, ...] = ()
+
+    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
+        """Read its pairs, as :class:`Source` says."""
+        return read_path(self.path, self.columns, rows, seed)
+
+    def most_pairs(self) -> int:
+        """Return how many it has."""
+        return sum(len(pairs.pairs) for pairs in read_path(self.path, self.columns))
+
+
+@dataclass(frozen=True)
+class OnHub:
+    """A data set of the hub."""
+
+    hub: HubSet
+    path = None
+
+    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
+        """Read its pairs, as :class:`Source` says."""
+        return read_hub(self.hub, rows, seed, offline)
+
+    def most_pairs(self) -> int:
+        """Return the row limit."""
+        return MAX_ROWS
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A declared mixture, whose entries say their own number of rows."""
+
+    entries: tuple[Entry, ...]
+    path = None
+
+    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
+        """Read its pairs, as :class:`Source` says."""
+        return [pairs for entry in self.entries for pairs in entry.read(seed, offline)]
+
+    def most_pairs(self) -> int:
+        """Return what its entries declare."""
+        return sum(entry.most_rows for entry in self.entries)
 
 
 def parse_source(text: str) -> Source:
@@ -42,21 +98,21 @@ def parse_source(text: str) -> Source:
     :raises InputError: if it is none of these.
     """
     if text.startswith(HUB):
-        return Source(text, hub=_parse_hub(text.removeprefix(HUB)))
+        return OnHub(_parse_hub(text.removeprefix(HUB)))
     if text in MIXTURES:
-        return Source(text, mixture=read_mixture(MIXTURES[text]))
+        return Mixture(read_mixture(MIXTURES[text]))
     if not text:
         raise InputError("--pairs is empty; give a file, a folder, hub:OWNER/NAME or a mixture")
     path = Path(text).expanduser()
     if path.suffix == ".json" and path.is_file():
-        return Source(text, mixture=read_mixture(path))
+        return Mixture(read_mixture(path))
     before, colon, behind = text.rpartition(":")
     if colon and not path.exists() and "," in behind:
-        return Source(text, path=Path(before).expanduser(), columns=_columns(behind))
+        return Files(Path(before).expanduser(), _columns(behind))
     if not path.exists():
         known = ", ".join(MIXTURES)
         raise InputError(f"--pairs {text}: no such file; give a file, a folder, hub:OWNER/NAME or a mixture ({known})")
-    return Source(text, path=path)
+    return Files(path)
 
 
 def _parse_hub(text: str) -> HubSet:
@@ -95,13 +151,7 @@ def read_sources(
     with working("reading pairs"):
         held_out = texts_to_keep_out(keep_out_folders)
         for source in sources:
-            if source.path is not None:
-                found = read_path(source.path, source.columns, rows, seed)
-            elif source.hub is not None:
-                found = read_hub(source.hub, rows, seed, offline)
-            else:
-                found = [s for entry in source.mixture for s in entry.read(seed, offline)]
-            sets += found
+            sets += source.read(rows, seed, offline)
         keep_out(sets, held_out)
     for pairs in sets:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in pairs.dropped.items() if count)
@@ -113,22 +163,6 @@ def read_sources(
     if total < MIN_PAIRS:
         raise InputError(f"--pairs: {total:,} pairs are too few to learn from; give at least {MIN_PAIRS:,}")
     return sets
-
-
-def most_pairs(sources: Iterable[Source]) -> int:
-    """Return the most pairs that the sources can give; files are read for it, nothing is downloaded.
-
-    :raises InputError: if a file cannot be read.
-    """
-    most = 0
-    for source in sources:
-        if source.path is not None:
-            most += sum(len(pairs.pairs) for pairs in read_path(source.path, source.columns))
-        elif source.hub is not None:
-            most += MAX_ROWS
-        else:
-            most += sum(entry.most_rows for entry in source.mixture)
-    return most
 
 
 def _tell_apart(sets: Iterable[PairSet]) -> None:

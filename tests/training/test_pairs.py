@@ -12,10 +12,11 @@ import pytest
 from pyarrow import parquet
 
 from qwen25.runtime.errors import InputError
+from qwen25.training.hub_pairs import HubSet
 from qwen25.training.keep_out import keep_out, texts_to_keep_out
 from qwen25.training.mixtures import MIXTURES, read_mixture
 from qwen25.training.pairs import MAX_LINE, Columns, Pair, PairSet, read_file, read_path
-from qwen25.training.sources import parse_source, read_sources
+from qwen25.training.sources import Files, OnHub, parse_source, read_sources
 
 ROWS = [{"question": f"What is {i}?", "answer": f'{i}, "it" is', "lang": "en"} for i in range(1200)]
 ANY = Columns()
@@ -134,12 +135,11 @@ def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
 
 def test_what_pairs_takes_is_understood(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a:b,c.jsonl")
-    assert parse_source(str(path)).path == path
-    assert parse_source("no.jsonl:x,y") == parse_source("no.jsonl:x, y".replace(", ", ","))
-    assert parse_source("no.jsonl:x,y").columns == Columns("x", "y")
-    hub = parse_source("hub:me/data@v1:en-de:source,target").hub
-    assert hub and (hub.repo, hub.revision, hub.subset, hub.columns) == ("me/data", "v1", "en-de", ("source", "target"))
-    assert parse_source("hub:me/data").hub == parse_source("hub:me/data:").hub
+    assert parse_source(str(path)) == Files(path)
+    assert parse_source("no.jsonl:x, y") == Files(Path("no.jsonl"), Columns("x", "y"))
+    hub = HubSet("me/data", "en-de", Columns("source", "target"), revision="v1")
+    assert parse_source("hub:me/data@v1:en-de:source,target") == OnHub(hub)
+    assert parse_source("hub:me/data") == parse_source("hub:me/data:") == OnHub(HubSet("me/data"))
     for wrong in ("hub:me/data:a:b:c", "hub:", "nothing-here", "no.jsonl:x,y,z"):
         with pytest.raises(InputError, match="--pairs"):
             parse_source(wrong)
