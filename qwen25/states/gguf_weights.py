@@ -72,7 +72,9 @@ class GgufTable:
 
     def __getitem__(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the rows of some ids, of any shape; float32, one dimension more than ``ids``."""
-        rows = torch.from_numpy(self._tensor.unpacked(ids.reshape(-1).numpy()))
+        # gguf cannot unpack no rows at all, which is what a recipe without a prefix asks for.
+        wanted = ids.reshape(-1).numpy() if ids.numel() else slice(0, 1)
+        rows = torch.from_numpy(self._tensor.unpacked(wanted))[: ids.numel()]
         return rows.reshape(*ids.shape, rows.shape[-1])
 
 

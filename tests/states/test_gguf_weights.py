@@ -119,8 +119,11 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
     return find_teacher(str(path))
 
 
-def test_every_packing_of_a_qwen_file_is_unpacked_as_transformers_does(quantised: Teacher) -> None:
-    frame, ids = Frame((5, 9)), np.arange(ROWS)
+@pytest.mark.parametrize("prefix", [(5, 9), ()], ids=["behind a prefix", "alone"])
+def test_every_packing_of_a_qwen_file_is_unpacked_as_transformers_does(
+    quantised: Teacher, prefix: tuple[int, ...]
+) -> None:
+    frame, ids = Frame(prefix), np.arange(ROWS)
     streamed = states_of(quantised, ids, frame, [0, 1, 2])
     for layer, whole in enumerate(whole_states(quantised, ids, frame)):
         np.testing.assert_allclose(streamed[layer], whole, atol=1e-5 * float(np.abs(whole).max()))
