@@ -23,7 +23,7 @@ from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.markdown import table
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
-from qwen25.store.static_model import load_model
+from qwen25.store.static_model import load_model, model_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT, GUIDE = ROOT / "docs" / "results" / "page_speed.json", ROOT / "docs" / "GUIDE.md"
@@ -42,8 +42,9 @@ TYPE = """(texts) => texts.map((text) => {
 def measure(browser: Any, folder: Path, dims: int | None) -> dict[str, Any]:
     """Write a model's page, open it several times and type every prefix of an example in it."""
     started = time.perf_counter()
-    load_model(folder)
+    whole = load_model(folder)
     loaded = time.perf_counter() - started
+    dims = min(dims, whole.dim) if dims else None
     model = page_model(folder, dims)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "page.html"
@@ -62,7 +63,7 @@ def measure(browser: Any, folder: Path, dims: int | None) -> dict[str, Any]:
             context.close()
         size = file.stat().st_size
     return {
-        "name": str((read_json(folder / "metadata.json") or {}).get("name", folder.name)),
+        "name": model_name(folder),
         "tokens": len(model.tokens),
         "rows": len(model.embedding),
         "dims": model.dim,
@@ -119,7 +120,8 @@ def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=Path, help="folders of static models (default: only render)")
-    parser.add_argument("--dims", type=int, help="keep only the first N dimensions (default: all)", metavar="N")
+    dims = "keep only the first N dimensions of a model that has more (default: all)"
+    parser.add_argument("--dims", type=int, help=dims, metavar="N")
     args = parser.parse_args()
     if args.models:
         from playwright.sync_api import sync_playwright
