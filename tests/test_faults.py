@@ -129,7 +129,7 @@ def serve() -> None:
     torch.set_num_threads(1)
     for module in (evaluate_command, comparison):
         remember(module, "evaluate")
-    few = write_few_items(Path(tempfile.mkdtemp(dir=".")))
+    few = write_few_items(Path(tempfile.mkdtemp(dir=".")).resolve())
     training_stage.calibration_folder = lambda: few
     for line in sys.stdin:
         request = json.loads(line)

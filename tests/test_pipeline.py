@@ -226,7 +226,7 @@ class TestDistil:
         assert metadata["recipe"]["sif"] == metadata["selection"][0]["sif"]
 
     def test_the_default_teacher_is_cut_to_a_size(self) -> None:
-        parser = distill_flags.build_parser("")
+        parser = distill_command.build_parser()
         for flags, size, storage in (
             ([], 65, "int8"),
             (["--max-size-mb", "none"], math.inf, "float32"),

@@ -22,12 +22,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from qwen25.commands.distill_flags import build_parser, preset_named, settings_of
+from qwen25.commands.distill_flags import parser_of, preset_named, settings_of
 from qwen25.distillation import distil, plan
 from qwen25.distillation.settings import require_outside
 from qwen25.runtime import console
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.log import logger, set_up_logging
+
+
+def build_parser(preset: str | None = None) -> argparse.ArgumentParser:
+    """Return the command line's parser.
+
+    :param preset: whose settings are the defaults.
+    """
+    return parser_of(__doc__, preset)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,4 +56,4 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    return console.run(build_parser(__doc__, preset_named(words)), run, words)
+    return console.run(build_parser(preset_named(words)), run, words)

@@ -54,7 +54,7 @@ def languages(text: str) -> tuple[str, ...]:
     return tuple(code.strip() for code in text.split(",") if code.strip())
 
 
-def build_parser(story: str, preset: str | None = None) -> argparse.ArgumentParser:
+def parser_of(story: str, preset: str | None = None) -> argparse.ArgumentParser:
     """Return the command line's parser.
 
     :param story: what ``--help`` tells of the phase.

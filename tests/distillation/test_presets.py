@@ -225,7 +225,7 @@ class TestPresets:
 
     @staticmethod
     def parsed(*flags: str) -> Settings:
-        parser = distill_flags.build_parser("", distill_flags.preset_named(flags))
+        parser = distill_command.build_parser(distill_flags.preset_named(flags))
         return distill_flags.settings_of(parser.parse_args(flags)).completed()
 
 
