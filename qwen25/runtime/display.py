@@ -66,11 +66,18 @@ def working(description: str) -> Iterator[None]:
         yield
 
 
-def _live(*columns: ProgressColumn) -> Progress:
-    """Return a line that moves on a terminal, and none elsewhere or with ``--quiet``."""
+@contextmanager
+def _live(*columns: ProgressColumn) -> Iterator[Progress]:
+    """Show a line that moves on a terminal, and none elsewhere or with ``--quiet``."""
     console = Console(stderr=True)
     all_columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *columns)
-    return Progress(*all_columns, console=console, transient=True, disable=is_quiet() or not console.is_terminal)
+    hidden = is_quiet() or not console.is_terminal
+    bar = Progress(*all_columns, console=console, transient=True, disable=hidden)
+    if hidden:  # never started: older versions of rich end a bar that was not shown with an empty line
+        yield bar
+        return
+    with bar:
+        yield bar
 
 
 def print_table(
