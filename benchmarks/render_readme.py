@@ -23,6 +23,7 @@ from qwen25.runtime.files import read_json, write_bytes, write_text
 from qwen25.runtime.markdown import table
 from qwen25.runtime.wording import rate_text, size_text, with_interval
 from qwen25.store.packaged import PACKAGED
+from qwen25.store.static_model import FLOAT16_COPY
 from qwen25.training.mixtures import MIXTURES, read_mixture, wheel_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,7 @@ FILES = {
     "comparison_results.json": "comparison_results.json",
 }
 #: What the metadata calls the copy for sentence-transformers.
-COPY = "static_embedding_float16/model.safetensors"
+COPY = f"{FLOAT16_COPY}/model.safetensors"
 #: The rows of the README's table at most.
 ROWS = 5
 
