@@ -66,10 +66,24 @@ def test_the_recipes_document_is_rendered() -> None:
     assert written == recipes.document(read_json(recipes.RESULT))
 
 
+def drawer(svg: str) -> str:
+    """Return which matplotlib drew it."""
+    return re.search(r"Matplotlib v\S+", svg)[0]
+
+
+def words(svg: str) -> list[str]:
+    """Return what the plot says: titles, ticks, labels."""
+    return re.findall(r"<text[^>]*>([^<]*)<", svg)
+
+
 def test_the_sizes_document_and_its_plot_are_rendered() -> None:
     result = read_json(sizes.RESULT)
     assert sizes.DOCUMENT.read_text(encoding="utf-8") == sizes.document(result)
-    assert not result["models"] or sizes.PLOT.read_text(encoding="utf-8") == plot(result)
+    if result["models"]:
+        kept, drawn = sizes.PLOT.read_text(encoding="utf-8"), plot(result)
+        if drawer(kept) != drawer(drawn):  # another version lays the same plot out otherwise
+            kept, drawn = words(kept), words(drawn)
+        assert kept == drawn
 
 
 def test_the_reliability_document_is_rendered() -> None:

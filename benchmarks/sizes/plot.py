@@ -17,7 +17,7 @@ SCORES: tuple[tuple[str, Callable[[Row], float | None]], ...] = (
 
 
 def plot(result: Row) -> str:
-    """Draw score against size, small multiples, as an SVG whose bytes depend on the result alone."""
+    """Draw score against size as an SVG of small multiples. Its bytes depend on result and matplotlib version."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -37,7 +37,7 @@ def plot(result: Row) -> str:
             panel.set_xlabel("size (MB)")
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=ncols, fontsize=7)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
