@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -76,3 +77,19 @@ def test_a_missing_part_is_installed_with_pip_or_with_the_checkouts_script(
     assert extras_command("onnx") == f"bash {ROOT}/setup_qwen25.sh --with-extras"
     monkeypatch.setattr("qwen25.runtime.invocation.CHECKOUT", tmp_path)
     assert extras_command("onnx") == "pip install 'qwen25-deposium[onnx]'"
+
+
+def test_a_python_without_the_libraries_is_told_commands_to_paste(tmp_path: Path) -> None:
+    """From anywhere, and for a checkout whose path has a space."""
+    checkout = tmp_path / "a b"
+    shutil.copytree(ROOT / "qwen25", checkout / "qwen25", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (SCRIPTS["compare"], "setup_qwen25.sh"):
+        shutil.copy(ROOT / name, checkout / name)
+    script = [sys.executable, "-S", str(checkout / SCRIPTS["compare"])]
+    away = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    there = subprocess.run(script, cwd=checkout, capture_output=True, text=True, check=False)
+    assert away.returncode == there.returncode == 1
+    (line,) = away.stderr.splitlines()
+    install, run = (f"bash '{checkout}/{name}'" for name in ("setup_qwen25.sh", "run_qwen25.sh"))
+    assert line.endswith(f"{install} installs it, and {run} compare then runs this")
+    assert there.stderr.endswith("bash setup_qwen25.sh installs it, and bash run_qwen25.sh compare then runs this\n")

@@ -7,6 +7,7 @@ load, which takes seconds, is one line too.
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -75,8 +76,9 @@ def _installation(name: str) -> str:
     setup = CHECKOUT / "setup_qwen25.sh"
     if not setup.is_file():
         return "install qwen25-deposium again, with its requirements (pip install, without --no-deps)"
-    folder = "" if Path.cwd() == CHECKOUT else f"{CHECKOUT}/"
-    return f"bash {folder}setup_qwen25.sh installs it, and bash {folder}run_qwen25.sh {name} then runs this"
+    folder = Path() if Path.cwd() == CHECKOUT else CHECKOUT
+    install, run = (shlex.quote(str(folder / script)) for script in (setup.name, "run_qwen25.sh"))
+    return f"bash {install} installs it, and bash {run} {name} then runs this"
 
 
 if __name__ == "__main__":

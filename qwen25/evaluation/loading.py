@@ -21,7 +21,7 @@ from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import sha256
 from qwen25.runtime.invocation import extras_command
 from qwen25.store.download import snapshot
-from qwen25.store.hub import looks_like_an_id
+from qwen25.store.hub import lies_here, looks_like_an_id
 from qwen25.store.model_files import on_disk, refuse_code_and_pickles, weight_files
 from qwen25.store.packaged import PACKAGED, packaged_path
 from qwen25.store.static_model import FLOAT16_COPY, load_model, model_name
@@ -66,8 +66,7 @@ def _located(where: str, offline: bool, subfolder: str | None = None) -> Path:
     if where in PACKAGED:
         return packaged_path(where, offline)
     folder = Path(where).expanduser()
-    beside = folder.parent.is_dir() and len(folder.parts) > 1  # a missing model among others, not a download
-    if folder.exists() or beside or not looks_like_an_id(where):
+    if folder.exists() or lies_here(folder) or not looks_like_an_id(where):
         return folder
     return snapshot(where, offline=offline, subfolder=subfolder)
 

@@ -92,6 +92,8 @@ def _architecture(config: PretrainedConfig) -> Architecture:
     _require_plain(config, ropes)
     attention_bias = bool(getattr(config, "attention_bias", False))
     head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    if head_dim % 2:
+        raise ValueError(f"its heads of {head_dim} numbers cannot be turned in pairs, as rotary embeddings do")
     return Architecture(
         kind=kind,
         hidden=int(config.hidden_size),

@@ -101,7 +101,8 @@ class Weights:
             found = tuple(tensors[name].shape)
             if len(found) != len(shape) or any(e not in (-1, f) for e, f in zip(shape, found, strict=True)):
                 raise PipelineError(
-                    f"teacher {self.name}: {self._root}{name} is of shape {found}, not {shape} as {source} says"
+                    f"teacher {self.name}: {self._root}{name} is of shape {found}, not {shape} as {source} says; "
+                    "download it again"
                 )
         return tensors
 

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from qwen25.runtime.errors import InputError, first_line
@@ -23,6 +24,11 @@ def looks_like_an_id(spec: str) -> bool:
     ``models/...`` has not: that is where the phases write, and what is missing there is never asked for elsewhere.
     """
     return re.fullmatch(r"[\w.-]+/[\w.-]+", spec) is not None and not spec.startswith((".", "/", "models/"))
+
+
+def lies_here(path: Path) -> bool:
+    """Whether ``path`` leads into a folder that is here: what is missing in it is never asked for at the hub."""
+    return len(path.parts) > 1 and path.parent.is_dir()
 
 
 def check_id(repo: str) -> None:

@@ -80,6 +80,20 @@ def _check_weights(path: Path, name: str) -> None:
         pass
 
 
+def check_heads(name: str, config: Any) -> None:
+    """Refuse a text model's configuration whose attention heads cannot share its key-value heads.
+
+    :raises InputError: if they cannot.
+    """
+    heads = getattr(config, "num_attention_heads", None)
+    shared = getattr(config, "num_key_value_heads", None)
+    if isinstance(heads, int) and isinstance(shared, int) and (shared < 1 or heads % shared):
+        raise InputError(
+            f"teacher {name}: its configuration contradicts itself ({heads} attention heads cannot share {shared} "
+            "key-value heads); download it again, or correct its config.json"
+        )
+
+
 def sees_only_before(config: Any, architectures: Any) -> bool | None:
     """Whether a model's tokens see only those before them; by its type and configuration, not by its head's name.
 

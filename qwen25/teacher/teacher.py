@@ -20,10 +20,10 @@ from tokenizers import Tokenizer
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import read_json, require_regular, sha256
 from qwen25.store.download import snapshot
-from qwen25.store.hub import looks_like_an_id
+from qwen25.store.hub import lies_here, looks_like_an_id
 from qwen25.store.model_files import no_weights
 from qwen25.store.packaged import PACKAGED, packaged_path
-from qwen25.teacher.check import check_folder, sees_only_before
+from qwen25.teacher.check import check_folder, check_heads, sees_only_before
 from qwen25.teacher.gguf_header import check_header
 from qwen25.teacher.gguf_tokenizer import gguf_tokenizer
 
@@ -62,18 +62,20 @@ class Teacher:
         from transformers import AutoConfig
 
         try:
-            return AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **self._gguf_file())
+            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **self._gguf_file())
         except Exception as error:  # what a wrong value raises depends on the architecture and the version
             raise InputError(
                 f"teacher {self.name}: transformers cannot read its configuration ({first_line(error)}); "
                 "it must be whole, and of an architecture that transformers knows without remote code"
             ) from error
+        check_heads(self.name, config.get_text_config())
+        return config
 
     @property
     def config(self) -> PretrainedConfig:
         """The text model's configuration.
 
-        :raises InputError: if transformers does not know the architecture.
+        :raises InputError: if transformers does not know the architecture, or it contradicts itself.
         """
         return self._whole_config.get_text_config()
 
@@ -236,6 +238,7 @@ class Teacher:
 
         kwargs = self._gguf_file() or {"use_safetensors": True}
         kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
+        kwargs["ignore_mismatched_sizes"] = True  # they are refused below, by their names
         _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
         try:
             if not self.gguf and getattr(self._whole_config, "quantization_config", None) is None:
@@ -255,6 +258,11 @@ class Teacher:
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
         if missing:
             raise PipelineError(f"teacher {self.name}: its weights lack {missing[0]}; download it again")
+        for name, found, wanted in sorted(info["mismatched_keys"]):
+            raise PipelineError(
+                f"teacher {self.name}: {name} is of shape {tuple(found)}, not {tuple(wanted)} as its configuration "
+                "says; download it again"
+            )
         if self.gguf and not with_head:
             model = model.base_model
         return model.eval()
@@ -301,6 +309,11 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
             require_regular(file)
         teacher = Teacher(path.resolve().name, "folder", path)
         check_folder(path, teacher.name)
+    elif lies_here(path) and spec != DEFAULT_TEACHER and revision is None:
+        raise InputError(
+            f"no teacher {spec!r}: the folder {path.parent} is here and holds no {path.name}; give another, or the "
+            "hub's with its --revision"
+        )
     elif looks_like_an_id(spec):
         try:
             folder = snapshot(spec, revision, offline)

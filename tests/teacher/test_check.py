@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from qwen25.runtime.errors import InputError
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.states.architecture import architecture_of
 from qwen25.teacher.teacher import find_teacher
 
 
@@ -101,3 +103,26 @@ def test_a_folder_of_gguf_files(tmp_path: Path) -> None:
 def test_a_folder_named_like_a_file(folder: Path) -> None:
     renamed = folder.rename(folder.with_name("v1.gguf"))
     assert find_teacher(str(renamed)).origin == "folder"
+
+
+@pytest.mark.parametrize("heads", [(4, 3), (5, 2), (4, 0)])
+def test_heads_that_cannot_share_their_keys(folder: Path, heads: tuple[int, int]) -> None:
+    configure(folder, num_attention_heads=heads[0], num_key_value_heads=heads[1])
+    with pytest.raises(InputError, match=r"contradicts itself \(\d attention heads cannot share \d key-value heads\)"):
+        _ = find_teacher(str(folder)).config
+
+
+def test_heads_that_cannot_be_turned(folder: Path) -> None:
+    configure(folder, head_dim=7)
+    teacher = find_teacher(str(folder))
+    with pytest.raises(InputError, match="heads of 7 numbers cannot be turned in pairs"):
+        architecture_of(teacher.name, teacher.config)
+
+
+def test_weights_that_are_not_of_the_configured_shape(tmp_path: Path) -> None:
+    """Of a model that is loaded whole, too, the line names the weight."""
+    config = GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    configure(tmp_path, n_embd=24)
+    with pytest.raises(PipelineError, match=r"bias is of shape \(48,\), not \(72,\) as its configuration says"):
+        find_teacher(str(tmp_path)).load(torch.float32)

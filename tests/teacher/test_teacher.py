@@ -609,3 +609,13 @@ def test_an_address_in_a_message_loses_the_key_in_its_query() -> None:
 def test_what_phase_1_would_write_is_never_asked_for_at_the_hub() -> None:
     with pytest.raises(InputError, match="no teacher 'models/qwen25-deposium-1024d'"):
         find_teacher("models/qwen25-deposium-1024d")
+
+
+def test_what_is_missing_in_a_folder_that_is_here_is_never_asked_for_at_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teachers").mkdir()
+    monkeypatch.setattr("qwen25.teacher.teacher.snapshot", lambda *_: pytest.fail("asked at the hub"))
+    with pytest.raises(InputError, match="the folder teachers is here and holds no mine"):
+        find_teacher("teachers/mine")
