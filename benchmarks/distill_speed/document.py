@@ -31,6 +31,7 @@ def render(data: dict[str, Any]) -> str:
         "Both sides load the same files, compute one state a token and save the array; each is a process of its own,",
         "timed from start to end, and its memory is the kernel's peak. *plain recipe*: each token alone, the last",
         "layer, which is what model2vec computes; *default recipe*: what phase 1 does unless told otherwise.",
+        "Products are in bfloat16 where the processor has it built in; the states between them stay float32.",
         "The rate is that of the plain forward pass's operations, also where some of them are left out.",
         "A time marked with * is projected: measured on fewer rows or layers, its computation scaled to the whole.",
     ]
@@ -46,14 +47,15 @@ def _section_lines(found: dict[str, Any]) -> list[str]:
     teacher, machine, run_facts = found["teacher"], found["machine"], found["provenance"]
     hardware, versions = run_facts["hardware"], run_facts["versions"]
     lines = [
-        "| side | rows | last layer | wall time | whole | peak memory | rate | of the machine's |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| side | products in | rows | last layer | wall time | whole | peak memory | rate | of the machine's |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for side, result in found["sides"].items():
         mark = "*" if result["projected"] else ""
         lines.append(
-            f"| {side} | {result['rows']:,} | {result['layers'][-1]} | {result['wall_seconds']:.1f} s "
-            f"| {_clock(result['whole_wall_seconds'])}{mark} | {result['peak_bytes'] / 1e9:.2f} GB "
+            f"| {side} | {result['dtype']} | {result['rows']:,} | {result['layers'][-1]} "
+            f"| {result['wall_seconds']:.1f} s | {_clock(result['whole_wall_seconds'])}{mark} "
+            f"| {result['peak_bytes'] / 1e9:.2f} GB "
             f"| {result['operations_per_second'] / 1e9:.0f} GFLOP/s | {result['share_of_machine']:.0%} |"
         )
     lines.append("")
@@ -84,11 +86,16 @@ def _section_lines(found: dict[str, Any]) -> list[str]:
             f"{whole['rows']:,} rows x {whole['dims']} ({whole['file_bytes'] / 1e6:.2f} MB); token states take "
             f"{_clock(steps['token_states'])} of it.",
         ]
-    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine["rates"].items())
+    threads = next(iter(machine.values()))["threads"]
     lines += [
         "",
-        f"Machine: {hardware.get('gpu') or hardware['processor']}, {machine['threads']} thread(s); its matrix products",
-        f"at this layer's shapes: {machine['rate'] / 1e9:.0f} GFLOP/s ({rates}).",
+        f"Machine: {hardware.get('gpu') or hardware['processor']}, {threads} thread(s); its matrix products",
+        "at this layer's shapes:",
+        *(
+            f"{dtype} {products['rate'] / 1e9:.0f} GFLOP/s "
+            f"({', '.join(f'{name} {rate / 1e9:.0f}' for name, rate in products['rates'].items())})."
+            for dtype, products in machine.items()
+        ),
         f"Measured {run_facts['created'][:10]} with torch {versions['torch']}, "
         f"transformers {versions['transformers']}, model2vec {versions['model2vec']}: `{run_facts['command']}`.",
     ]

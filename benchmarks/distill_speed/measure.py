@@ -24,6 +24,7 @@ from qwen25.runtime.errors import PipelineError
 from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, command_line, provenance
+from qwen25.states.device import choose_dtype, fast_dtype, format_name
 
 #: How many tokens a section measures for our side and for model2vec's; all where it is not named.
 PEER_ROWS = {"coder05": 16384, "coder15": 2048, "qwen15": 2048}
@@ -58,7 +59,7 @@ def measure(side: str, task: dict[str, Any], threads: int | None) -> dict[str, A
     if process.returncode or not answer.exists():
         raise PipelineError(f"the side {side} ended with exit code {process.returncode}; its messages are above")
     unit = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts in
-    return {**read_json(answer), "wall_seconds": wall, "peak_bytes": usage.ru_maxrss * unit}
+    return {**read_json(answer), "dtype": task["dtype"], "wall_seconds": wall, "peak_bytes": usage.ru_maxrss * unit}
 
 
 def measure_phase1(teacher: str, output: Path) -> dict[str, Any]:
@@ -103,12 +104,13 @@ def read_files(folder: Path) -> None:
 
 
 def summary(
-    result: dict[str, Any], config: dict[str, Any], rate: float, whole_rows: int, whole_layer: int
+    result: dict[str, Any], config: dict[str, Any], machine: dict[str, Any], whole_rows: int, whole_layer: int
 ) -> dict[str, Any]:
     """Add to a side's measurement the rate it reached and, if it did a part, the projection of the whole.
 
     The projection keeps what is fixed (start, loading) and scales the computation with rows and layers.
 
+    :param machine: the rates of the machine's products, by number format.
     :param whole_layer: the deepest layer that the whole model's states need.
     """
     layers = result["layers"][-1]
@@ -119,7 +121,7 @@ def summary(
     return {
         **result,
         "operations_per_second": reached,
-        "share_of_machine": reached / rate,
+        "share_of_machine": reached / machine[result["dtype"]]["rate"],
         "projected": more > 1.0,
         "whole_wall_seconds": projected,
         "whole_rows": whole_rows,
@@ -160,22 +162,31 @@ def measure_section(
     config = read_json(folder / "config.json")
     depth = config["num_hidden_layers"]
     batch = 2048 if device == "cpu" else 16384
+    # The plain recipe is compared with model2vec's states, which are exact; the default one is what phase 1 does.
+    exact, fast = format_name(choose_dtype("auto", device)), format_name(fast_dtype(device))
+    formats = {"plain": exact, "default": fast}
     clock = Clock()
     sides: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as output:
         task = {"teacher": str(folder.resolve()), "output": output, "device": device}
-        machine = measure("sgemm", {**task, "shapes": layer_shapes(config), "batch": batch}, args.threads)
+        machine = {
+            dtype: measure(
+                "products", {**task, "dtype": dtype, "shapes": layer_shapes(config), "batch": batch}, args.threads
+            )
+            for dtype in sorted({exact, fast})
+        }
         read_files(folder)
         rows, whole = args.rows or BUDGET_ROWS.get(name), vocabulary_rows(folder)
-        for recipe in ("plain", "default"):
+        for recipe, dtype in formats.items():
             wanted = RECIPES[recipe].layer_numbers(whole_depth or depth)
             layers = sorted({min(layer, depth) for layer in wanted})
-            found = measure("ours", {**task, "rows": rows, "recipe": recipe, "layers": layers}, args.threads)
-            sides[f"ours, {recipe} recipe"] = summary(found, config, machine["rate"], whole, wanted[-1])
+            one = {**task, "rows": rows, "recipe": recipe, "layers": layers, "dtype": dtype}
+            found = measure("ours", one, args.threads)
+            sides[f"ours, {recipe} recipe"] = summary(found, config, machine, whole, wanted[-1])
         if whole_depth is None:  # a cut teacher stands for one that the other side cannot hold
             peer_rows = args.peer_rows or PEER_ROWS.get(name)
-            found = measure("model2vec", {**task, "rows": peer_rows}, args.threads)
-            sides["model2vec.distill"] = summary(found, config, machine["rate"], whole, depth)
+            found = measure("model2vec", {**task, "rows": peer_rows, "dtype": exact}, args.threads)
+            sides["model2vec.distill"] = summary(found, config, machine, whole, depth)
         same = agreement(Path(output), depth)
         phase1 = [measure_phase1(packaged, Path(output))] if packaged else []
     shape = {key: config[key] for key in SHAPES["tiny"]}

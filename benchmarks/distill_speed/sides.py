@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def ours(task: dict[str, Any]) -> dict[str, Any]:
     """Compute the states with this project, save them and return what the parent cannot see."""
     from qwen25.distillation.vocabulary import static_vocabulary
-    from qwen25.states.device import Computing, choose_dtype
+    from qwen25.states.device import DTYPES, Computing
     from qwen25.states.jobs import frame_for
     from qwen25.states.token_states import token_states
     from qwen25.teacher.teacher import find_teacher
@@ -31,7 +31,7 @@ def ours(task: dict[str, Any]) -> dict[str, Any]:
     vocabulary = static_vocabulary(teacher.tokenizer())
     ids = vocabulary.teacher_ids[: task["rows"]]
     layers, frame = task["layers"], frame_for(teacher, RECIPES[task["recipe"]].prefix)
-    computing = Computing(task["device"], choose_dtype("auto", task["device"]))
+    computing = Computing(task["device"], DTYPES[task["dtype"]])
     started = time.perf_counter()
     states = token_states(teacher, frame, layers, computing).compute(ids)
     seconds = time.perf_counter() - started
@@ -53,9 +53,10 @@ def model2vec_side(task: dict[str, Any]) -> dict[str, Any]:
     The model is loaded in float32 on the CPU: in the bfloat16 of the files, which recent
     transformers keep, processors without units for it are far slower.
     """
-    import torch
     from model2vec.distill import distillation
     from transformers import AutoModel, AutoTokenizer
+
+    from qwen25.states.device import DTYPES
 
     found: dict[str, Any] = {}
     tokens: list[str] = []
@@ -78,8 +79,7 @@ def model2vec_side(task: dict[str, Any]) -> dict[str, Any]:
         return ids
 
     vars(distillation).update(create_embeddings=create_embeddings, turn_tokens_into_ids=turn_tokens_into_ids)
-    dtype = torch.bfloat16 if task["device"] == "cuda" else torch.float32
-    model = AutoModel.from_pretrained(task["teacher"], dtype=dtype)
+    model = AutoModel.from_pretrained(task["teacher"], dtype=DTYPES[task["dtype"]])
     tokenizer = AutoTokenizer.from_pretrained(task["teacher"], use_fast=True)
     try:
         distillation.distill_from_model(model, tokenizer, device=task["device"], pca_dims=None, sif_coefficient=None)
@@ -88,13 +88,13 @@ def model2vec_side(task: dict[str, Any]) -> dict[str, Any]:
     raise PipelineError("model2vec.distill did not come to its states")
 
 
-def sgemm(task: dict[str, Any]) -> dict[str, Any]:
+def products(task: dict[str, Any]) -> dict[str, Any]:
     """Measure the machine's rate of matrix products at the layer's shapes, in operations a second."""
     import torch
 
-    from qwen25.states.device import choose_dtype
+    from qwen25.states.device import DTYPES
 
-    device, dtype = task["device"], choose_dtype("auto", task["device"])
+    device, dtype = task["device"], DTYPES[task["dtype"]]
 
     def finished() -> float:
         if device == "cuda":
@@ -119,7 +119,7 @@ def sgemm(task: dict[str, Any]) -> dict[str, Any]:
 CHILDREN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "ours": ours,
     "model2vec": model2vec_side,
-    "sgemm": sgemm,
+    "products": products,
 }
 
 

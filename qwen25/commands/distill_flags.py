@@ -88,7 +88,8 @@ def parser_of(story: str, preset: str | None = None) -> argparse.ArgumentParser:
     add(
         "--dtype",
         choices=["auto", *DTYPES],
-        help="the teacher's number format (default: float32 on CPU and for recipe pooled, else bfloat16)",
+        help="the teacher's number format (default: bfloat16 on CUDA and, for the products of token states, on a CPU "
+        "that has it built in; else, and for recipe pooled, float32)",
     )
     add("--batch-size", type=int, help="tokens a forward pass (default: what suits the device)")
 

@@ -40,7 +40,7 @@ from qwen25.runtime.log import logger
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.wording import size_text
 from qwen25.states.checkpoint import Checkpointing, discard_checkpoint
-from qwen25.states.device import Computing, choose_device, choose_dtype, threads
+from qwen25.states.device import Computing, choose_device, choose_dtype, format_name, threads
 from qwen25.states.jobs import frame_for
 from qwen25.states.plan import pace
 from qwen25.states.pooling import PooledStates
@@ -101,6 +101,7 @@ class Source:
 
     :ivar judge: the decoder whose sentence vectors are trained on, if any are; by default the teacher itself.
     :ivar layers: the numbers of the layers whose states are needed, ascending.
+    :ivar computing: how the whole teacher computes, where it does.
     :ivar states: the way to them.
     """
 
@@ -232,7 +233,7 @@ def _distil(
         "selection": [
             {"layers": list(t.recipe.layers), "sif": t.recipe.sif, "score": round(t.score, 4)} for t in trials
         ],
-        "dtype": str(source.computing.dtype).removeprefix("torch."),
+        "dtype": format_name(source.states.computing.dtype),
         "storage": settings.storage,
         "threads": threads(),
     }
@@ -316,7 +317,8 @@ def _load(settings: Settings) -> Source:
     if recipe.pooled:
         states = PooledStates(teacher, computing)
     else:
-        states = token_states(teacher, frame_for(teacher, recipe.prefix), sorted(layers), computing)
+        frame, fast = frame_for(teacher, recipe.prefix), settings.dtype == "auto"
+        states = token_states(teacher, frame, sorted(layers), computing, fast=fast)
     return Source(teacher, judge, recipe, sorted(layers), computing, states)
 
 

@@ -56,7 +56,8 @@ class Settings:
     :ivar keep_out: folders or files of texts; pairs that hold one of them are left out.
     :ivar select: try variants of the recipe on the calibration items and keep the best.
     :ivar device: ``auto``, ``cuda`` or ``cpu``.
-    :ivar dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``: the number format that the teacher computes in.
+    :ivar dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``: the number format that the teacher computes in;
+        ``auto`` takes the device's fastest for what bears it.
     :ivar max_size_mb: the most that ``model.safetensors`` may take, in 10^6 bytes; infinity: all tokens are kept;
         None: 65 for ``SIZED_TEACHERS``, infinity for others.
     :ivar languages: whose words decide, beside the merge order, which tokens get a row where a size is set.

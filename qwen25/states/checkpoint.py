@@ -23,7 +23,7 @@ from qwen25.states.architecture import Architecture
 from qwen25.states.jobs import WAVE_BYTES, Job
 
 #: Part of a checkpoint's key: raise it with any change that can change a bit of the states.
-CODE_VERSION = 1
+CODE_VERSION = 2
 #: Writing checkpoints takes at most about this share of the time.
 CHECKPOINT_SHARE = 0.05
 #: What a disk is taken to write in a second until it has been measured.
@@ -78,8 +78,8 @@ class Results:
                 os.fsync(file.fileno())
 
     def arrays(self) -> dict[int, np.ndarray]:
-        """Return layer -> states; those on disk are mapped, and changes to them stay in memory."""
-        mapped = {layer: np.load(path, mmap_mode="c").view(np.ndarray) for layer, path in self.files.items()}
+        """Return layer -> states; those on disk are mapped, and cannot be changed."""
+        mapped = {layer: np.load(path, mmap_mode="r").view(np.ndarray) for layer, path in self.files.items()}
         return mapped or self._arrays
 
 
@@ -202,14 +202,14 @@ def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> in
 
 
 def _write_states(path: Path, states: Sequence[torch.Tensor]) -> None:
-    """Write tensors one after another as one flat .npy file, atomically and without a copy of them in memory."""
+    """Write float32 tensors one after another as one flat .npy file, atomically, without a copy of them in memory."""
     temporary = path.with_suffix(".tmp")
     with _writing(path), temporary.open("wb") as file:
-        _write_header(file, _as_numpy(states[0][:0].cpu()).dtype, (sum(tensor.numel() for tensor in states),))
+        _write_header(file, np.dtype(np.float32), (sum(tensor.numel() for tensor in states),))
         for tensor in states:
             for part in tensor.split(COPY_ROWS):
                 if part.numel():
-                    file.write(_bytes(_as_numpy(part.cpu().contiguous())))
+                    file.write(_bytes(part.cpu().contiguous().numpy()))
         file.flush()
         os.fsync(file.fileno())
         temporary.replace(path)
@@ -222,13 +222,8 @@ def read_states(path: Path, states: Sequence[torch.Tensor]) -> None:
     for tensor in states:
         for part in tensor.split(COPY_ROWS):
             stop = start + part.numel()
-            part.copy_(torch.from_numpy(np.array(flat[start:stop])).view(part.dtype).view_as(part))
+            part.copy_(torch.from_numpy(np.array(flat[start:stop])).view_as(part))
             start = stop
-
-
-def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """Return a tensor's memory as numpy sees it; bfloat16, which it lacks, as 16-bit numbers."""
-    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def discard_checkpoint(folder: Path) -> None:

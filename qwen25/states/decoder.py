@@ -4,6 +4,10 @@ The layers are computed here rather than by transformers' modules, because a lon
 shared prefix leaves most of attention out: the prefix's keys and values are computed once a layer
 for all tokens, and without a prefix the softmax over one position is 1, so that attention is the
 value projection. What is computed is exactly Qwen2, Qwen3, Llama, Mistral and Gemma 3 (text).
+
+Only the products with weights are computed in the weights' number format. States, norms and attention stay
+float32: a few numbers of a state are a thousand times as large as the others, and bfloat16 would round
+what each layer adds to them away.
 """
 
 from __future__ import annotations
@@ -23,9 +27,8 @@ from qwen25.states.architecture import Architecture
 class Layer:
     """One decoder layer's weights, as they are multiplied: q, k and v in one, gate and up in one.
 
-    Projections are of shape (outputs, inputs). ``after_attention`` and ``after_mlp`` are the norms
-    that only Gemma 3 has. A norm's weight is float32 if it is Gemma's (1 + w), which is applied
-    before the result is rounded to the computing dtype, and of that dtype otherwise.
+    Projections are of shape (outputs, inputs) and in the computing dtype; norms and biases are float32.
+    ``after_attention`` and ``after_mlp`` are the norms that only Gemma 3 has.
     """
 
     before_attention: torch.Tensor
@@ -101,10 +104,8 @@ class Scratch:
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """Divide by the root mean square in float32 and weigh, rounding where the architecture rounds."""
-    wide = x.float()
-    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    return weight * wide.to(x.dtype) if weight.dtype == x.dtype else (wide * weight).to(x.dtype)
+    """Divide by the root mean square and weigh, all in float32."""
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
 
 
 def _rotate(x: torch.Tensor, first: int, inverse: torch.Tensor) -> torch.Tensor:
@@ -114,12 +115,15 @@ def _rotate(x: torch.Tensor, first: int, inverse: torch.Tensor) -> torch.Tensor:
     angles = torch.cat((angles, angles), dim=-1)
     angles = angles.view(1, x.shape[1], *[1] * (x.dim() - 3), x.shape[-1])
     left, right = x.chunk(2, dim=-1)
-    return x * angles.cos().to(x.dtype) + torch.cat((-right, left), dim=-1) * angles.sin().to(x.dtype)
+    return x * angles.cos() + torch.cat((-right, left), dim=-1) * angles.sin()
 
 
-def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, rows: slice) -> torch.Tensor:
-    """Apply some of a projection's rows."""
-    return functional.linear(x, weight[rows], None if bias is None else bias[rows])
+def _linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, rows: slice = slice(None)
+) -> torch.Tensor:
+    """Multiply by a projection, or by some of its rows, in its number format; add its bias in float32."""
+    product = functional.linear(x.to(weight.dtype), weight[rows]).float()
+    return product if bias is None else product.add_(bias[rows])
 
 
 def _attention(
@@ -140,13 +144,13 @@ def _attention(
     query_width, key_width = layer.group_sizes
     if positions == 1 and shared is None and not keep:
         values = _linear(x, layer.qkv, layer.qkv_bias, slice(query_width + key_width, None))
-        return functional.linear(values, layer.lone_output, layer.output_bias), None
+        return _linear(values, layer.lone_output, layer.output_bias), None
     if last_only and positions > 1:
         q = _linear(x[:, -1:], layer.qkv, layer.qkv_bias, slice(query_width))
         k, v = _linear(x, layer.qkv, layer.qkv_bias, slice(query_width, None)).split(key_width, dim=-1)
     else:
         sizes = (query_width, key_width, key_width)
-        q, k, v = functional.linear(x, layer.qkv, layer.qkv_bias).split(sizes, dim=-1)
+        q, k, v = _linear(x, layer.qkv, layer.qkv_bias).split(sizes, dim=-1)
     queries, kv = q.shape[1], architecture.kv_heads
     q = q.reshape(count, queries, kv, architecture.heads // kv, architecture.head_dim)
     k, v = (t.reshape(count, positions, kv, architecture.head_dim) for t in (k, v))
@@ -157,7 +161,7 @@ def _attention(
     k = _rotate(k, before, layer.inverse_frequencies)
     mixed = _mix(q, k, v, shared, architecture.scaling, layer.window)
     kept = KeysValues(k[0], v[0]) if keep else None
-    return functional.linear(mixed.reshape(count, queries, query_width), layer.output, layer.output_bias), kept
+    return _linear(mixed.reshape(count, queries, query_width), layer.output, layer.output_bias), kept
 
 
 def _mix(
@@ -186,7 +190,7 @@ def _mix(
         if window is not None:
             hidden |= seen <= at - window
         scores.masked_fill_(hidden, -torch.inf)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+    weights = torch.softmax(scores, dim=-1)
     mixed = torch.einsum("nkgts,nskd->ntkgd", weights[..., before:], v)
     if shared is not None:
         mixed = mixed + torch.einsum("nkgtp,pkd->ntkgd", weights[..., :before], shared.values)
@@ -195,8 +199,8 @@ def _mix(
 
 def _mlp(layer: Layer, architecture: Architecture, x: torch.Tensor, scratch: Scratch) -> torch.Tensor:
     """Return the gated feed-forward network's output; x: (rows, hidden)."""
-    wide = scratch.get(len(x), len(layer.gate_up), x)
-    torch.mm(x, layer.gate_up.t(), out=wide)
+    wide = scratch.get(len(x), len(layer.gate_up), layer.gate_up)
+    torch.mm(x.to(wide.dtype), layer.gate_up.t(), out=wide)
     if layer.gate_up_bias is not None:
         wide += layer.gate_up_bias
     gate, up = wide.chunk(2, dim=-1)
@@ -204,7 +208,7 @@ def _mlp(layer: Layer, architecture: Architecture, x: torch.Tensor, scratch: Scr
         functional.silu(gate, inplace=True)
     else:
         gate.copy_(functional.gelu(gate, approximate="none" if architecture.activation == "gelu" else "tanh"))
-    return functional.linear(gate.mul_(up), layer.down, layer.down_bias)
+    return _linear(gate.mul_(up), layer.down, layer.down_bias)
 
 
 def layer_forward(
@@ -219,11 +223,11 @@ def layer_forward(
 ) -> tuple[torch.Tensor, KeysValues | None]:
     """Take sequences through one decoder layer; ``x`` itself is left as it is.
 
-    :param x: the states before the layer; (sequences, positions, hidden).
+    :param x: the states before the layer; float32, (sequences, positions, hidden).
     :param shared: what all sequences have before them.
     :param last_only: compute the last position only.
     :param keep: also return the keys and values of the first sequence.
-    :return: the states after the layer, (sequences, positions or 1, hidden).
+    :return: the states after the layer, float32, (sequences, positions or 1, hidden).
     """
     attended, kept = _attention(
         layer, architecture, rms_norm(x, layer.before_attention, architecture.eps), shared, last_only, keep

@@ -17,7 +17,8 @@ class Computing:
     """How a teacher computes.
 
     :ivar device: ``cpu`` or a CUDA device.
-    :ivar dtype: the number format of weights and states.
+    :ivar dtype: the number format of weights and of products with them. The whole model computes all in it; a streamed
+        one keeps float32 for the rest.
     :ivar batch_size: sequences at a time; None: what suits the device.
     """
 
@@ -52,7 +53,7 @@ def choose_device(name: str) -> str:
 
 
 def choose_dtype(name: str, device: str) -> torch.dtype:
-    """Turn ``auto`` into bfloat16 on CUDA and float32 on the CPU, where it is as fast and exact.
+    """Turn ``auto`` into bfloat16 on CUDA and float32 on the CPU: what suits a whole model.
 
     :raises InputError: if the name is not known.
     """
@@ -70,6 +71,11 @@ def fast_dtype(device: str) -> torch.dtype:
     """
     built_in = device.startswith("cuda") or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if built_in else torch.float32
+
+
+def format_name(dtype: torch.dtype) -> str:
+    """Return a number format's name, as ``--dtype`` takes it."""
+    return str(dtype).removeprefix("torch.")
 
 
 def threads() -> dict[str, int]:

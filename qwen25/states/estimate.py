@@ -7,7 +7,7 @@ import time
 import torch
 
 from qwen25.states.decoder import Scratch, layer_forward
-from qwen25.states.jobs import Job, count_positions, in_place
+from qwen25.states.jobs import STATE_BYTES, Job, count_positions, in_place
 from qwen25.states.plan import LIBRARY_BYTES, Plan
 from qwen25.states.prefetch import layer_bytes, layers_ahead
 from qwen25.states.weights import Weights
@@ -23,12 +23,12 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
     """
     architecture, size = weights.architecture, job.computing.dtype.itemsize
     waves = job.waves(architecture)
-    state_bytes = max(map(count_positions, waves), default=0) * architecture.hidden * size
-    kept = job.tokens * architecture.hidden * 4
+    state_bytes = max(map(count_positions, waves), default=0) * architecture.hidden * STATE_BYTES
+    kept = job.tokens * architecture.hidden * STATE_BYTES
     collected = kept * len(job.layers)
     longest = max((group.ids.shape[1] for group in job.groups), default=1)
     batch = min(job.batch(architecture, longest), max(1, job.tokens)) * longest
-    scratch = batch * (2 * architecture.intermediate + 6 * architecture.hidden) * size
+    scratch = batch * (2 * architecture.intermediate * size + 6 * architecture.hidden * STATE_BYTES)
     reused = kept if in_place(job, waves, checkpoint) else 0
     working = state_bytes + scratch + layer_bytes(weights, job) * (layers_ahead(weights, job) + 1)
     memory = working if job.computing.on_cuda else LIBRARY_BYTES + working + (0 if checkpoint else collected - reused)
@@ -38,7 +38,8 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
         # The next layer is read while one computes; the first one is waited for.
         seconds = reading + job.depth * max(reading, computing * job.positions)
     disk = 2 * state_bytes + collected if checkpoint else 0
-    return Plan(job.tokens, job.layers, job.computing.device, seconds, memory, disk, streams=True)
+    device, dtype = job.computing.device, job.computing.dtype
+    return Plan(job.tokens, job.layers, device, seconds, memory, disk, streams=True, dtype=dtype)
 
 
 def _probe(weights: Weights, job: Job) -> tuple[float, float]:
@@ -51,7 +52,7 @@ def _probe(weights: Weights, job: Job) -> tuple[float, float]:
         started = time.perf_counter()
         layer = weights.layer(0, job.computing.dtype).moved(lambda t: t.to(job.computing.device))
         reading = time.perf_counter() - started
-        x = torch.randn(count, length, architecture.hidden).to(job.computing.device, job.computing.dtype)
+        x = torch.randn(count, length, architecture.hidden).to(job.computing.device)
         shared = None
         scratch = Scratch()
         if job.prefix:

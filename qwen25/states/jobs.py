@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.states.architecture import Architecture
 from qwen25.states.device import Computing
 from qwen25.teacher.teacher import Teacher
 
+#: The bytes of one number of a state on its way through the layers, whatever the products are computed in.
+STATE_BYTES = 4
 #: The most bytes of states that are taken through the layers at once; more tokens go in waves.
 WAVE_BYTES = 3 << 30
 #: How many bytes the widest intermediate result of a batch may take on the CPU. Matrix products
@@ -114,7 +115,7 @@ class Job:
 
     def waves(self, architecture: Architecture) -> list[list[Group]]:
         """Cut the groups into waves whose states take at most ``WAVE_BYTES``."""
-        room = max(1, WAVE_BYTES // (architecture.hidden * self.computing.dtype.itemsize))
+        room = max(1, WAVE_BYTES // (architecture.hidden * STATE_BYTES))
         waves: list[list[Group]] = []
         left = 0
         for group in self.groups:
@@ -180,5 +181,5 @@ class Request:
 
 def in_place(job: Job, waves: list[list[Group]], checkpoint: bool) -> bool:
     """Whether the states can live in the array that the deepest layer's are returned in."""
-    plain = job.computing.dtype == torch.float32 and not job.computing.on_cuda and not checkpoint
+    plain = not job.computing.on_cuda and not checkpoint
     return plain and len(waves) == 1 and len(job.groups) == 1 and job.groups[0].ids.shape[1] == 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from qwen25.states.device import format_name
 from qwen25.teacher.teacher import Teacher
 
 
@@ -22,6 +25,7 @@ LIBRARY_BYTES = 450 << 20
 class Plan:
     """What a run will cost; its text is the line to print before the work starts.
 
+    :ivar dtype: the number format of products with weights.
     :ivar seconds: estimated from a probe; None where nothing was timed.
     :ivar memory_bytes: the estimated peak of this process's memory, or of the GPU's on CUDA.
     :ivar disk_bytes: what checkpoints will take.
@@ -36,6 +40,7 @@ class Plan:
     disk_bytes: int
     streams: bool
     reason: str = ""
+    dtype: torch.dtype = torch.float32
 
     def __str__(self) -> str:
         """Return the one line."""
@@ -45,7 +50,8 @@ class Plan:
         if self.disk_bytes:
             parts.append(f"{self.disk_bytes / 1e9:.1f} GB of disk for checkpoints")
         layers = ", ".join(map(str, self.layers))
-        return f"token states: {self.tokens:,} tokens, layers {layers}, {self.device}, {how}: {', '.join(parts)}"
+        where = f"{self.device} in {format_name(self.dtype)}"
+        return f"token states: {self.tokens:,} tokens, layers {layers}, {where}, {how}: {', '.join(parts)}"
 
 
 def pace(teacher: Teacher, estimate: Plan) -> float | None:

@@ -190,6 +190,7 @@ class PooledStates:
             disk_bytes=0,
             streams=False,
             reason="recipe pooled",
+            dtype=self.computing.dtype,
         )
 
     def compute(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> dict[int, np.ndarray]:

@@ -22,8 +22,9 @@ from qwen25.runtime.log import logger
 from qwen25.states.batches import free_cuda_memory, halve, not_finite, out_of_memory
 from qwen25.states.checkpoint import Checkpoint, Checkpointing, Place, Results, read_states, require_space, run_key
 from qwen25.states.decoder import KeysValues, Layer, Scratch, layer_forward, rms_norm
+from qwen25.states.device import Computing
 from qwen25.states.estimate import make_plan
-from qwen25.states.jobs import Group, Job, Request, TokenIds, count_positions, count_rows, in_place
+from qwen25.states.jobs import STATE_BYTES, Group, Job, Request, TokenIds, count_positions, count_rows, in_place
 from qwen25.states.plan import Plan
 from qwen25.states.prefetch import Prefetch, layers_ahead
 from qwen25.states.weights import Weights
@@ -35,7 +36,10 @@ EMBEDDING_ROWS = 4096
 
 @dataclass(frozen=True)
 class _Wave:
-    """Some groups' states, and the prefix's, on their way through the layers; (sequences, positions, hidden)."""
+    """Some groups' states, and the prefix's, on their way through the layers.
+
+    All are float32, of shape (sequences, positions, hidden).
+    """
 
     groups: list[Group]
     states: list[torch.Tensor]
@@ -103,11 +107,11 @@ class _Run:
                     self.checkpoint.save(self.results, place.wave, index + 1, wave.tensors())
 
     def _empty_wave(self, groups: list[Group]) -> _Wave:
-        hidden, dtype, device = self.architecture.hidden, self.computing.dtype, self._state_device(groups)
-        prefix = torch.empty(1, len(self.job.prefix), hidden, dtype=dtype, device=self.computing.device)
+        hidden, device = self.architecture.hidden, self._state_device(groups)
+        prefix = torch.empty(1, len(self.job.prefix), hidden, device=self.computing.device)
         if in_place(self.job, self.waves, self.checkpoint is not None):
             return _Wave(groups, [torch.from_numpy(self.results.arrays()[self.job.depth])[:, None]], prefix)
-        states = [torch.empty(*group.ids.shape, hidden, dtype=dtype, device=device) for group in groups]
+        states = [torch.empty(*group.ids.shape, hidden, device=device) for group in groups]
         return _Wave(groups, states, prefix)
 
     def _state_device(self, groups: list[Group]) -> str:
@@ -115,7 +119,7 @@ class _Run:
         if not self.computing.on_cuda:
             return "cpu"
         free, _ = torch.cuda.mem_get_info(self.computing.device)
-        if count_positions(groups) * self.architecture.hidden * self.computing.dtype.itemsize < free // 2:
+        if count_positions(groups) * self.architecture.hidden * STATE_BYTES < free // 2:
             return self.computing.device
         logger.info("the states do not fit on the GPU: they stay in memory and are moved batch by batch")
         return "cpu"
@@ -123,10 +127,7 @@ class _Run:
     def _embed(self, wave: _Wave) -> None:
         """Fill the wave with its tokens' embeddings."""
         table = self.weights.embedding_table()
-        # As transformers does it: the scale is rounded to the table's dtype before it is applied.
-        scale = (
-            torch.tensor(self.architecture.hidden**0.5).to(self.computing.dtype) if self.architecture.gemma else None
-        )
+        scale = torch.tensor(self.architecture.hidden**0.5) if self.architecture.gemma else None
         prefix = np.array([self.job.prefix], dtype=np.int64)
         for matrix in (prefix, *(group.ids for group in wave.groups)):
             outside = matrix[(matrix < 0) | (matrix >= len(table))]
@@ -137,7 +138,7 @@ class _Run:
                 )
 
         def look_up(matrix: np.ndarray) -> torch.Tensor:
-            values = table[torch.from_numpy(matrix)].to(self.computing.dtype)
+            values = table[torch.from_numpy(matrix)].float()
             return values if scale is None else values * scale
 
         wave.prefix.copy_(look_up(prefix))
@@ -162,7 +163,7 @@ class _Run:
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory() from error
         if index + 1 == architecture.layers:
-            norm = self.weights.final_norm(self.computing.dtype).to(self.computing.device)
+            norm = self.weights.final_norm().to(self.computing.device)
         broken: int | torch.Tensor = 0
         for group, states in zip(wave.groups, wave.states, strict=True):
             start = 0
@@ -218,6 +219,11 @@ class StreamedStates:
     teacher: Teacher
     weights: Weights
     request: Request
+
+    @property
+    def computing(self) -> Computing:
+        """How they are computed."""
+        return self.request.computing
 
     @property
     def width(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from qwen25.runtime.errors import InputError
 from qwen25.states.architecture import Unsupported
 from qwen25.states.checkpoint import Checkpointing
-from qwen25.states.device import Computing
+from qwen25.states.device import Computing, fast_dtype
 from qwen25.states.gguf_weights import GgufWeights
 from qwen25.states.jobs import Frame, Position, Request, TokenIds
 from qwen25.states.plan import Plan
@@ -26,6 +27,10 @@ class TokenStates(Protocol):
     ``token_ids`` are the teacher's ids, shape (tokens,); or a list of ids for each word, whose state is
     that of its last token.
     """
+
+    @property
+    def computing(self) -> Computing:
+        """How they are computed."""
 
     @property
     def width(self) -> int:
@@ -59,6 +64,8 @@ def token_states(
     layers: Sequence[int],
     computing: Computing | None = None,
     at: Position = "token",
+    *,
+    fast: bool = False,
 ) -> StreamedStates | WholeModelStates:
     """Return the way to a teacher's hidden states, each token in its own sequence between the frame's tokens.
 
@@ -66,6 +73,8 @@ def token_states(
 
     :param layers: which states: 0 is the input embedding, ``teacher.layers`` the last, normed one.
     :param computing: the device, number format and batch size (None: on the CPU, in float32, what suits it).
+    :param fast: where decoders are streamed, take the device's fastest number format for products, which their states
+        bear, in place of ``computing``'s.
     :param at: read the state at the ``token`` or at the ``last`` position, behind the suffix.
     :raises InputError: if a layer does not exist, or the teacher's configuration makes no sense.
     :raises PipelineError: if weights are missing or damaged.
@@ -78,4 +87,7 @@ def token_states(
         weights = GgufWeights(teacher) if teacher.gguf else Weights(teacher)
     except Unsupported as reason:
         return WholeModelStates(teacher, request, str(reason))
+    if fast:
+        computing = replace(request.computing, dtype=fast_dtype(request.computing.device))
+        request = replace(request, computing=computing)
     return StreamedStates(teacher, weights, request)

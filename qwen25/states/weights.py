@@ -121,15 +121,15 @@ class Weights:
             table = file.get_tensor("lm_head.weight")
         return self._of_right_shape({name: table}, {name: (-1, self.architecture.hidden)}, "its config.json")[name]
 
-    def final_norm(self, dtype: torch.dtype) -> torch.Tensor:
-        """Return the weight of the norm behind the last layer."""
-        return self._norm_weight(self._read({"norm.weight": (self.architecture.hidden,)})["norm.weight"], dtype)
+    def final_norm(self) -> torch.Tensor:
+        """Return the weight of the norm behind the last layer, in float32."""
+        return self._norm_weight(self._read({"norm.weight": (self.architecture.hidden,)})["norm.weight"])
 
-    def _norm_weight(self, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        return 1.0 + weight.float() if self.architecture.gemma else weight.to(dtype, copy=True)
+    def _norm_weight(self, weight: torch.Tensor) -> torch.Tensor:
+        return 1.0 + weight.float() if self.architecture.gemma else weight.to(torch.float32, copy=True)
 
     def layer(self, index: int, dtype: torch.dtype) -> Layer:
-        """Read a layer into memory, in ``dtype``.
+        """Read a layer into memory, its projections in ``dtype``.
 
         :raises PipelineError: if a tensor is missing, of the wrong shape or unreadable.
         """
@@ -141,10 +141,12 @@ class Weights:
             return _fused([read[f"{prefix}{module}.{name}.weight"] for name in names], dtype)
 
         def bias(there: bool, module: str, *names: str) -> torch.Tensor | None:
-            return _fused([read[f"{prefix}{module}.{name}.bias"] for name in names], dtype) if there else None
+            if not there:
+                return None
+            return _fused([read[f"{prefix}{module}.{name}.bias"] for name in names], torch.float32)
 
         def norm(name: str) -> torch.Tensor:
-            return self._norm_weight(read[f"{prefix}{name}.weight"], dtype)
+            return self._norm_weight(read[f"{prefix}{name}.weight"])
 
         window = architecture.windows[index]
         return Layer(

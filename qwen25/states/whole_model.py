@@ -14,6 +14,7 @@ from qwen25.runtime.errors import InputError
 from qwen25.runtime.log import logger
 from qwen25.states.batches import in_batches, not_finite
 from qwen25.states.checkpoint import Checkpointing
+from qwen25.states.device import Computing
 from qwen25.states.jobs import Group, Request, TokenIds, with_suffix
 from qwen25.states.plan import LIBRARY_BYTES, Plan, weight_counts
 from qwen25.teacher.teacher import Teacher
@@ -35,6 +36,11 @@ class WholeModelStates:
     teacher: Teacher
     request: Request
     reason: str
+
+    @property
+    def computing(self) -> Computing:
+        """How they are computed."""
+        return self.request.computing
 
     @property
     def width(self) -> int:
@@ -63,6 +69,7 @@ class WholeModelStates:
             disk_bytes=0,
             streams=False,
             reason=reason,
+            dtype=computing.dtype,
         )
 
     def compute(self, token_ids: TokenIds, checkpointing: Checkpointing | None = None) -> dict[int, np.ndarray]:

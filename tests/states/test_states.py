@@ -150,7 +150,7 @@ def test_the_plan_is_one_line_and_is_logged_before_the_work(llama: Teacher, capl
     assert (found.tokens, found.layers, found.streams, found.disk_bytes) == (VOCABULARY, (1, 2), True, 0)
     assert found.seconds is not None
     assert found.seconds > 0
-    assert str(found).startswith("token states: 40 tokens, layers 1, 2, cpu, layer by layer: about 1 s, ")
+    assert str(found).startswith("token states: 40 tokens, layers 1, 2, cpu in float32, layer by layer: about 1 s, ")
     assert "\n" not in str(found)
     with caplog.at_level("INFO", logger="qwen25"):
         states_of(llama, np.arange(VOCABULARY), Frame((5,)), [1, 2])
@@ -206,6 +206,20 @@ def test_a_whole_model_that_runs_out_of_gpu_memory_goes_on_with_smaller_batches(
     limit = 0
     with pytest.raises(PipelineError, match="--device cpu"):
         states_of(neox, np.arange(VOCABULARY), Frame((5,)), [LAYERS])
+
+
+@pytest.mark.parametrize("built_in", [True, False])
+def test_a_streamed_teacher_takes_the_fast_number_format_where_it_is_built_in(
+    built_in: bool, llama: Teacher, neox: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: built_in)
+    streamed = token_states(llama, Frame((5,)), [LAYERS], fast=True)
+    assert streamed.computing.dtype == (torch.bfloat16 if built_in else torch.float32)
+    exact = states_of(llama, np.arange(9), Frame((5,)), [LAYERS])[LAYERS]
+    found = streamed.compute(np.arange(9))[LAYERS]
+    np.testing.assert_allclose(found, exact, rtol=0, atol=0.03 * np.abs(exact).max())
+    assert f"cpu in {'bfloat16' if built_in else 'float32'}," in str(streamed.plan(np.arange(9)))
+    assert token_states(neox, Frame(), [LAYERS], fast=True).computing.dtype == torch.float32
 
 
 def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
