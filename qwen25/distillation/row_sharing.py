@@ -33,18 +33,18 @@ def share_rows(vectors: np.ndarray, use: np.ndarray, rows: int) -> Sharing:
     row_of[kept] = np.arange(len(kept))
     rest = np.setdiff1d(np.arange(tokens), kept)
     if len(rest):
-        row_of[rest] = nearest(_unit(vectors[rest]), _unit(vectors[kept]))
+        row_of[rest] = nearest(vectors[rest], _unit(vectors[kept]))
     return Sharing(kept, row_of)
 
 
 def nearest(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the number of the row with the largest cosine for each query; all of length 1, shape (queries,)."""
+    """Return the number of the row with the largest cosine for each query; rows of length 1, shape (queries,)."""
     dims = min(SHORTLIST_DIMS, rows.shape[1])
     count = min(CANDIDATES, len(rows))
     first = torch.from_numpy(np.ascontiguousarray(_unit(rows[:, :dims]).T))
     found = np.empty(len(queries), dtype=np.int64)
     for start in range(0, len(queries), _CHUNK_ROWS):
-        chunk = queries[start : start + _CHUNK_ROWS]
+        chunk = _unit(queries[start : start + _CHUNK_ROWS])
         similar = torch.from_numpy(_unit(chunk[:, :dims])) @ first
         # torch finds the largest of a row ten times as fast as numpy.
         candidates = similar.topk(count, dim=1, sorted=False).indices.sort(dim=1).values.numpy()

@@ -10,7 +10,9 @@ sentence embeddings") then let rare tokens count for more than frequent ones in 
 from __future__ import annotations
 
 import itertools
+import mmap
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from qwen25.training.table import Start
 
 #: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
 _NOISE_FLOOR = 1e-10
-_CHUNK_ROWS = 8192
+_CHUNK_ROWS = 4096
 
 
 def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int) -> np.ndarray:
@@ -38,7 +40,7 @@ def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
     mean, whiten, axes = _maps(states, frequencies, recipe, dims)
-    projection = whiten @ axes
+    projection = np.concatenate([block @ axes[part] for block, part in zip(whiten, _parts(whiten), strict=True)])
     sif = sif_weights(frequencies, recipe.sif)
     out = np.empty((len(frequencies), axes.shape[1]), dtype=np.float32)
     for rows, chunk in _chunks(states, mean):
@@ -54,26 +56,28 @@ def training_start(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
     mean, whiten, axes = _maps(states, frequencies, recipe, dims)
-    wide = np.empty((len(frequencies), whiten.shape[1]), dtype=np.float16)
+    wide = np.empty((len(frequencies), len(axes)), dtype=np.float16)
     for rows, chunk in _chunks(states, mean):
-        wide[rows] = chunk @ whiten
+        for block, part, whitened in zip(whiten, _parts(states), _parts(whiten), strict=True):
+            wide[rows, whitened] = chunk[:, part] @ block
     return Start(wide, axes.astype(np.float32), sif_weights(frequencies, recipe.sif))
 
 
 def _maps(
     states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean of all layers side by side, the map that whitens each, and the axes of a PCA behind it."""
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Return the mean of all layers side by side, the maps that whiten each, and the axes of a PCA behind them."""
     tokens = len(frequencies)
     weights = frequencies if recipe.frequency_weighted else np.full(tokens, 1.0 / tokens)
     mean, covariance = _moments(states, weights)
     if np.trace(covariance) <= _NOISE_FLOOR**2 * float(mean @ mean):
         raise PipelineError("all token states are alike: this teacher cannot be distilled with this recipe")
-    blocks = [_whitening_map(covariance[part, part], recipe.whitening) for part in _parts(states)]
-    whiten = _block_diagonal(blocks)
-    values, vectors = principal_axes(whiten.T @ covariance @ whiten)
-    kept = min(dims, int((values > values[0] * _NOISE_FLOOR).sum()))
-    return mean, whiten, vectors[:, :kept]
+    parts = _parts(states)
+    whiten = [_whitening_map(covariance[part, part], recipe.whitening) for part in parts]
+    sides = list(zip(whiten, parts, strict=True))
+    covariance = np.block([[a.T @ covariance[p, q] @ b for b, q in sides] for a, p in sides])
+    values, axes = principal_axes(covariance, dims)
+    return mean, whiten, axes[:, values > values[0] * _NOISE_FLOOR]
 
 
 def sif_weights(frequencies: np.ndarray, coefficient: float) -> np.ndarray:
@@ -81,17 +85,34 @@ def sif_weights(frequencies: np.ndarray, coefficient: float) -> np.ndarray:
     return coefficient / (coefficient + frequencies)
 
 
-def _parts(states: list[np.ndarray]) -> list[slice]:
-    """Return where each layer's columns lie when the layers stand side by side."""
-    ends = np.cumsum([0] + [s.shape[1] for s in states])
+def _parts(arrays: list[np.ndarray]) -> list[slice]:
+    """Return where each array's columns lie when the arrays stand side by side."""
+    ends = np.cumsum([0] + [array.shape[1] for array in arrays])
     return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
 
 
 def _chunks(states: list[np.ndarray], mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield the centred states of all layers side by side, some rows at a time, as float64."""
+    """Yield the centred states of all layers side by side, some rows at a time, as float64.
+
+    The array is the caller's until the next one is asked for, which is written to the same memory.
+    """
+    buffer = np.empty((min(_CHUNK_ROWS, len(states[0])), len(mean)))
     for start in range(0, len(states[0]), _CHUNK_ROWS):
-        rows = slice(start, start + _CHUNK_ROWS)
-        yield rows, np.concatenate([s[rows] for s in states], axis=1) - mean
+        rows = slice(start, min(start + _CHUNK_ROWS, len(states[0])))
+        chunk = buffer[: rows.stop - start]
+        for array, part in zip(states, _parts(states), strict=True):
+            np.subtract(array[rows], mean[part], out=chunk[:, part])
+            _let_go(array)
+        yield rows, chunk
+
+
+def _let_go(array: np.ndarray) -> None:
+    """Give back the pages of a mapped file: all that were read from it count as this process's memory until then."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def _moments(states: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,31 +121,29 @@ def _moments(states: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray,
     float64, because a sink direction can be 1e4 times as large as the others: its square would drown
     theirs in float32.
     """
-    mean = np.concatenate([weights @ s for s in states]).astype(np.float64)
+    mean = np.zeros(sum(array.shape[1] for array in states))
+    mean = sum((weights[rows] @ chunk for rows, chunk in _chunks(states, mean)), mean)
     covariance = np.zeros((len(mean), len(mean)))
     roots = np.sqrt(weights)
     for rows, chunk in _chunks(states, mean):
-        weighted = chunk * roots[rows, None]
-        covariance += weighted.T @ weighted
+        chunk *= roots[rows, None]
+        covariance += chunk.T @ chunk
     return mean, covariance
 
 
 def _whitening_map(covariance: np.ndarray, power: float) -> np.ndarray:
     """Return the map onto principal directions divided by eigenvalue ** power; shape (width, kept)."""
-    values, vectors = principal_axes(covariance)
+    values, vectors = principal_axes(covariance, len(covariance))
     kept = values > values[0] * _NOISE_FLOOR
     return vectors[:, kept] * values[kept] ** -power
 
 
-def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
-    from scipy.linalg import block_diag
+def principal_axes(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest eigenvalues, in falling order, and their vectors, signed so that the result is unique."""
+    from scipy.linalg import eigh
 
-    return block_diag(*blocks)
-
-
-def principal_axes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues in falling order and their vectors, signed so that the result is unique."""
-    values, vectors = np.linalg.eigh(matrix)
+    size = len(matrix)
+    values, vectors = eigh(matrix, subset_by_index=(max(0, size - count), size - 1))
     values, vectors = values[::-1], vectors[:, ::-1]
     largest = np.abs(vectors).argmax(axis=0)
     signs = np.sign(vectors[largest, np.arange(vectors.shape[1])])
