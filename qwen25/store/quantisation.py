@@ -15,6 +15,7 @@ from qwen25.runtime.errors import InputError
 
 #: What is stored of a table: float32, float16 or int8.
 STORAGES = ("float32", "float16", "int8")
+_CHUNK_ROWS = 8192
 
 
 class Sharing(NamedTuple):
@@ -40,11 +41,15 @@ class Stored(NamedTuple):
     weights: np.ndarray | None = None
     row_of: np.ndarray | None = None
 
-    def vectors(self) -> np.ndarray:
-        """Return the vectors that the model has; float32, shape (tokens, dims)."""
-        table = self.table.astype(np.float32)
-        table = table if self.row_of is None else table[self.row_of]
-        return table if self.weights is None else table * self.weights[:, None]
+    def vectors(self, dtype: str = "float32") -> np.ndarray:
+        """Return the vectors that the model has, computed in float32; shape (tokens, dims)."""
+        tokens = len(self.table if self.row_of is None else self.row_of)
+        out = np.empty((tokens, self.table.shape[1]), dtype=dtype)
+        for start in range(0, tokens, _CHUNK_ROWS):  # rather than a float32 copy of all for each step
+            part = slice(start, start + _CHUNK_ROWS)
+            rows = self.table[part if self.row_of is None else self.row_of[part]].astype(np.float32)
+            out[part] = rows if self.weights is None else rows * self.weights[part, None]
+        return out
 
 
 def quantise(vectors: np.ndarray, storage: str, sharing: Sharing | None = None) -> Stored:

@@ -93,7 +93,7 @@ def _write_float16_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> N
     """Write the model as sentence-transformers holds it: StaticEmbedding has neither int8, weights nor shared rows."""
     copy = folder / FLOAT16_COPY
     copy.mkdir()
-    save_file({"embedding.weight": stored.vectors().astype(np.float16)}, copy / "model.safetensors")
+    save_file({"embedding.weight": stored.vectors("float16")}, copy / "model.safetensors")
     tokenizer.save(str(copy / "tokenizer.json"), pretty=False)
     steps = [("0", FLOAT16_COPY, "StaticEmbedding"), ("1", "1_Normalize", "Normalize")]
     modules = [
