@@ -42,12 +42,29 @@ set_up() { # set_up [--with-extras|--with-tests|--oldest]: install unless that w
 
 python() { "$venv/bin/python" "$@"; }
 
+for_phase_1_alone() { # for_phase_1_alone FLAG...: refuse flags that would leave the later steps no model, or another
+    local word
+    for word in "$@"; do
+        case "$word" in
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            --output | --output=* | --preset | --preset=* | --dry-run | --version)
+                echo "error: $phase takes no ${word%%=*}: give it to the single phase, $QWEN25_COMMAND distill" >&2
+                exit 2
+                ;;
+        esac
+    done
+}
+
 step() { # step N OF WHAT
     echo "== $1 of $2: $3"
 }
 
 case "$phase" in
     demo)
+        for_phase_1_alone "$@"
         set_up
         cd "$here"
         mkdir -p demo
@@ -68,6 +85,7 @@ case "$phase" in
         python -m qwen25.reports.demo demo
         ;;
     all)
+        for_phase_1_alone "$@"
         set_up
         cd "$here"
         step 1 3 "distil"

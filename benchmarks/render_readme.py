@@ -22,6 +22,7 @@ from qwen25.reports.demo import demo_markdown
 from qwen25.runtime.files import read_json, write_bytes, write_text
 from qwen25.runtime.markdown import table
 from qwen25.runtime.wording import rate_text, size_text, with_interval
+from qwen25.states.plan import checkpoint_bytes
 from qwen25.store.packaged import PACKAGED
 from qwen25.store.static_model import FLOAT16_COPY
 from qwen25.training.mixtures import MIXTURES, read_mixture, wheel_bytes
@@ -61,9 +62,8 @@ def rendered() -> dict[Path, str]:
     teacher, larger = PACKAGED["qwen2.5-coder-0.5b"].size, PACKAGED["qwen2.5-coder-1.5b"].size
     pairs = wheel_bytes(read_mixture(MIXTURES["packaged"]))
     model = metadata["sizes_bytes"]
-    # As states/estimate.py has it: two states of all tokens on the way, and one of each layer that is kept.
-    one_state = metadata["vocabulary"]["tokens"] * metadata["teacher"]["hidden_size"] * 4
-    checkpoints = (2 + len(metadata["layers"])) * one_state
+    state = metadata["vocabulary"]["tokens"] * metadata["teacher"]["hidden_size"] * 4  # float32, on a CPU
+    checkpoints = checkpoint_bytes(state, state, len(metadata["layers"]))
     story = (
         f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}) and pairs of texts to train on "
         f"({size_text(pairs)}) from the package index; no account, no hub. After that the run kept here took {time}; "

@@ -37,6 +37,7 @@ from qwen25.commands import evaluate as evaluate_command
 from qwen25.distillation import training_stage, writing
 from qwen25.distillation.writing import _key
 from qwen25.evaluation import comparison
+from qwen25.publication import page
 from qwen25.runtime import folders
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import check_file, read_json, write_json
@@ -49,8 +50,12 @@ from qwen25.states.streaming import StreamedStates
 from qwen25.states.token_states import token_states
 from qwen25.store.static_model import load_model
 
-SCRIPTS = {"1": distill_command, "2": evaluate_command, "3": compare_command}
+SCRIPTS = {"1": distill_command, "2": evaluate_command, "3": compare_command, "page": page}
 FLAGS = ["--texts", "64", "--sentence-vectors", "16", "--tune", "rows", "--epochs", "4", "--device", "cpu"]
+#: int8 rows that tokens share, with the copy for sentence-transformers and ONNX beside them.
+FLAGS += ["--max-size-mb", "0.13", "--languages", "vi", "--onnx"]
+#: Files of a model that say when and how it was made.
+ABOUT = ("metadata.json", "README.md")
 #: In the teacher's folder: what is trained on.
 PAIRS = "pairs.jsonl"
 NO_SPACE = 28
@@ -81,7 +86,9 @@ SAVED = "pathlib:Path.replace"
 MOMENTS: dict[str, tuple[Moment, str]] = {
     "teacher found": (Moment("qwen25.distillation.pipeline:find_teacher", behind=True), "old"),
     "weights hashed": (Moment("qwen25.teacher.teacher:sha256", behind=True), "old"),
+    "pairs": (Moment("qwen25.distillation.pipeline:read_pairs", behind=True), "old"),
     "vocabulary": (Moment("qwen25.distillation.pipeline:static_vocabulary", behind=True), "old"),
+    "word lists": (Moment("qwen25.distillation.pipeline:token_use", behind=True), "old"),
     "files for states": (Moment("qwen25.states.checkpoint:Results.create", behind=True), "old"),
     "embeddings": (Moment("qwen25.states.streaming:_Run._embed", behind=True), "old"),
     "layer 1": (Moment("qwen25.states.streaming:layer_forward", number=2), "old"),
@@ -99,10 +106,15 @@ MOMENTS: dict[str, tuple[Moment, str]] = {
     "training": (Moment("qwen25.training.trainer:_Run._step", number=3), "old"),
     "training is saved": (Moment(SAVED, having=".model.training'", number=2), "old"),
     "rows": (Moment("qwen25.training.trainer:FreeTable"), "old"),
+    "shared rows": (Moment("qwen25.distillation.pipeline:share_rows", behind=True), "old"),
     "vectors": (Moment("qwen25.distillation.pipeline:trained_vectors", behind=True), "old"),
+    "int8": (Moment("qwen25.distillation.pipeline:quantise", behind=True), "old"),
     "save": (Moment("qwen25.store.static_model:save_pretrained"), "old"),
     "config.json": (Moment("json:dump"), "old"),
     "modules.json": (Moment("json:dump", number=2), "old"),
+    "float16 copy": (Moment("qwen25.store.static_model:_write_float16_copy"), "old"),
+    "modules.json again": (Moment(SAVED, having="modules.json'"), "old"),
+    "ONNX": (Moment(SAVED, having="model.onnx'"), "old"),
     "README.md": (Moment(SAVED, having="README.md'"), "old"),
     "smoke test": (Moment("qwen25.distillation.pipeline:smoke_test"), "old"),
     "metadata.json": (Moment(SAVED, having="metadata.json'"), "old"),
@@ -302,8 +314,9 @@ class Bench:
 
     def assert_whole(self) -> None:
         """Check that the model is that of an undisturbed run."""
-        for name in ("model.safetensors", "tokenizer.json", "config.json", "modules.json", "1_Normalize/config.json"):
-            assert (self.model / name).read_bytes() == (self.whole / name).read_bytes(), name
+        found, whole = (contents(folder) for folder in (self.model, self.whole))
+        assert found.keys() == whole.keys()
+        assert [name for name in found if found[name] != whole[name] and name not in ABOUT] == []
         schema = json.loads((ROOT / "docs" / "schema" / "metadata.schema.json").read_text())
         jsonschema.validate(json.loads((self.model / "metadata.json").read_text()), schema)
 
@@ -453,6 +466,20 @@ class TestResultFiles:
             assert sorted(path.name for path in bench.folder.iterdir()) == names
             shutil.rmtree(bench.folder)
             bench.folder.mkdir()
+
+    def test_a_page_is_whole_or_the_old_one(self, bench: Bench) -> None:
+        def write(**request: Any) -> Ended:
+            return bench.runs.run("page", bench.whole, "--output", bench.folder / "page.html", **request)
+
+        assert write().code == 0
+        before = contents(bench.folder)
+        moment = Moment(SAVED, having="/page.html'")
+        assert write(strike=[*moment, signal.SIGKILL]).code == -signal.SIGKILL
+        assert (bench.folder / "page.html").read_bytes() == before["page.html"]
+        full = write(strike=[*moment, -NO_SPACE])
+        assert full.code == 1 and "free some space" in full.failure
+        assert write(strike=[*moment, signal.SIGINT]).code == 130
+        assert contents(bench.folder) == before
 
     def test_devices_are_not_replaced(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")

@@ -121,6 +121,19 @@ def test_wrong_phase_shows_the_usage(arguments: tuple[str, ...]) -> None:
     assert ("there is no phase 'nonsense'" in done.stderr) == bool(arguments)
 
 
+@pytest.mark.parametrize("phase", ["all", "demo"])
+@pytest.mark.parametrize("flag", ["--output", "--preset=tiny", "--dry-run", "--version"])
+def test_no_whole_run_ends_with_another_model_than_it_made(phase: str, flag: str, checkout: Path) -> None:
+    """The later steps read the usual folder, whatever phase 1 was told; that is said before anything is installed."""
+    done = run(checkout / "run_qwen25.sh", phase, "--overwrite", flag, "x", cwd=checkout)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {phase} takes no {flag.split('=')[0]}: ") and " distill" in line
+    assert not (checkout / "venv_qwen25").exists() and not (checkout / "demo").exists()
+    helped = run(checkout / "run_qwen25.sh", phase, "--help", cwd=checkout)
+    assert helped.returncode == 0 and "distill" in helped.stdout and not (checkout / "venv_qwen25").exists()
+
+
 def test_help() -> None:
     done = run(ROOT / "run_qwen25.sh", "--help")
     assert done.returncode == 0 and "run_qwen25.sh demo" in done.stdout

@@ -63,7 +63,7 @@ def section(name: str, args: argparse.Namespace) -> dict[str, Any]:
             return measure_section(name, folder, args, whole_depth=SHAPES["7b"]["num_hidden_layers"])
         folder = Path(scratch) / "random-qwen2.5-1.5b"
         folder = in_own_process(make_random_teacher, "1.5b", args.tokenizer, folder, args.layers)
-        return measure_section(name, folder, args, device="cuda" if name == "cuda" else "cpu")
+        return measure_section(name, folder, args, device="cuda")
 
 
 def _defaults(rows: dict[str, int]) -> str:
@@ -75,10 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION", help=f"what to measure: {', '.join(SECTIONS)} (default: nothing)")
-    add("--tokenizer", type=Path, help="qwen15, qwen7, cuda: folder of a Qwen2.5 tokenizer (no default)")
+    add("--tokenizer", type=Path, help="qwen7, cuda: folder of a Qwen2.5 tokenizer (no default)")
     add("--rows", type=int, help=f"tokens for our side (default: all; {_defaults(BUDGET_ROWS)})")
     add("--peer-rows", type=int, help=f"tokens for model2vec's side (default: all; {_defaults(PEER_ROWS)})")
-    add("--layers", type=int, help=f"cut the random teachers (default: qwen7 {QWEN7_LAYERS}, the others not at all)")
+    add("--layers", type=int, help=f"cut the random teachers (default: qwen7 {QWEN7_LAYERS}, cuda not at all)")
     add("--threads", type=int, help="threads of either side (default: the libraries' own choice)")
     add("--scratch", type=Path, help="folder for random teachers, deleted afterwards (default: the system's)")
     add("--json", type=Path, default=JSON, help="the measurements (default: %(default)s)")

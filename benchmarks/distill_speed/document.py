@@ -11,7 +11,6 @@ HEADINGS = {
     "smollm2": "SmolLM2-135M",
     "coder05": "Qwen2.5-Coder-0.5B",
     "coder15": "Qwen2.5-Coder-1.5B",
-    "qwen15": "Qwen2.5-1.5B's shape, random weights",
     "qwen7": "Qwen2.5-7B's shape, random weights, a few layers",
     "cuda": "CUDA, Qwen2.5-1.5B's shape, random weights",
 }

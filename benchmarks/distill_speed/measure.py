@@ -27,8 +27,8 @@ from qwen25.runtime.provenance import Clock, command_line, provenance
 from qwen25.states.device import choose_dtype, fast_dtype, format_name
 
 #: How many tokens a section measures for our side and for model2vec's; all where it is not named.
-PEER_ROWS = {"coder05": 16384, "coder15": 2048, "qwen15": 2048}
-BUDGET_ROWS = {"coder05": 16384, "coder15": 4096, "qwen15": 16384, "qwen7": 4096}
+PEER_ROWS = {"coder05": 16384, "coder15": 2048}
+BUDGET_ROWS = {"coder05": 16384, "coder15": 4096, "qwen7": 4096}
 
 
 #: The size that the whole of phase 1 is timed at: the announced model's. It needs the states of all tokens.

@@ -341,13 +341,14 @@ def choose_vocabulary(settings: Settings, source: Source, corpus: Corpus) -> tup
         extra = len(words) + len(added)
         rows = rows_within(_size(settings), dims, str(settings.storage)) - extra
         if rows < len(vocabulary):
-            use = _use(settings, vocabulary, corpus)
-            if settings.rare_tokens == "pieces":
-                vocabulary, use = most_used_rows(vocabulary, use, rows), None
-            else:
+            is_shared = settings.rare_tokens == "nearest"
+            if is_shared:
                 tokens = len(vocabulary) + extra
                 rows = rows_within(_size(settings), dims, str(settings.storage), shared_by=tokens) - extra
-                require_room(vocabulary, rows)
+            require_room(vocabulary, rows)  # before the word lists are read, which takes its time
+            use = _use(settings, vocabulary, corpus)
+            if not is_shared:
+                vocabulary, use = most_used_rows(vocabulary, use, rows), None
     if words or added:
         vocabulary = with_words(vocabulary, words, added)
         # These have a row in any case.

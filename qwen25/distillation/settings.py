@@ -13,7 +13,7 @@ from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import require_regular
 from qwen25.runtime.folders import check_output, require_text
 from qwen25.runtime.invocation import MODEL
-from qwen25.runtime.wording import LONGEST_NAME, is_name
+from qwen25.runtime.wording import require_name
 from qwen25.store.onnx_export import require_onnx
 from qwen25.teacher.teacher import DEFAULT_TEACHER
 from qwen25.training.sources import parse_source
@@ -124,8 +124,7 @@ class Settings:
         self._check_numbers()
         self._check_combinations(recipe_named(self.recipe, self.sif))
         check_languages(self.languages)
-        if self.name is not None and not is_name(self.name):
-            raise InputError(f"--name must have 1 to {LONGEST_NAME} characters, all of them printable")
+        require_name("--name", self.name)
         self._check_paths()
         if self.onnx:
             require_onnx()

@@ -22,7 +22,7 @@ def check_outputs(outputs: Sequence[Path], specs: Iterable[str], items: Path | N
     """
     folders = [folder for spec in specs if (folder := model_folder(spec))]
     # By their names, not all that is there: a result that an earlier run wrote beside a model may be replaced.
-    kept = (*CONFIGURATION, "*.safetensors", "metadata.json", "README.md")
+    kept = (*CONFIGURATION, "*.safetensors", "*.onnx", "metadata.json", "README.md")
     read = [path for folder in folders for path in files_in(folder, kept)]
     read += [items_file(items, category) for category in WEIGHTS] if items else []
     taken = dict.fromkeys((path.resolve() for path in read), "a file of the model or of the items")

@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 from model2vec import StaticModel
 
+from qwen25.evaluation.outputs import check_outputs
 from qwen25.publication.page_examples import page_examples
 from qwen25.publication.page_tokenizer import page_tokenizer
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError
-from qwen25.runtime.files import check_file, read_json, write_text
+from qwen25.runtime.files import read_json, write_text
 from qwen25.runtime.markdown import render_template
-from qwen25.runtime.wording import size_text
+from qwen25.runtime.summary import STDOUT
+from qwen25.runtime.wording import is_name, require_name, size_text
 from qwen25.store.static_model import load_model, model_name
 
 OUTPUT = Path("qwen25_page.html")
@@ -119,16 +121,20 @@ def write_page(folder: Path, output: Path, dims: int | None = None, name: str | 
 
     :param dims: keep only the first dimensions (None: all).
     :param name: what the page calls the model (None: its name in ``metadata.json``, or its folder's).
-    :raises InputError: if the model cannot be put into a page.
+    :raises InputError: if the model cannot be put into a page, or the file would replace one of the model's.
     :raises PipelineError: if the file cannot be written.
     """
-    check_file(output)
+    if output == STDOUT:
+        raise InputError("a page is opened in a browser: give a file as --output")
+    check_outputs([output], [f"model2vec:{folder}"])
+    require_name("--name", name)
     model = page_model(folder, dims)
     metadata = read_json(folder / "metadata.json") if (folder / "metadata.json").is_file() else {}
     metadata = metadata if isinstance(metadata, dict) else {}
     teacher = metadata.get("teacher")
     teacher_name = teacher.get("name") if isinstance(teacher, dict) else None
-    write_text(output, page(model, name or model_name(folder), str(teacher_name) if teacher_name else None))
+    is_known = isinstance(teacher_name, str) and is_name(teacher_name)
+    write_text(output, page(model, name or model_name(folder), teacher_name if is_known else None))
 
 
 def script_json(data: Any) -> str:

@@ -29,6 +29,8 @@ def page_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], np.ndarray]:
         raise _unsupported(f"a {model['type']} tokenizer that is not byte-level")
     if model["dropout"]:
         raise _unsupported("a tokenizer that skips merges at random (dropout)")
+    if model["unk_token"] in model["vocab"] or model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
+        raise _unsupported("a tokenizer with an unknown token, or with marks inside or at the end of words")
     if spec["added_tokens"]:
         raise _unsupported("a tokenizer with words of its own (--vocabulary)")
     normalizers = _steps(spec["normalizer"], "normalizers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -60,12 +61,19 @@ def _silence_libraries() -> None:
         root.addHandler(logging.NullHandler())
 
 
+def _is_log(path: Path) -> bool:
+    """Whether a file is empty or starts as a log does: to another, perhaps one that the run reads, nothing is added."""
+    with path.open("rb") as file:
+        start = file.read(20)
+    return not start or re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", start) is not None
+
+
 def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
     """Send the pipeline's log to standard error and, with times and the process, to ``log_file``.
 
     :param log_file: a file to go on with: what earlier runs, or one that runs beside this, wrote stays. Or None.
     :param quiet: only warnings on the terminal; the file gets everything.
-    :raises InputError: if the log file cannot be written.
+    :raises InputError: if the log file cannot be written, or is another file.
     """
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
@@ -82,6 +90,8 @@ def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
             log_file.parent.mkdir(parents=True, exist_ok=True)
             if log_file.is_fifo():  # to open it waits for a reader, who may never come
                 raise InputError(f"the log {log_file} is a pipe: give another --log-file")
+            if log_file.is_file() and not _is_log(log_file):
+                raise InputError(f"{log_file} is no log of a run, and nothing is added to it: give another --log-file")
             # A file's name in a message may hold bytes that are no character.
             file = _LogFile(log_file, mode="a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:

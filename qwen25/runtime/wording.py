@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qwen25.runtime.errors import InputError
+
 #: Of a model's name, which tables and plots repeat.
 LONGEST_NAME = 100
 
@@ -12,6 +14,15 @@ LONGEST_NAME = 100
 def is_name(text: str) -> bool:
     """Whether a text can stand for a model in tables and plots."""
     return bool(text.strip()) and len(text) <= LONGEST_NAME and text.isprintable()
+
+
+def require_name(flag: str, text: str | None) -> None:
+    """Refuse what a flag gives as a name if it is none; None: it was not given.
+
+    :raises InputError: if it is none.
+    """
+    if text is not None and not is_name(text):
+        raise InputError(f"{flag} must have 1 to {LONGEST_NAME} characters, all of them printable")
 
 
 def with_interval(score: Mapping[str, Any]) -> str:

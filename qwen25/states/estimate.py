@@ -8,7 +8,7 @@ import torch
 
 from qwen25.states.decoder import Scratch, layer_forward
 from qwen25.states.jobs import STATE_BYTES, Job, count_positions, in_place
-from qwen25.states.plan import LIBRARY_BYTES, Plan
+from qwen25.states.plan import LIBRARY_BYTES, Plan, checkpoint_bytes
 from qwen25.states.prefetch import layer_bytes, layers_ahead
 from qwen25.states.weights import Weights
 
@@ -37,7 +37,7 @@ def make_plan(weights: Weights, job: Job, checkpoint: bool = False) -> Plan:
         reading, computing = _probe(weights, job)
         # The next layer is read while one computes; the first one is waited for.
         seconds = reading + job.depth * max(reading, computing * job.positions)
-    disk = 2 * state_bytes + collected if checkpoint else 0
+    disk = checkpoint_bytes(state_bytes, kept, len(job.layers)) if checkpoint else 0
     device, dtype = job.computing.device, job.computing.dtype
     return Plan(job.tokens, job.layers, device, seconds, memory, disk, streams=True, dtype=dtype)
 

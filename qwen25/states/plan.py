@@ -21,6 +21,15 @@ def weight_counts(teacher: Teacher) -> tuple[int, int]:
 LIBRARY_BYTES = 450 << 20
 
 
+def checkpoint_bytes(state: int, kept: int, layers: int) -> int:
+    """Return what checkpoints take on disk: two states of all tokens on the way, and one of each layer that is kept.
+
+    :param state: a state of all tokens as it is computed, in bytes.
+    :param kept: one as it is kept.
+    """
+    return 2 * state + layers * kept
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run will cost; its text is the line to print before the work starts.

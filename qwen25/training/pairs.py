@@ -141,15 +141,16 @@ def read_file(path: Path, columns: Columns, rows: int = MAX_ROWS, seed: int = 0)
     name = path.name.removesuffix(".gz").rpartition(".")[0]
     try:
         facts = {"source": path.name, "sha256": sha256([path])}
-        return collect(records(path), columns, rows, seed, name, path.name, facts)
+        return collect(records(path, columns), columns, rows, seed, name, path.name, facts)
     except BROKEN_GZIP as error:
         what = "is cut short" if isinstance(error, EOFError) else "cannot be read"
         raise InputError(f"{path} {what}: {getattr(error, 'strerror', None) or first_line(error)}") from error
 
 
-def records(path: Path) -> Iterator[dict[str, Any]]:
+def records(path: Path, columns: Columns | None = None) -> Iterator[dict[str, Any]]:
     """Yield a file's rows as dictionaries.
 
+    :param columns: of these, two hold pairs; None: any text of the file is wanted.
     :raises InputError: if a row cannot be read.
     """
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
@@ -159,7 +160,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
     with opened(path) as file:
         lines = text_lines(file, path)
         if kind in ("csv", "tsv"):
-            yield from _csv_records(lines, "," if kind == "csv" else "\t", path.name)
+            yield from _csv_records(lines, "," if kind == "csv" else "\t", path.name, columns)
         else:
             yield from _json_records(lines, path.name)
 
@@ -236,10 +237,14 @@ def _json_records(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _csv_records(lines: Iterable[str], delimiter: str, name: str) -> Iterator[dict[str, Any]]:
+def _csv_records(lines: Iterable[str], delimiter: str, name: str, columns: Columns | None) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(MAX_LINE)  # its own is an eighth of that
     reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
+        others = _other_columns(reader.fieldnames or ())
+        if columns == Columns() and len(others) == 2 and any(len(n.split()) > MOST_WORDS_OF_A_NAME for n in others):
+            names = ", ".join(repr(column[:60]) for column in others)
+            raise InputError(f"{name}: its first line must name the columns, as text,partner does; it is {names}")
         for row in reader:
             if None in row:
                 raise InputError(f"{name}, line {reader.line_num}: has more fields than the first line names columns")
@@ -334,12 +339,15 @@ def _find_columns(row: dict[str, Any], columns: Columns, where: str) -> tuple[st
     for left, right in SIDES:
         if left in row and right in row:
             return left, right
-    others = [name for name in row if name not in LANGUAGES + SETS]
+    others = _other_columns(row)
     if len(others) == 2:
-        if any(len(name.split()) > MOST_WORDS_OF_A_NAME for name in others):
-            raise InputError(f"{where}: its first line must name the columns, as text,partner does; it is {names}")
         return others[0], others[1]
     raise InputError(f"{where}: which columns hold the pairs? It has {names}; name two: SOURCE:LEFT,RIGHT")
+
+
+def _other_columns(names: Iterable[str]) -> list[str]:
+    """Return the columns that name neither a language nor a set."""
+    return [name for name in names if name not in LANGUAGES + SETS]
 
 
 def _text(value: Any) -> str:

@@ -169,7 +169,8 @@ class TestProgram:
         spec["model"]["ignore_merges"] = pre == "llama-bpe"
         tokenizer = static_vocabulary(Tokenizer.from_str(json.dumps(spec))).tokenizer
         write_page(save(tmp_path / "model", tokenizer, np.int8), tmp_path / "page.html")
-        asked = [*texts_of_all_kinds(1500), *texts[::20], "x" * 3000]
+        letters = random.Random(1).choices("etaoinshrdlucmfwypvbgkjqxz", k=20_000)  # noqa: S311
+        asked = [*texts_of_all_kinds(1500), *texts[::20], "x" * 3000, "".join(letters)]
         found, loaded = by_node(tmp_path / "page.html", asked), StaticModel.from_pretrained(tmp_path / "model")
         differing = [t for t, a, b in zip(asked, found["tokens"], loaded.tokenize(asked), strict=True) if a != b]
         assert differing == []
@@ -231,6 +232,15 @@ class TestFile:
         assert [tag for tag, _ in page.elements].count("script") == 7 and "<!--" not in text and "<img" not in text
         assert json.loads(next(raw for tag, _, raw in page.raw if tag == "script"))["name"] == name
 
+    def test_what_the_metadata_says_of_the_teacher_is_a_name_or_nothing(self, model: Path, tmp_path: Path) -> None:
+        """Characters that turn the line around are none of a name."""
+        folder = shutil.copytree(model, tmp_path / "model")
+        for teacher, shown in (("Owner/Name", "Owner/Name"), ("\u202egnp.exe", None), ("\ud800", None), (["x"], None)):
+            (folder / "metadata.json").write_text(json.dumps({"teacher": {"name": teacher}}))
+            write_page(folder, tmp_path / "page.html")
+            page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+            assert json.loads(next(raw for tag, _, raw in page.raw if tag == "script"))["teacher"] == shown
+
     def test_the_same_model_gives_the_same_bytes(self, model: Path, file: Path, tmp_path: Path) -> None:
         write_page(model, tmp_path / "again.html")
         assert (tmp_path / "again.html").read_bytes() == file.read_bytes()
@@ -274,10 +284,11 @@ class TestModels:
             page_tokenizer(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))  # noqa: S106
         with pytest.raises(InputError, match="--vocabulary"):
             page_tokenizer(with_words(static_vocabulary(tiny_tokenizer), ["knitting pattern"]).tokenizer)
-        spec = json.loads(tiny_tokenizer.to_str())
-        spec["model"]["dropout"] = 0.5
-        with pytest.raises(InputError, match="at random"):
-            page_tokenizer(Tokenizer.from_str(json.dumps(spec)))
+        for option, value in (("dropout", 0.5), ("unk_token", "a"), ("end_of_word_suffix", "</w>")):
+            spec = json.loads(tiny_tokenizer.to_str())
+            spec["added_tokens"], spec["model"][option] = [], value
+            with pytest.raises(InputError, match="at random" if option == "dropout" else "an unknown token, or"):
+                page_tokenizer(Tokenizer.from_str(json.dumps(spec)))
         for odd in (r"\w+", r"(?<=a)b", "a++", r"\p{N}{1,3}+"):
             spec = json.loads(tiny_tokenizer.to_str())
             spec["added_tokens"] = []
@@ -296,8 +307,25 @@ class TestModels:
     def test_command(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main([str(model), "--output", str(tmp_path / "p.html"), "--dims", "41"]) == 2
         assert "from 1 to the model's 40" in capsys.readouterr().err
+        for name in ("", "two\nlines", "\u202eturned"):
+            assert main([str(model), "--output", str(tmp_path / "p.html"), "--name", name]) == 2
+            assert "all of them printable" in capsys.readouterr().err
         assert main([str(model), "--output", str(tmp_path / "p.html"), "--dims", "8"]) == 0
         assert str(tmp_path / "p.html") in capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "metadata.json", "link.html", "-"])
+    def test_no_page_takes_the_place_of_what_it_is_made_of(
+        self, name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    ) -> None:
+        folder = shutil.copytree(model, tmp_path / "st:model")  # a name that could be taken for a kind of model
+        (folder / "metadata.json").write_text("{}")
+        (folder / "link.html").symlink_to(folder / "config.json")
+        before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        monkeypatch.chdir(folder)
+        assert main([str(folder), "--output", name]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 @pytest.fixture(scope="module")
@@ -383,6 +411,53 @@ class TestBrowser:
         assert [column[0] for column in self.shown(opened)] == [2, 2, 2]
         assert hostile in opened.inner_text("#columns") and opened.query_selector("#columns img") is None
         assert opened.inner_text("#verdict") == ""
+
+    HOSTILE = ("</script><script>document.title='run'</script>", "<img src=x onerror=\"document.title='run'\">")
+    #: As JavaScript writes them: half a character cannot be sent to a browser.
+    ODD = (
+        r"\ud800 \udc00",
+        r"a\0b",
+        r"\ufeff",
+        r"\u202eabc",
+        r"\u200b",
+        r"e\u0301",
+        "__proto__",
+        "constructor",
+        "$&${1}",
+    )
+
+    def test_whatever_is_typed_is_text_and_ranks(self, opened: Any, model: Path) -> None:
+        texts = [json.dumps(text) for text in self.HOSTILE] + [f'"{text}"' for text in self.ODD]
+        put = "(id, text) => { const e = element(id); e.value = text; e.dispatchEvent(new Event('input')); }"
+        opened.click("#sets label:last-of-type")
+        assert self.shown(opened) == [] and opened.inner_text("#limit") == ""
+        opened.fill("#query", "one")
+        assert self.shown(opened) == []
+        opened.fill("#texts", "only one")
+        opened.wait_for_selector("#limit:text-is('1 document.')")
+        assert self.shown(opened) == [[0], [0], [0]]
+        opened.evaluate(f"({put})('texts', [{', '.join(texts)}].join('\\n'))")
+        opened.wait_for_selector(f"#limit:text-is('{len(texts) - 1} documents.')")  # a byte order mark alone is none
+        for text in texts:
+            opened.evaluate(f"({put})('query', {text})")
+            assert "NaN" not in opened.inner_text("#columns")
+            assert [len(column) for column in self.shown(opened)] == ([] if "feff" in text else [5, 5, 5])
+        assert opened.evaluate("[document.scripts.length, document.images.length]") == [7, 0]
+        assert opened.title() == f"{model.name}: search by meaning"
+
+    def test_what_is_too_long_is_cut_and_that_is_said(self, opened: Any) -> None:
+        """A single long word, which is as slow as texts can be."""
+        opened.click("#sets label:last-of-type")
+        assert opened.evaluate("[element('texts').maxLength, element('query').maxLength]") == [1_000_000, 10_000]
+        opened.evaluate("element('texts').maxLength = 50_000")
+        word = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=60_000))  # noqa: S311
+        opened.focus("#texts")
+        opened.keyboard.insert_text(word)
+        opened.wait_for_selector("#limit:text-is('1 document. The field is full: what was beyond it is left out.')")
+        opened.focus("#query")
+        opened.keyboard.insert_text(word)
+        assert len(opened.input_value("#query")) == 10_000
+        assert self.shown(opened) == [[0], [0], [0]]
 
     def test_nothing_overflows_a_phone(self, browser: Any, file: Path) -> None:
         context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")

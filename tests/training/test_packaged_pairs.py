@@ -227,6 +227,17 @@ def test_a_wheel_is_fetched_once_and_checked_each_time(index: Path) -> None:
         read(mixture)
 
 
+def test_what_a_run_that_was_killed_left_is_no_trouble(index: Path) -> None:
+    write_wheel(index, {"texts/shop.py": MODULE}, cached=False)
+    cache = index.parent / "cache" / "wheels"
+    half = cache / ".texts-1.0.whl.fetched" / "wheel" / "texts-1.0-py3-none-any.whl"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half a wheel")
+    (cache / ".texts-1.0.whl.lock").touch()
+    assert len(read(declare(index, "code", "texts/*.py")).pairs) == 2
+    assert {path.name for path in cache.iterdir()} == {".texts-1.0.whl.lock", "texts-1.0.whl"}
+
+
 def one_line(mixture: Path) -> str:
     with pytest.raises(PipelineError) as caught:
         read(mixture)

@@ -76,6 +76,10 @@ def test_columns_are_named_or_found(tmp_path: Path) -> None:
     headless.write_text("how do I reset the router,hold its button for ten seconds\nx,y\n")
     with pytest.raises(InputError, match="its first line must name the columns"):
         read_file(headless, ANY)
+    question, answer = headless.read_text().splitlines()[0].split(",")
+    assert read_file(headless, Columns(question, answer))[0].pairs == [Pair("x", "y", "")]
+    long_names = jsonl(tmp_path / "long.jsonl", [{question: "x", answer: "y"}])  # each of its lines names them
+    assert read_file(long_names, ANY)[0].pairs == [Pair("x", "y", "")]
 
 
 def test_a_set_column_and_a_folder_make_several_sets(tmp_path: Path) -> None:

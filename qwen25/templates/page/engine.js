@@ -77,28 +77,36 @@ const Engine = (() => {
         const whole = this.ids.get(Array.from(bytes, (byte) => BYTE_LETTERS[byte]).join(""));
         if (whole !== undefined) return [whole];
       }
-      let ids = Array.from(bytes, (byte) => this.letters[byte]);
-      while (ids.length > 1) {
-        let best = Infinity;
-        let merged;
-        for (let i = 0; i + 1 < ids.length; i++) {
-          const merge = this.merges.get(ids[i] * this.size + ids[i + 1]);
-          if (merge && merge[0] < best) [best, merged] = merge;
+      const ids = Array.from(bytes, (byte) => this.letters[byte]);
+      const after = ids.map((_, i) => i + 1); // the places of each token's neighbours
+      const before = ids.map((_, i) => i - 1);
+      const found = new Map(); // the rank of a merge -> the places of its left tokens
+      const mergeAt = (i) => this.merges.get(ids[i] * this.size + ids[after[i]]);
+      const look = (i) => {
+        const merge = i >= 0 && after[i] < ids.length && mergeAt(i);
+        if (!merge) return;
+        if (!found.has(merge[0])) found.set(merge[0], []);
+        found.get(merge[0]).push(i);
+      };
+      ids.forEach((_, i) => look(i));
+      // What a merge brings forth has a later rank, so each rank is dealt with once: a megabyte is no trouble.
+      while (found.size) {
+        let rank = Infinity;
+        for (const other of found.keys()) rank = Math.min(rank, other);
+        const places = found.get(rank).sort((a, b) => a - b);
+        found.delete(rank);
+        for (const i of places) {
+          const merge = ids[i] !== undefined && after[i] < ids.length && mergeAt(i);
+          if (!merge || merge[0] !== rank) continue; // a merge before has taken one of the two
+          ids[after[i]] = undefined;
+          ids[i] = merge[1];
+          after[i] = after[after[i]];
+          if (after[i] < ids.length) before[after[i]] = i;
+          look(before[i]);
+          look(i);
         }
-        if (best === Infinity) break;
-        const next = [];
-        for (let i = 0; i < ids.length; i++) {
-          const merge = i + 1 < ids.length && this.merges.get(ids[i] * this.size + ids[i + 1]);
-          if (merge && merge[0] === best) {
-            next.push(merged);
-            i++;
-          } else {
-            next.push(ids[i]);
-          }
-        }
-        ids = next;
       }
-      return ids;
+      return ids.filter((id) => id !== undefined);
     }
   }
 

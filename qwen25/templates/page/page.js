@@ -146,11 +146,14 @@ function ask(text) {
 }
 
 function readOwn() {
-  const lines = [...new Set(element("texts").value.split("\n").map((line) => line.trim()).filter(Boolean))];
+  const field = element("texts");
+  const lines = [...new Set(field.value.split("\n").map((line) => line.trim()).filter(Boolean))];
   OWN.documents = lines.slice(0, MOST_DOCUMENTS);
   OWN.indexes = null;
-  const cut = lines.length > MOST_DOCUMENTS ? ` Only the first ${MOST_DOCUMENTS} of ${lines.length} are searched.` : "";
-  element("limit").textContent = lines.length ? `${OWN.documents.length} documents.${cut}` : "";
+  const notes = [lines.length === 1 ? "1 document." : `${OWN.documents.length} documents.`];
+  if (lines.length > MOST_DOCUMENTS) notes.push(`Only the first ${MOST_DOCUMENTS} of ${lines.length} are searched.`);
+  if (field.value.length >= field.maxLength) notes.push("The field is full: what was beyond it is left out.");
+  element("limit").textContent = lines.length ? notes.join(" ") : "";
   show();
 }
 
