@@ -28,7 +28,7 @@ DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
 #: What is promised -> where it is tested: file and class.
 PROMISES: dict[str, list[tuple[str, str | None]]] = {
     "A run that is killed at any moment leaves the old model or the new one, and the next run ends with the same "
-    "bytes as one that was left in peace": [("test_faults", "TestKilled")],
+    "bytes as one that was left in peace": [("test_faults", "TestKilled"), ("test_faults", "TestKilledWithEveryForm")],
     "A result file is whole or not there, and never takes the place of what the run reads": [
         ("test_faults", "TestResultFiles"),
         ("test_comparison", "TestWriting"),

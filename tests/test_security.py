@@ -371,6 +371,16 @@ class TestPaths:
             snapshot(repo if "/" in repo else f"{repo}..")
         assert no_network == []
 
+    @pytest.mark.parametrize("name", ["1_Normalize/config.json", "1_Normalize", "modules.json"])
+    def test_what_a_link_in_the_model_leads_to_is_not_published(self, phases: Phases, name: str, capsys: Any) -> None:
+        secret = phases.folder.parent / "secret"
+        moved = phases.model / name
+        moved.rename(secret)
+        moved.symlink_to(secret)
+        assert phases.publish() == 2
+        assert "is a link to elsewhere" in capsys.readouterr().err
+        assert not (phases.folder / "publication").exists()
+
     def test_sizes_of_other_files_are_not_asked_for(self, phases: Phases) -> None:
         sizes = read_json(phases.model / "metadata.json")["sizes_bytes"]
         changed(phases.model / "metadata.json", sizes_bytes=sizes | {"../../../etc/passwd": 1})

@@ -223,7 +223,8 @@ class Publication:
 def _files_of(model: Path) -> list[str]:
     """Return the files of a model folder that are published: the model, and what sentence-transformers reads of it.
 
-    :raises InputError: if one is missing. A model of int8 whose copy was left out has no ``modules.json``.
+    :raises InputError: if one is missing, or a link to a file elsewhere, which may be private. A model of int8 whose
+        copy was left out has no ``modules.json``.
     """
     names = list(MODEL_FILES)
     if (model / MODULES).is_file():
@@ -232,6 +233,11 @@ def _files_of(model: Path) -> list[str]:
     missing = [name for name in names if not (model / name).is_file()]
     if missing:
         raise InputError(f"{model} lacks {', '.join(missing)}: make it anew with {command_of('distill', output=model)}")
+    for name in names:
+        if not (model / name).resolve().is_relative_to(model.resolve()):
+            raise InputError(
+                f"{model / name} is a link to elsewhere, and would be published: put the file itself there"
+            )
     return names
 
 
