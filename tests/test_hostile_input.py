@@ -31,6 +31,7 @@ from qwen25.evaluation.categories.instruction_awareness import INTENTS
 from qwen25.evaluation.encoder import static_encoder
 from qwen25.evaluation.evaluate import evaluate
 from qwen25.evaluation.items import items_file, load_items
+from qwen25.evaluation.loading import load_encoder
 from qwen25.evaluation.results import as_json
 from qwen25.publication import publication as publication_module
 from qwen25.publication.contents import BENCHMARKS
@@ -222,6 +223,18 @@ class TestModels:
         BAD_MODELS[name][0](folder)
         line = run.refusal_of(evaluate_command, "--model", f"{kind}{folder}", "--items", str(few_items))
         assert "give a" in line  # what to do
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "1_Normalize/config.json"])
+    @pytest.mark.parametrize("kind", ["", "st:"])
+    def test_what_never_ends_is_not_read(self, kind: str, name: str, tiny_model: Path, tmp_path: Path) -> None:
+        """A pipe, or a link to a device."""
+        folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+        (folder / name).unlink()
+        for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+            make(folder / name)
+            with pytest.raises(InputError, match="is a pipe or a device"):
+                load_encoder(f"{kind}{folder}")
+            (folder / name).unlink()
 
     def test_a_panic_of_the_tokenizer_is_an_error_like_others(self, tiny_model: Path, tmp_path: Path) -> None:
         folder = tmp_path / "model"

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.runtime.errors import InputError
-from qwen25.runtime.files import read_json, sha256
+from qwen25.runtime.files import read_json, require_regular, sha256
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the files of a model folder's weights.
 
-    :raises InputError: if there is no such folder, or it has no safetensors weights.
+    :raises InputError: if there is no such folder, it has no safetensors weights, or a pipe lies in it.
     """
     if not folder.is_dir():
         raise InputError(f"no such model folder: {folder}; give a folder, a hub id or a packaged name")
+    require_files(folder)
     # Beside the weights of sentence-transformers' steps (1_Dense) there may be other formats of the same ones.
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
     if not files:
@@ -33,6 +34,15 @@ def on_disk(folder: Path) -> dict[str, Any]:
     files = weight_files(folder)
     sizes = [path.stat().st_size for path in [*files, *folder.glob("tokenizer.json")]]
     return {"size_bytes": sum(sizes), "sha256": sha256(files)}
+
+
+def require_files(folder: Path) -> None:
+    """Refuse a folder with a pipe or a device in it, or in those of its steps: a library would read it for ever.
+
+    :raises InputError: if there is one.
+    """
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        require_regular(path)
 
 
 def refuse_code_and_pickles(folder: Path) -> None:

@@ -19,7 +19,7 @@ from qwen25.runtime.files import read_json, sha256, write_json
 from qwen25.runtime.folders import beside
 from qwen25.runtime.invocation import command_of
 from qwen25.runtime.wording import is_name
-from qwen25.store.model_files import no_weights
+from qwen25.store.model_files import no_weights, require_files
 from qwen25.store.quantisation import Stored, without
 
 SCHEMA_VERSION = 1
@@ -123,6 +123,7 @@ def load_model(folder: Path) -> StaticModel:
         raise InputError(f"no such model folder: {folder}", advice)
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("[0-9]*/*.safetensors")):
         raise no_weights(str(folder), [path.name for path in folder.iterdir()])
+    require_files(folder)
     with as_input_error(f"{folder} is no static model that loads", "distil it again, or give another"):
         model = StaticModel.from_pretrained(folder)
     if fault := _fault(model):
