@@ -48,6 +48,14 @@ def test_without_a_model_phase_1_is_named(
     assert line.endswith(f"make it with {commands['distill']}")
 
 
+def test_a_page_is_of_the_pipelines_model_unless_another_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_phase("page", []) == 2
+    assert capsys.readouterr().err.startswith(f"error: no such model folder: {MODEL}; give another, or make it with ")
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_publishing_names_what_is_missing_in_turn(
     way: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -29,6 +29,7 @@ from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, write_text
+from qwen25.runtime.invocation import MODEL
 from qwen25.runtime.markdown import render_template
 from qwen25.runtime.summary import STDOUT
 from qwen25.runtime.wording import is_name, require_name, size_text
@@ -156,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = Parser("page", __doc__)
     add = parser.add_argument
-    add("model", type=Path, help="folder of a static model")
+    add("model", type=Path, nargs="?", default=MODEL, help="folder of a static model (default: %(default)s)")
     add("--output", type=Path, default=OUTPUT, help="the HTML file (default: %(default)s)")
     add("--dims", type=int, help="keep only the first N dimensions (default: all)", metavar="N")
     add("--name", help="what the page calls the model (default: its own name)")
