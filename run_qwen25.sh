@@ -69,7 +69,7 @@ case "$phase" in
         cd "$here"
         mkdir -p demo
         # demo:begin (rendered by python -m benchmarks.render_readme)
-        echo "demo: Qwen2.5-Coder-0.5B at 65 MB: downloads 549.0 MB once, needs 3.1 GB of disk, took 10 minutes on 2 cores when measured"
+        echo "demo: Qwen2.5-Coder-0.5B at 65 MB: downloads 549.0 MB once, needs 3.1 GB of disk, took 9 minutes on 2 cores when measured"
         # demo:end
         step 1 4 "distil"
         name="Qwen2.5-Coder-0.5B static"
