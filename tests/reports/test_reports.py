@@ -102,8 +102,8 @@ class TestAdvice:
         lines = evaluation_advice(evaluation)
         paraphrases = "finding paraphrases and duplicates among short texts"
         assert not any(line.startswith("Use it") and paraphrases in line for line in lines)
-        (undecided,) = [line for line in lines if "may be better" in line]
-        assert paraphrases in undecided and "against 0.600" in undecided
+        (undecided,) = [line for line in lines if "may be better" in line and paraphrases in line]
+        assert "against 0.600" in undecided
 
     @pytest.mark.parametrize("gate", ["control", "collapse"])
     def test_a_model_that_only_matches_words_is_for_nothing(self, evaluation: EvaluationFile, gate: str) -> None:
