@@ -7,6 +7,7 @@ as all others. The weights also let tokens of different lengths share a row (mod
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from qwen25.runtime.errors import InputError
 
 #: What is stored of a table: float32, float16 or int8.
 STORAGES = ("float32", "float16", "int8")
+_CHUNK_ROWS = 8192
 _CHUNK_ROWS = 8192
 
 
@@ -62,23 +64,42 @@ def quantise(vectors: np.ndarray, storage: str, sharing: Sharing | None = None) 
     """
     rows = vectors if sharing is None else vectors[sharing.kept]
     if storage == "int8":
-        scales = np.abs(rows).max(axis=1) / 127
-        whole = np.divide(rows, scales[:, None], out=np.zeros_like(rows), where=scales[:, None] > 0)
-        kept = Stored(np.rint(whole).astype(np.int8), scales.astype(np.float32))
+        kept = _int8(rows)
     else:
         with np.errstate(over="ignore"):
             kept = Stored(rows.astype(storage))
-    found = kept.vectors()
-    if not np.isfinite(found).all():
+    floats = kept.table if kept.weights is None else kept.weights
+    if not np.isfinite(floats).all():
         raise InputError(f"the vectors are too large for {storage}: use --storage float32")
-    if not found.any():
+    if not kept.table.any() or not floats.any():
         raise InputError(f"all vectors are zero in {storage}: give a larger --sif")
     return kept if sharing is None else _shared(kept, vectors, sharing)
 
 
+def _int8(rows: np.ndarray) -> Stored:
+    """Return rows as whole numbers with a scale each; of a table of gigabytes only a chunk is ever held twice."""
+    scales = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0)) / 127
+    table = np.empty(rows.shape, dtype=np.int8)
+    for part in _chunks(rows):
+        scale = scales[part, None]
+        table[part] = np.rint(np.divide(rows[part], scale, out=np.zeros_like(rows[part]), where=scale > 0))
+    return Stored(table, scales.astype(np.float32))
+
+
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    """Return the rows' lengths; float32, shape (rows,)."""
+    parts = [np.linalg.norm(rows[part].astype(np.float32), axis=1) for part in _chunks(rows)]
+    return np.concatenate([np.empty(0, dtype=np.float32), *parts])
+
+
+def _chunks(rows: np.ndarray) -> Iterator[slice]:
+    """Yield parts of the rows that are small beside the table."""
+    return (slice(start, start + _CHUNK_ROWS) for start in range(0, len(rows), _CHUNK_ROWS))
+
+
 def _shared(rows: Stored, vectors: np.ndarray, sharing: Sharing) -> Stored:
     """Return the tokens' view of the rows: each token's weight gives its row the length of its own vector."""
-    weights = length_factors(vectors, rows.table.astype(np.float32), sharing.row_of)
+    weights = length_factors(vectors, rows.table, sharing.row_of)
     return Stored(rows.table, weights.astype(np.float32), sharing.row_of)
 
 
@@ -90,8 +111,8 @@ def length_factors(vectors: np.ndarray, rows: np.ndarray, row_of: np.ndarray) ->
     :param row_of: the number of each token's row; shape (tokens,).
     :return: shape (tokens,).
     """
-    lengths = np.linalg.norm(rows, axis=1)[row_of]
-    own = np.linalg.norm(vectors, axis=1)
+    lengths = _lengths(rows)[row_of]
+    own = _lengths(vectors)
     return np.divide(own, lengths, out=np.zeros_like(own), where=lengths > 0)
 
 
