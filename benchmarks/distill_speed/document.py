@@ -30,7 +30,9 @@ def render(data: dict[str, Any]) -> str:
         "Both sides load the same files, compute one state a token and save the array; each is a process of its own,",
         "timed from start to end, and its memory is the kernel's peak. *plain recipe*: each token alone, the last",
         "layer, which is what model2vec computes; *default recipe*: what phase 1 does unless told otherwise.",
-        "Products are in bfloat16 where the processor has it built in; the states between them stay float32.",
+        "*products in*: the number format of our products with weights, whose states stay float32, and of all that",
+        "model2vec computes. Phase 1 takes bfloat16 where the processor has it built in; older sections were measured",
+        "before it did.",
         "The rate is that of the plain forward pass's operations, also where some of them are left out.",
         "A time marked with * is projected: measured on fewer rows or layers, its computation scaled to the whole.",
     ]

@@ -17,7 +17,6 @@ from qwen25.runtime.errors import InputError
 #: What is stored of a table: float32, float16 or int8.
 STORAGES = ("float32", "float16", "int8")
 _CHUNK_ROWS = 8192
-_CHUNK_ROWS = 8192
 
 
 class Sharing(NamedTuple):
@@ -47,8 +46,7 @@ class Stored(NamedTuple):
         """Return the vectors that the model has, computed in float32; shape (tokens, dims)."""
         tokens = len(self.table if self.row_of is None else self.row_of)
         out = np.empty((tokens, self.table.shape[1]), dtype=dtype)
-        for start in range(0, tokens, _CHUNK_ROWS):  # rather than a float32 copy of all for each step
-            part = slice(start, start + _CHUNK_ROWS)
+        for part in _chunks(out):  # rather than a float32 copy of all for each step
             rows = self.table[part if self.row_of is None else self.row_of[part]].astype(np.float32)
             out[part] = rows if self.weights is None else rows * self.weights[part, None]
         return out
