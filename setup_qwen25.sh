@@ -80,7 +80,8 @@ fi
 
 rm -f "$venv/.ready"
 echo "setup: installing (the first time takes minutes)"
-pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet)
+# Python compiles what it imports; compiling every file of every library here would take longer than that.
+pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --no-compile)
 # torch first and alone, so that a later package cannot draw in another build of it.
 "${pip[@]}" -c "$constraints" torch
 "${pip[@]}" -c "$constraints" "${requirements[@]}"

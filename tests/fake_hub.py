@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from conftest import ROOT
+from forked import run_python
 
 #: What the hub says of each refusal: status, X-Error-Code, X-Error-Message.
 REFUSALS: dict[str, tuple[int, str | None, str]] = {
@@ -437,12 +437,4 @@ def run_as_user(
         "OMP_NUM_THREADS": "1",
         "no_proxy": "127.0.0.1",
     }
-    return subprocess.run(
-        [sys.executable, *command],
-        env={**clean, **settings, **(environment or {})},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_python(command, {**clean, **settings, **(environment or {})}, ROOT, timeout=120)

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import warnings
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from datasets import Dataset, DatasetDict
+from forked import run_python
 from model2vec import StaticModel
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.sts import AbsTaskSTS
@@ -414,8 +414,8 @@ def test_no_network_is_one_line(flags: list[str], tiny_model: Path, tmp_path: Pa
         environment = os.environ | {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hub")}
         arguments = ["--tasks", "STS12", "ArguAna", "--model", str(tiny_model), "--cache", str(tmp_path / "cache")]
         arguments += ["--output", str(tmp_path / "result.json"), *flags]
-        command = [sys.executable, str(ROOT / "evaluate_qwen25_mteb.py"), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        command = [str(ROOT / "evaluate_qwen25_mteb.py"), *arguments]
+        done = run_python(command, environment, ROOT, timeout=120)
         hub.shutdown()
     assert done.returncode == 1 and not asked
     *tasks, error = done.stderr.splitlines()
