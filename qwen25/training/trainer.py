@@ -153,6 +153,8 @@ def train(
     logger.info("    trained: %s", _describe(after))
     facts = {
         "settings": asdict(settings),
+        "learning_rates": {"projection": MAP_RATE, "weights": WEIGHT_RATE, "rows": ROW_RATE},
+        "tuned_share": TUNED_SHARE,
         "pairs_seen_a_stage": objective.pairs_seen,
         "stages": [_rounded(asdict(stage)) for stage in stages],
         "untrained": _as_dict(before),
