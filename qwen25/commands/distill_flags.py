@@ -145,7 +145,11 @@ def parser_of(story: str, preset: str | None = None) -> argparse.ArgumentParser:
         choices=["map", "rows"],
         help="what is trained: one projection and a weight a token, or after that every row too (default: %(default)s)",
     )
-    add("--epochs", type=float, help="how often each pair is seen in a stage of the training (default: %(default)s)")
+    add(
+        "--epochs",
+        type=float,
+        help="how often training sees each pair; for the rows twice as often (default: %(default)s)",
+    )
     add(
         "--set-temperature",
         type=float,

@@ -30,7 +30,7 @@ from qwen25.training.pairs import PairSet
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
 from qwen25.training.sources import parse_source, read_sources
 from qwen25.training.table import ProjectedTable
-from qwen25.training.trainer import Trained, TrainingSettings, train
+from qwen25.training.trainer import ROW_PASSES, Trained, TrainingSettings, train
 
 #: Tokens of a sentence and of the prompt around it, for estimates.
 TOKENS_A_TEXT = 35
@@ -93,7 +93,8 @@ def plan_training(settings: Settings, width: int, judge: Teacher, each: float | 
     if settings.sentence_vectors:
         parts.append(f"vectors of {settings.sentence_vectors:,} texts by {judge.name}")
         work += settings.sentence_vectors * TOKENS_A_TEXT * judge.layers * weight_counts(judge)[0]
-    parts.append(f"{steps:,} steps of the map" + (f" and {steps:,} of the rows" if settings.tune == "rows" else ""))
+    rows = f" and {ROW_PASSES * steps:,} of the rows" if settings.tune == "rows" else ""
+    parts.append(f"{steps:,} steps of the map{rows}")
     if each:
         parts.append(f"at least {max(1, round(work * each)):,} s more")
     return f"training: {', '.join(parts)}"

@@ -69,6 +69,11 @@ class Objective:
         self.held_out = {
             pairs.name: make_batch(pairs, held) for pairs, (held, _) in zip(sets, parts, strict=True) if len(held) > 1
         }
+        if soft is not None:
+            order = random.permutation(len(soft.bags))
+            cut = max(2, int(len(order) * SOFT_HELD_OUT)) if len(order) >= 20 else 0
+            self._soft_held, self._soft_train = order[:cut], order[cut:]
+        # Last: what is held out does not depend on how often the rest is seen.
         self._schedule: Schedule | None = None
         if sets:
             self._schedule = schedule(
@@ -79,10 +84,6 @@ class Objective:
                 temperature=temperature,
                 random=random,
             )
-        if soft is not None:
-            order = random.permutation(len(soft.bags))
-            cut = max(2, int(len(order) * SOFT_HELD_OUT)) if len(order) >= 20 else 0
-            self._soft_held, self._soft_train = order[:cut], order[cut:]
 
     @property
     def steps(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,8 @@ MAP_RATE, WEIGHT_RATE, ROW_RATE = 5e-4, 5e-3, 6e-2
 #: Of tuned rows and the map's, the mean is kept: the pairs teach the tuned ones at the cost of what the teacher
 #: knows besides (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv:2109.01903).
 TUNED_SHARE = 0.5
+#: The rows see each pair so many times as often as the map does: a rare word is in few pairs.
+ROW_PASSES = 2
 #: Without pairs the rates are this many times as large: texts of one language must not bend the others'.
 SHARE_WITHOUT_PAIRS = 0.2
 WARM_UP = 0.1
@@ -42,8 +44,8 @@ class TrainingSettings:
     """How to train.
 
     :ivar tune: ``map``: the projection and a weight a token; ``rows``: after that every row as well.
-    :ivar epochs: how often each pair is seen in a stage, on average.
-    :ivar steps: how many steps a stage takes where there are no pairs, only soft targets.
+    :ivar epochs: how often the map sees each pair, on average; the rows see it ``ROW_PASSES`` times as often.
+    :ivar steps: how many steps the map takes where there are no pairs, only soft targets; the rows, as many more.
     :ivar batch_size: pairs a step.
     :ivar temperature: how a set's size counts: 1 as it is, 0 not at all.
     :ivar seed: of the batches and of what is held out.
@@ -61,10 +63,12 @@ class TrainingSettings:
 class Stage:
     """What a stage did, for the metadata.
 
+    :ivar pairs: how many it was to see, each as often as it is in the batches.
     :ivar held_out: the held-out loss at each look; the first is before the stage.
     """
 
     name: str
+    pairs: int = 0
     steps: int = 0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
@@ -109,58 +113,68 @@ def train(
     :param checkpoint: a file to go on from; the caller removes it once the result is saved.
     :raises PipelineError: if the checkpoint cannot be written.
     """
-    dims = start.projection.shape[1]
-    objective = Objective(
-        sets,
-        soft,
-        dims=dims,
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        steps=settings.steps,
-        temperature=settings.temperature,
-        seed=settings.seed,
-    )
+    objective = _objective(start, sets, soft, settings)
     key = _key(start, sets, soft, settings, device) if checkpoint else ""
     table = ProjectedTable(start).to(device)
     before = objective.score(table)
     logger.info("    untrained: %s", _describe(before))
     stages = []
-    best = _Best(before.loss)
     optimiser = torch.optim.Adam([{"params": [table.projection]}, {"params": [table.log_weights]}])
     pace = 1.0 if sets else SHARE_WITHOUT_PAIRS
-    run = _Run(table, [optimiser], [pace * MAP_RATE, pace * WEIGHT_RATE], objective, best, Stage("map"))
+    run = _Run(table, [optimiser], [pace * MAP_RATE, pace * WEIGHT_RATE], objective, _Best(before.loss), Stage("map"))
     run.go(checkpoint, key, resume)
     stages.append(run.stage)
     run.restore()
     vectors, after = table.vectors(), objective.score(table)
     sharing = share(vectors)
     if settings.tune == "rows" and not run.failed:
-        free = FreeTable(vectors, sharing).to(device)
-        mapped, after = free.rows.detach().clone(), objective.score(free)
-        best.loss = after.loss  # rows that are shared know less than the map's
-        run = _Run(free, [torch.optim.SparseAdam([free.rows])], [pace * ROW_RATE], objective, best, Stage("rows"))
-        run.go()
-        stages.append(run.stage)
-        run.restore()
-        free.rows.data.lerp_(mapped, 1 - TUNED_SHARE)
-        mean = objective.score(free)
-        run.stage.kept = mean.loss < after.loss
-        if run.stage.kept:
-            after = mean
-        else:
-            free.rows.data.copy_(mapped)
-        vectors = free.vectors()
+        again = replace(settings, epochs=ROW_PASSES * settings.epochs, steps=ROW_PASSES * settings.steps)
+        objective = _objective(start, sets, soft, again)  # the same is held out
+        vectors, after, stage = _tune_rows(vectors, sharing, objective, pace * ROW_RATE, device)
+        stages.append(stage)
     logger.info("    trained: %s", _describe(after))
     facts = {
         "settings": asdict(settings),
         "learning_rates": {"projection": MAP_RATE, "weights": WEIGHT_RATE, "rows": ROW_RATE},
         "tuned_share": TUNED_SHARE,
-        "pairs_seen_a_stage": objective.pairs_seen,
         "stages": [_rounded(asdict(stage)) for stage in stages],
         "untrained": _as_dict(before),
         "trained": _as_dict(after),
     }
     return Trained(vectors, sharing, facts)
+
+
+def _objective(
+    start: Start, sets: Sequence[EncodedSet], soft: SoftTargets | None, settings: TrainingSettings
+) -> Objective:
+    return Objective(
+        sets,
+        soft,
+        dims=start.projection.shape[1],
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        steps=settings.steps,
+        temperature=settings.temperature,
+        seed=settings.seed,
+    )
+
+
+def _tune_rows(
+    vectors: np.ndarray, sharing: Sharing | None, objective: Objective, rate: float, device: str
+) -> tuple[np.ndarray, HeldOut, Stage]:
+    """Tune every row as it will be stored; the mean with the map's rows is kept if it is better than those alone."""
+    table = FreeTable(vectors, sharing).to(device)
+    mapped, before = table.rows.detach().clone(), objective.score(table)
+    run = _Run(table, [torch.optim.SparseAdam([table.rows])], [rate], objective, _Best(before.loss), Stage("rows"))
+    run.go()
+    run.restore()
+    table.rows.data.lerp_(mapped, 1 - TUNED_SHARE)
+    after = objective.score(table)
+    run.stage.kept = after.loss < before.loss
+    if not run.stage.kept:
+        table.rows.data.copy_(mapped)
+        after = before
+    return table.vectors(), after, run.stage
 
 
 class _Best:
@@ -186,6 +200,7 @@ class _Run:
         self.table, self.stage, self.failed = table, stage, False
         self._optimisers, self._rates, self._objective = optimisers, rates, objective
         self._best = best
+        stage.pairs = objective.pairs_seen
         # A stage that brings nothing gives back what it began with.
         best.parameters = _copy(table)
         stage.held_out.append(best.loss)

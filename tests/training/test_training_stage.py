@@ -170,7 +170,7 @@ def test_a_dry_run_says_what_training_would_take(
     assert distil(tiny_teacher, tmp_path / "model", *flags) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "training: at most 1,200 pairs, vectors of 50 texts by" in said
-    assert "3 steps of the map and 3 of the rows" in said
+    assert "3 steps of the map and 6 of the rows" in said
     assert distil(tiny_teacher, tmp_path / "model", "--pairs", "recommended", "--dry-run") == 0
     assert "training: at most 1,4" in " ".join(capsys.readouterr().err.split())  # and nothing was downloaded for it
     assert not (tmp_path / "model").exists()
