@@ -135,7 +135,7 @@ def train(
     logger.info("    trained: %s", _describe(after))
     facts = {
         "settings": asdict(settings),
-        "learning_rates": {"projection": MAP_RATE, "weights": WEIGHT_RATE, "rows": ROW_RATE},
+        "learning_rates": {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE},
         "tuned_share": TUNED_SHARE,
         "stages": [_rounded(asdict(stage)) for stage in stages],
         "untrained": _as_dict(before),
