@@ -1,83 +1,160 @@
-"""Command lines: parsing, common flags, and errors turned into one line and an exit code."""
+"""Command lines: flags, the commands that messages advise, what a phase prints, errors as one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import os
 import re
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from qwen25 import __version__
-from qwen25.runtime.display import silence_stdout
-from qwen25.runtime.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PipelineError, first_line, redact
-from qwen25.runtime.invocation import command_of
-from qwen25.runtime.log import logger, set_up_logging
+from qwen25.runtime.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    PipelineError,
+    redact,
+    set_up_logging,
+)
+from qwen25.runtime.files import CHECKOUT, json_text, read_json, resource, write_files
+
+#: Set by run_qwen25.sh to how it was called.
+COMMAND_VARIABLE = "QWEN25_COMMAND"
+#: Phase -> its script at the top of a checkout.
+SCRIPTS = {
+    "distill": "distill_qwen25_1024d.py",
+    "eval": "quick_eval_qwen25_1024d.py",
+    "compare": "compare_qwen25_vs_all.py",
+}
+#: What phases 1 to 3 write, and the later ones read, unless told otherwise.
+MODEL = Path("models/qwen25-deposium-1024d")
+EVALUATION = Path("qwen25_1024d_eval_results.json")
+COMPARISON = Path("model_comparison_results.json")
+#: As ``--output``: the result goes to standard output, and all else that is printed to standard error.
+STDOUT = Path("-")
+
+
+def command_of(phase: str, **flags: object) -> str:
+    """Return the command that runs ``phase``, started as the user started this one: as shell command or script.
+
+    :param flags: flag -> its value; the files above are left out, because they are the defaults.
+    """
+    script = Path(sys.argv[0])
+    command = f"{os.environ.get(COMMAND_VARIABLE) or 'qwen25'} {phase}"
+    if command == f"qwen25 {phase}" and script.suffix == ".py" and script.resolve().parent == CHECKOUT:
+        if phase in SCRIPTS:
+            command = shlex.join([sys.orig_argv[0], str(script.with_name(SCRIPTS[phase]))])
+        else:
+            command = shlex.join(["bash", str(script.with_name("run_qwen25.sh")), phase])
+    given = {flag: value for flag, value in flags.items() if value not in (MODEL, EVALUATION, COMPARISON)}
+    return " ".join([command, *(f"--{flag} {shlex.quote(str(value))}" for flag, value in given.items())])
+
+
+def extras_command(part: str) -> str:
+    """Return the command that installs an optional part: ``mteb``, ``onnx`` or ``pylate``."""
+    setup = CHECKOUT / "setup_qwen25.sh"
+    if not setup.is_file():
+        # An extra would bring pylate's dependencies, which demand another torch.
+        return "pip install --no-deps pylate" if part == "pylate" else f"pip install 'qwen25-deposium[{part}]'"
+    return f"bash {shlex.quote(str(setup)) if Path.cwd() != CHECKOUT else setup.name} --with-extras"
+
+
+@contextmanager
+def for_people(args: argparse.Namespace) -> Iterator[None]:
+    """Send what is printed meanwhile nowhere with ``--quiet``, and keep it out of a result on standard output."""
+    with redirect_stdout(io.StringIO() if args.quiet else sys.stderr if args.output == STDOUT else sys.stdout):
+        yield
+
+
+def write_result(output: Path, result: Any, reports: Mapping[Path, bytes | str] | None = None) -> None:
+    """Write a result file, and the reports that belong to it, as ``write_files`` does."""
+    # The result is the last: a run that is stopped between them leaves the old one.
+    write_files({**(reports or {}), **({} if output == STDOUT else {output: json_text(result)})})
+
+
+def print_result(output: Path, result: Any) -> None:
+    """Print where the result is, or the result itself."""
+    print(json_text(result).removesuffix("\n") if output == STDOUT else output)
 
 
 def seed(text: str) -> int:
     """Parse --seed: a number that every random generator takes."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**32:
+    if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"a whole number from 0 to {2**32 - 1}, not {text!r}")
-    return value
+    return int(text)
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line, as all errors are said, and takes no abbreviated flags."""
 
     def __init__(self, phase: str = "", story: str | None = "") -> None:
-        """Make a parser.
-
-        :param phase: the subcommand of ``qwen25``.
-        :param story: the description, its commands written as those of ``qwen25``.
-        """
+        """Make a parser of a phase; its ``story``, the description, has its commands written as those of qwen25."""
         command = command_of(phase) if phase else None
-        super().__init__(
-            prog=command,
-            description=(story or "").replace(f"qwen25 {phase}", command) if command else story,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        described = (story or "").replace(f"qwen25 {phase}", command) if command else story
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=command, description=described, formatter_class=form, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """End the process with the exit code of wrong usage."""
+        """End the process with the exit code of wrong usage; of a flag that there is not, the nearest is named."""
         line = redact(" ".join(message.split()))
-        self.exit(EXIT_USAGE, f"error: {line}{self._did_you_mean(message)}; see --help\n")
-
-    def _did_you_mean(self, message: str) -> str:
-        """Return the flag or choice that is nearest to what the message says is none."""
         if wrong := re.search(r"unrecognized arguments:.*?(--?[\w-]+)", message):
-            known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-        elif wrong := re.search(r"invalid choice: '([^']*)'", message):
-            known = [str(choice) for action in self._actions for choice in action.choices or ()]
-        else:
-            return ""
-        near = get_close_matches(wrong[1], known, n=1)
-        return f"; did you mean {near[0]}?" if near else ""
+            if instead := read_json(resource("data") / "dropped_flags.json").get(wrong[1]):
+                self.exit(EXIT_USAGE, f"error: {wrong[1]} is gone: {instead}\n")
+            line += "".join(f"; did you mean {n}?" for n in get_close_matches(wrong[1], self._option_string_actions, 1))
+        self.exit(EXIT_USAGE, f"error: {line}; see --help\n")
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every phase has."""
     add = parser.add_argument
-    add(
-        "-q",
-        "--quiet",
-        action="store_true",
-        help="print only warnings, errors and results (default: tables and progress)",
-    )
+    add("-q", "--quiet", action="store_true", help="print only warnings, errors and results (default: all)")
     add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
-    version = f"qwen25 {__version__}"
-    add("--version", action="version", version=version, help="print the version and stop (default: run)")
+    add("--version", action="version", version=f"qwen25 {__version__}", help="print it and stop (default: run)")
+
+
+def flag(default: Any, says: str, *, shown: str | None = None, group: str = "", **how: Any) -> Any:
+    """Return a dataclass's field that is a flag of a command line as well; see :func:`add_fields`.
+
+    :param says: what ``--help`` says of it, without the default.
+    :param shown: the default in words, where it is not ``default`` itself.
+    :param group: the heading under which ``--help`` shows it; none: the first flags.
+    :param how: more of ``add_argument``'s; the type is that of ``default`` unless one is given.
+    """
+    if shown is None:
+        shown = "none" if default in (None, ()) else "off" if default is False else str(default)
+    if isinstance(default, bool):
+        how["action"] = "store_false" if default else "store_true"
+    elif isinstance(default, (int, float, Path)):
+        how.setdefault("type", type(default))
+    return field(default=default, metadata={**how, "help": f"{says} (default: {shown})", "group": group})
+
+
+def add_fields(parser: argparse.ArgumentParser, settings: type) -> None:
+    """Add a flag for each field of a dataclass that :func:`flag` made; a field that is on becomes ``--no-FIELD``."""
+    groups: dict[str, Any] = {"": parser}
+    for found in fields(settings):
+        how = dict(found.metadata)
+        group = how.pop("group")
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        name = ("no-" if found.default is True else "") + found.name.replace("_", "-")
+        groups[group].add_argument(f"--{name}", dest=found.name, default=argparse.SUPPRESS, **how)
+
+
+def given_fields(args: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """Return the fields of a dataclass that the command line gave; those that may be given more than once as tuples."""
+    given = {found.name: getattr(args, found.name) for found in fields(settings) if hasattr(args, found.name)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None) -> int:
@@ -87,11 +164,6 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
     """
     _open_streams()
     args = parser.parse_args(argv)
-    try:
-        Path.cwd()
-    except OSError:  # libraries would die of it, each in its own way
-        print("error: the folder that this was started in is gone: change to another", file=sys.stderr)
-        return EXIT_USAGE
     # Libraries draw their own bars and warnings over ours; ours say what matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     set_up_logging(quiet=args.quiet)
@@ -104,34 +176,29 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
         print("interrupted: nothing half-written was left; run the same command again", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        # An error that names no file may be that of standard output.
-        fault = error if isinstance(error, OSError) and error.filename is None and _stdout_fails() else None
-        if isinstance(fault, BrokenPipeError):
+        is_of_stdout = isinstance(error, OSError) and error.filename is None and _stdout_fails()
+        if is_of_stdout and isinstance(error, BrokenPipeError):
             return code  # its reader has seen enough, as head has
         if args.debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
+        line, code = f"{type(error).__name__}: {error}; run again with --debug for the traceback", EXIT_FAILED
         if isinstance(error, PipelineError):
             line, code = str(error), error.exit_code
-        elif fault:
-            line, code = f"cannot write to standard output: {fault.strerror}; send it elsewhere", EXIT_FAILED
-        elif reason := _path_fault(error):
-            line, code = f"{reason}: give another path", EXIT_USAGE
-        else:
-            line, code = f"{type(error).__name__}: {error}; run again with --debug for the traceback", EXIT_FAILED
-        line = redact(" ".join(line.split()))
-        logger.debug(line)
-        print(f"error: {line}", file=sys.stderr)
+        elif is_of_stdout and isinstance(error, OSError):
+            line = f"cannot write to standard output: {error.strerror}; send it elsewhere"
+        elif isinstance(error, OSError) and error.filename:
+            line, code = f"{error.filename}: {error.strerror}: give another path", EXIT_USAGE
+        print(f"error: {redact(' '.join(line.split()))}", file=sys.stderr)
         return code
 
 
 def _open_streams() -> None:
     """Make the standard streams take whatever is printed, also where the caller closed them or they are no UTF-8."""
-    for name in ("stdin", "stdout", "stderr"):
+    for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open until the end)
-        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open until the end)
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -140,16 +207,7 @@ def _stdout_fails() -> bool:
     try:
         print(flush=True)  # what it failed to write before is forgotten, and to write nothing never fails
     except OSError:
-        silence_stdout()
+        with suppress(OSError):  # what waits in its buffer would be one more error at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False
-
-
-def _path_fault(error: Exception) -> str | None:
-    """Return what is wrong with a path on which the system itself gave up; None: it is another error."""
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES):
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    # pathlib's own, of links that lead in a circle and of ~name where there is no such user.
-    if isinstance(error, RuntimeError) and str(error).startswith(("Symlink loop", "Could not determine home")):
-        return first_line(error).rstrip(".")
-    return None

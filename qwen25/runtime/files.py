@@ -1,21 +1,24 @@
-"""Single files, read with checks and written whole or not at all."""
+"""Files: the project's own data, results checked against their schemas, text that people bring, atomic writes."""
 
 from __future__ import annotations
 
 import contextlib
-import glob
+import gzip
 import hashlib
+import io
 import json
 import os
+import re
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qwen25.runtime.errors import InputError, PipelineError
 
 
 def sha256(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of the files' contents, one after another in the order given."""
+    """Return the SHA-256 of the files' contents, one after another."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -25,54 +28,38 @@ def sha256(paths: Iterable[Path]) -> str:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path at which no file can be written, before the work whose result it is for.
-
-    :raises InputError: if there is something else than a file, or the place for it cannot be written to.
-    """
-    target = path.resolve()  # what a link leads to is replaced
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give a file")
+    """Raise InputError if no file can be written at a path, before the work whose result it is for."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is a device or a pipe, which a file would replace: give a file")
-    parent = next(p for p in target.parents if p.exists())
+        raise InputError(f"{path} is no file that can be replaced: give a file")
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """Raise InputError if nothing can be made at a path, for want of the right to write into the folder there is."""
+    parent = next(folder for folder in path.resolve().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"cannot write into {parent}: give another path")
-    if len(os.fsencode(_temporary(target).name)) > os.pathconf(parent, "PC_NAME_MAX"):
-        raise InputError(f"the name {target.name} is too long: give a shorter one")
+        raise InputError(f"cannot write into {parent}: give another --output")
 
 
-def require_regular(path: Path, or_pipe: bool = False) -> None:
-    """Refuse to read a pipe or a device, which may never end; what is not there is for the reader to say.
-
-    :param or_pipe: take a pipe: a shell gives one for ``<(command)``.
-    :raises InputError: if ``path`` is there and is no file.
-    """
-    if path.exists() and not path.is_dir() and not path.is_file() and not (or_pipe and path.is_fifo()):
+def require_regular(path: Path) -> None:
+    """Raise InputError for a pipe or a device, which may never end; what is not there is for the reader to say."""
+    if path.exists() and not path.is_dir() and not path.is_file():
         raise InputError(f"{path} is a pipe or a device: give a file")
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` as ``write_files`` does."""
-    write_files({path: content})
 
 
 def write_files(contents: Mapping[Path, bytes | str]) -> None:
     """Write files that belong together atomically: each is the old one or the whole new one; text is in UTF-8.
 
-    Every new file is written in full before the first old one is replaced. Only a run that is stopped between the
+    Every new file is written in full before the first old one is replaced. Only a run that is killed between the
     renames leaves a mixture: the first of ``contents`` are new then, the last still old.
-    What processes that were killed while they wrote left beside them is removed.
 
     :raises PipelineError: if one cannot be written (no space, no right).
     """
     contents = {path.resolve(): content for path, content in contents.items()}  # a link's target, not the link
-    temporaries = {path: _temporary(path) for path in contents}
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-                if not _is_alive(left.name.split(".")[-2]):
-                    left.unlink(missing_ok=True)
             with temporaries[path].open("wb") as file:
                 # A file's name on a command line may hold bytes that are no character.
                 file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
@@ -88,57 +75,110 @@ def write_files(contents: Mapping[Path, bytes | str]) -> None:
                 temporary.unlink(missing_ok=True)  # there if it failed or was interrupted
 
 
-def _temporary(path: Path) -> Path:
-    """Return where this process writes a file until it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def _is_alive(number: str) -> bool:
-    """Whether there is a process of this number; True for what is no number."""
-    try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except (PermissionError, ValueError):
-        pass
-    return True
-
-
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as ``write_files`` does."""
     write_files({path: text})
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write ``data`` as JSON, atomically; NaN and infinity are refused because JSON has neither.
-
-    :raises PipelineError: if the file cannot be written.
-    :raises ValueError: if ``data`` holds a number that is not finite.
-    """
-    write_text(path, json_text(data))
+    """Write ``json_text`` to ``path`` as ``write_files`` does."""
+    write_files({path: json_text(data)})
 
 
 def json_text(data: Any) -> str:
-    """Return what ``write_json`` writes.
-
-    :raises ValueError: if ``data`` holds a number that is not finite.
-    """
+    """Return ``data`` as JSON; raises ValueError for NaN and infinity, because JSON has neither."""
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    :raises InputError: if it does not exist or is not JSON; NaN and infinity are not.
-    """
+    """Read a JSON file; raises InputError if there is none, or it is not JSON, which NaN and infinity are not."""
     require_regular(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except FileNotFoundError as error:
-        raise InputError(f"no such file: {path}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON")
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: The folder of the checkout, if the package was not installed elsewhere.
+CHECKOUT = _PACKAGE.parent
+
+
+def resource(name: str) -> Path:
+    """Return the path of a folder that comes with the package: ``data/evaluation``, or ``examples``."""
+    # Installed, the examples are a part of the package's data; in a checkout they lie at its top.
+    installed = _PACKAGE / "data" / name if name == "examples" else _PACKAGE / name
+    return installed if installed.is_dir() else CHECKOUT / name
+
+
+def read_result(path: Path, schema: str, command: str) -> Any:
+    """Read a result file that a phase wrote.
+
+    :param schema: the name of its schema, such as ``evaluation``.
+    :param command: the one that makes it.
+    :raises InputError: if the file is missing, is not JSON, or is not what the schema says.
+    """
+    if not path.exists():
+        raise InputError(f"no such file: {path}", f"make it with {command}")
+    result = read_json(path)
+    if fault := schema_fault(result, schema):
+        raise InputError(f"{path} is not of this version ({fault})", f"make it anew with {command}")
+    return result
+
+
+def schema_fault(result: Any, schema: str) -> str | None:
+    """Return the first thing in which a result differs from its schema, in one line; None if it does not."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    validator = Draft202012Validator(read_json(resource("data/schema") / f"{schema}.schema.json"))
+    error = best_match(validator.iter_errors(result))
+    if error is None:
+        return None
+    # The message quotes the value that is wrong, which may be a whole result.
+    message = error.message if len(error.message) <= 120 else f"breaks the schema's {error.validator!r}"
+    return ": ".join([".".join(map(str, error.absolute_path)), message]).removeprefix(": ")
+
+
+class TextFile(NamedTuple):
+    """A text file's lines.
+
+    :ivar lines: without their ends, empty ones too. Only line feeds and carriage returns end a line: other
+        separators, such as U+2028, are characters of it.
+    :ivar sha256: of the bytes in the file.
+    """
+
+    lines: list[str]
+    sha256: str
+
+
+def read_lines(path: Path, what: str) -> TextFile:
+    """Read the lines of a text file in UTF-8, with or without a byte order mark; gzip is inflated.
+
+    :param what: what the file is, for messages.
+    :raises InputError: if it cannot be read, or is no text in UTF-8.
+    """
+    if not path.is_fifo():  # what a shell gives for <(command)
+        require_regular(path)
+    try:
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if content.startswith(b"\x1f\x8b"):
+            most = 200 * len(content)  # what inflates to more is no text
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(most + 1)
+            if len(content) > most:
+                raise InputError(f"the {what} {path} inflates to more than 200 times its size")
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"the {what} {path} is not UTF-8 (line {line}): save it as UTF-8") from error
+    except (OSError, EOFError, zlib.error) as error:  # the last two are gzip's
+        raise InputError(f"cannot read the {what} {path}: {error}") from error
+    if "\0" in text:
+        raise InputError(f"the {what} {path} is no text in UTF-8: save it as UTF-8")
+    return TextFile(re.split(r"\r\n|\n|\r", text), digest)

@@ -1,7 +1,11 @@
-"""What a result says of its own making: versions, hardware, time and command."""
+"""What a result says of its own making: versions, hardware, time and command.
+
+``python -m qwen25.runtime.provenance``, the last step of setup, checks an installation by importing it.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -9,53 +13,33 @@ import re
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from qwen25 import __version__
-from qwen25.runtime.errors import redact
+from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, redact
 
-LIBRARIES = (
-    "model2vec",
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-)
+#: Those that can change a result.
+LIBRARIES = "model2vec torch transformers sentence-transformers tokenizers safetensors numpy scipy scikit-learn"
+#: What the pipeline needs.
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements_qwen25.txt"
 
 
 def library_versions() -> dict[str, str]:
-    """Return the installed version of each library that can change a result."""
+    """Return the versions of Python, of this package, and of each library that can change a result."""
     versions = {"python": platform.python_version(), "qwen25-deposium": __version__}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    return versions | {name: importlib.metadata.version(name) for name in LIBRARIES.split()}
 
 
 def hardware(device: str = "cpu") -> dict[str, Any]:
     """Return what the run was computed on: processor, cores, memory (bytes) and device."""
     name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    facts: dict[str, Any] = {
-        "machine": platform.machine(),
-        "processor": name,
-        "cores": os.cpu_count(),
-        "device": device,
-    }
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    facts = {"machine": platform.machine(), "processor": name, "cores": os.cpu_count(), "device": device}
+    if hasattr(os, "sysconf"):
         facts["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if device.startswith("cuda"):
         import torch
@@ -70,16 +54,14 @@ class Clock:
     def __init__(self) -> None:
         """Start the clock."""
         self.started = time.time()
-        self._last = time.perf_counter()
-        self._first = self._last
+        self._first = self._last = time.perf_counter()
         self.steps: dict[str, float] = {}
 
-    def lap(self, step: str) -> float:
-        """End ``step``, which began at the last lap, and return its seconds."""
+    def lap(self, step: str) -> None:
+        """End ``step``, which began at the last lap."""
         now = time.perf_counter()
         self.steps[step] = round(now - self._last, 3)
         self._last = now
-        return self.steps[step]
 
     @property
     def wall_seconds(self) -> float:
@@ -91,7 +73,8 @@ def command_line() -> str:
     """Return the command that was given, its paths to elsewhere cut to their names: results travel, folders do not."""
     # An absolute path, or one that climbs: after a flag's =, or a SPEC's : as well.
     elsewhere = re.compile(r"(?<![^=:])(?:(?:[^/=:]+/+)*?\.\.)?/+(?:[^/]+/+)*(?=[^/])")
-    words = [Path(sys.argv[0]).name, *(elsewhere.sub("", word) for word in sys.argv[1:])]
+    program = Path(sys.argv[0]).name
+    words = ["qwen25" if program == "main.py" else program, *(elsewhere.sub("", word) for word in sys.argv[1:])]
     return redact(shlex.join(words))
 
 
@@ -105,3 +88,23 @@ def provenance(clock: Clock, seed: int | None, device: str = "cpu") -> dict[str,
         "versions": library_versions(),
         "hardware": hardware(device),
     }
+
+
+def main() -> int:
+    """Import what the pipeline needs and print its versions, and where phase 1 will compute."""
+    for name in re.findall(r"^[\w-]+", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE):
+        try:
+            importlib.import_module("sklearn" if name == "scikit-learn" else name.replace("-", "_"))
+        except Exception as error:  # a broken native library can raise anything
+            print(f"error: {name} cannot be imported ({error}): run setup_qwen25.sh again", file=sys.stderr)
+            return EXIT_FAILED
+    import torch
+
+    device = f"cuda ({torch.cuda.get_device_name(0)})" if torch.cuda.is_available() else "the CPU: there is no CUDA"
+    print(f"setup: {', '.join(f'{name} {version}' for name, version in library_versions().items())}")
+    print(f"setup: phase 1 will use {device}")
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

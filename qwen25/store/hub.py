@@ -1,116 +1,175 @@
-"""Talking to the hub: names, retries, and failures as one line that never holds an access token."""
+"""Model repositories of the hub: downloaded once, never a pickle or code; failures as one line without secrets."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from qwen25.runtime.errors import InputError, first_line
-from qwen25.runtime.log import logger
+from qwen25.runtime.errors import InputError, PipelineError, first_line, logger
+from qwen25.store.static_model import no_weights
 
 T = TypeVar("T")
-ATTEMPTS = 3
-WAIT_SECONDS = 1.0  # before the second attempt; twice as long before each further one
+ATTEMPTS, WAIT_SECONDS = 3, 1.0  # before the second attempt; twice as long before each further one
+
+#: The files that are fetched: nothing that could be code or a pickle.
+FILES = ["*.json", "*.safetensors", "tokenizer.model", "vocab.txt", "merges.txt"]
+#: Other formats of the same weights (but the numbered folders are the steps behind a sentence-transformers model:
+#: pooling, dense layers), and Mistral's second copy.
+IGNORED = ["[!0-9]*/*", "consolidated*"]
 
 
 def looks_like_an_id(spec: str) -> bool:
-    """Whether ``spec`` has the form of a repository's name: owner/name.
-
-    ``models/...`` has not: that is where the phases write, and what is missing there is never asked for elsewhere.
-    """
+    """Whether ``spec`` has the form of a repository's name, owner/name; ``models/...`` is always a local folder."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", spec) is not None and not spec.startswith((".", "/", "models/"))
 
 
-def lies_here(path: Path) -> bool:
-    """Whether ``path`` leads into a folder that is here: what is missing in it is never asked for at the hub."""
+def parent_exists(path: Path) -> bool:
+    """Whether the parent folder exists, so that a missing child is a typo and not a hub id."""
     return len(path.parts) > 1 and path.parent.is_dir()
 
 
 def check_id(repo: str) -> None:
-    """Refuse a name that no repository can have, before it is used.
-
-    :raises InputError: if it is such a one, or does not say whose it is.
-    """
-    if fault := fault_of_id(repo):
-        raise InputError(f"{repo} cannot be a repository's name: {fault}")
+    """Check the name of a repository, owner/name, before it is used; raises InputError if none can have it."""
+    _require_valid(repo)
     if not looks_like_an_id(repo):
         raise InputError(f"{repo} does not say whose it is: give owner/name")
 
 
-def fault_of_id(repo: str) -> str | None:
-    """Return why the hub's client takes ``repo`` for no repository's name, or None."""
+def _require_valid(repo: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        return first_line(error)
+        raise InputError(f"there is no folder {repo}, and it cannot be a hub id: {first_line(error)}") from error
+
+
+def snapshot(repo: str, revision: str | None = None, offline: bool = False, subfolder: str = "") -> Path:
+    """Return the cache's folder of a model repository's files, named after the commit, downloading what it lacks.
+
+    :param revision: a branch, tag or commit (None: the main branch).
+    :param subfolder: fetched too, if the repository has it.
+    :raises InputError: if there is no such repository, or no model in it that may be read.
+    :raises PipelineError: if the hub cannot be reached, or offline if the cache lacks it.
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    _require_valid(repo)
+    if offline or constants.HF_HUB_OFFLINE:
+        if cached := _cached(repo, revision):
+            return cached
+        how = "run once without --offline and HF_HUB_OFFLINE, or give a local folder instead"
+        raise PipelineError(f"{repo} is not in the hub's cache, or only another revision or a part of it: {how}")
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    try:
+        # snapshot_download asks the same, but without a time limit.
+        info = with_retries(lambda: HfApi().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT))
+    except Exception as error:
+        failure = failure_of(repo, revision, error)
+        cached = None if isinstance(failure, InputError) else _cached(repo, revision)
+        if cached is None:
+            raise failure from error
+        logger.warning("%s; going on with the cache's commit %s", failure, cached.name)
+        return cached
+    files = [file.rfilename for file in info.siblings or []]
+    # Said before gigabytes are downloaded, and pickles never are.
+    if "config.json" not in files:
+        raise InputError(f"{repo} is no model that transformers can load: it has no config.json")
+    if not any("/" not in file and file.endswith(".safetensors") for file in files):
+        raise no_weights(repo, files)
+    try:
+        if any(file.startswith(f"{subfolder}/") for file in files):
+            wanted = [f"{subfolder}/*.safetensors", f"{subfolder}/*.json"]
+            with_retries(lambda: snapshot_download(repo, revision=revision, allow_patterns=wanted))
+        return with_retries(lambda: _fetch(repo, revision))
+    except Exception as error:
+        raise failure_of(repo, revision, error) from error
+
+
+def _fetch(repo: str, revision: str | None, offline: bool = False) -> Path:
+    from huggingface_hub import snapshot_download
+
+    how = {"allow_patterns": FILES, "ignore_patterns": IGNORED, "local_files_only": offline}
+    return Path(snapshot_download(repo, revision=revision, **how))  # type: ignore[call-overload]
+
+
+def _cached(repo: str, revision: str | None) -> Path | None:
+    """Return the folder of a model in the cache; None if it is not there, or only its tokenizer is."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with suppress(LocalEntryNotFoundError):
+        folder = _fetch(repo, revision, offline=True)
+        return folder if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) else None
     return None
 
 
-def without_keys(text: str) -> str:
-    """Return ``text`` with its addresses cut before their query: that of a download's or an upload's is a key to it."""
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
+def with_retries(ask: Callable[[], T]) -> T:
+    """Call ``ask`` until it succeeds, at most ``ATTEMPTS`` times; only failures that may pass are retried."""
+    import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is replaced
+
+    # Its warnings (it retries by itself, too) go to our log, which redacts them.
+    logging.getLogger("huggingface_hub").handlers = list(logger.handlers)
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return ask()
+        except Exception as error:
+            cause = _cause_of(error)
+            status = status_of(cause)
+            if not (is_network_error(cause) if status is None else status in (408, 429) or status >= 500):
+                raise
+            logger.info("hub: %s; trying again (%d of %d)", first_line(cause), attempt + 1, ATTEMPTS)
+            time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
+    return ask()
 
 
-def cause_of(error: Exception) -> Exception:
-    """Return why the hub client had to look into its cache, if ``error`` says that nothing was there."""
+def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineError:
+    """Return what to tell the user of an error of the hub client."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    error = _cause_of(error)
+    status = status_of(error)
+    if isinstance(error, GatedRepoError):
+        return InputError(f"{repo} is gated: accept its terms on its page, then set HF_TOKEN")
+    if isinstance(error, RepositoryNotFoundError):
+        what = f"there is no folder {repo}, and the hub has no such repository or keeps it private"
+        return InputError(f"{what}: check the name, or set HF_TOKEN")
+    if isinstance(error, RevisionNotFoundError):
+        return InputError(f"{repo} has no revision {revision}: give a branch, tag or commit of it")
+    if status in (401, 403):
+        return InputError(f"the hub refuses access to {repo} (status {status}): check the token in HF_TOKEN")
+    if status is None and isinstance(error, OSError) and not is_network_error(error):
+        how = "free some space, or set HF_HOME to another folder"
+        return PipelineError(f"cannot write {repo} to the hub's cache ({error.strerror}): {how}")
+    reason = f"the hub answered {status}" if status else first_line(error)
+    how = "check the connection (proxy, HF_ENDPOINT) and run again, or give a local folder instead"
+    return PipelineError(f"{repo} could not be downloaded ({reason}): {how}")
+
+
+def _cause_of(error: Exception) -> Exception:
+    """Return why the hub client looked into its cache, if ``error`` only says that nothing was there."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        return error.__cause__
-    return error
+    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
+    return cause if isinstance(cause, Exception) else error
 
 
 def status_of(error: Exception) -> int | None:
-    """Return the status of the hub's answer, if ``error`` holds one."""
+    """Return the HTTP status of the hub's answer, if ``error`` holds one."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def is_network_error(error: Exception) -> bool:
     """Whether the network failed, and not this machine's disk."""
-    # The HTTP client's own errors; which client it is depends on the hub client's version.
-    if type(error).__module__.split(".")[0] in {"httpx", "httpx2", "requests", "urllib3"}:
-        return True
+    is_of_client = type(error).__module__.split(".")[0] in {"httpx", "httpx2", "requests", "urllib3"}
     # The hub client's own have no number: a file that came short, headers that are missing.
-    return isinstance(error, OSError) and (isinstance(error, (ConnectionError, TimeoutError)) or error.errno is None)
-
-
-def with_retries(ask: Callable[[], T]) -> T:
-    """Call ``ask`` until it succeeds, at most ``ATTEMPTS`` times; only what may pass is retried."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return ask()
-        except Exception as error:
-            cause = cause_of(error)
-            status = status_of(cause)
-            may_pass = is_network_error(cause) if status is None else status in (408, 429) or status >= 500
-            if attempt == ATTEMPTS or not may_pass:
-                raise
-            logger.info("hub: %s; trying again (%d of %d)", without_keys(first_line(cause)), attempt + 1, ATTEMPTS)
-            time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
-
-
-class _ToOurLog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        logger.log(record.levelno, "hub: %s", without_keys(" ".join(record.getMessage().split())))
-
-
-@contextlib.contextmanager
-def warnings_in_our_log() -> Iterator[None]:
-    """Have the hub client's warnings (it retries by itself, too) redacted and in the log file."""
-    import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is to be replaced
-
-    theirs = logging.getLogger("huggingface_hub")
-    before, theirs.handlers = theirs.handlers, [_ToOurLog()]
-    try:
-        yield
-    finally:
-        theirs.handlers = before
+    is_plain = isinstance(error, OSError) and error.errno is None
+    return is_of_client or is_plain or isinstance(error, (ConnectionError, TimeoutError))

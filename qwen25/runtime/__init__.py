@@ -1,1 +1,0 @@
-"""Ground floor: errors, exit codes, log, display, files, folders with their lock, provenance."""

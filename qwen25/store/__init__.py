@@ -1,1 +1,0 @@
-"""Models on disk: static models, hub downloads, packaged models, what a model folder may hold."""
