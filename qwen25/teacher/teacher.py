@@ -19,13 +19,10 @@ from tokenizers import Tokenizer
 
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import read_json, require_regular, sha256
-from qwen25.store.download import snapshot
-from qwen25.store.hub import lies_here, looks_like_an_id
-from qwen25.store.model_files import no_weights
+from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
 from qwen25.store.packaged import PACKAGED, packaged_path
-from qwen25.teacher.check import check_folder, check_heads, sees_only_before
-from qwen25.teacher.gguf_header import check_header
-from qwen25.teacher.gguf_tokenizer import gguf_tokenizer
+from qwen25.store.static_model import no_weights
+from qwen25.teacher.gguf import check_gguf, gguf_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
 #: The packaged teacher of the same size.
 WITHOUT_HUB = "qwen2.5-coder-1.5b"
-#: What transformers' models call the weights of a language-model head.
-_HEADS = ("lm_head.weight", "embed_out.weight", "output_layer.weight")
 VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
+
+_UNQUANTISED = "take the unquantised model, which it was made from"
 
 
 @dataclass(frozen=True)
@@ -62,14 +59,12 @@ class Teacher:
         from transformers import AutoConfig
 
         try:
-            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **self._gguf_file())
+            return AutoConfig.from_pretrained(self.folder, trust_remote_code=False, **self._gguf_file())
         except Exception as error:  # what a wrong value raises depends on the architecture and the version
             raise InputError(
                 f"teacher {self.name}: transformers cannot read its configuration ({first_line(error)}); "
                 "it must be whole, and of an architecture that transformers knows without remote code"
             ) from error
-        check_heads(self.name, config.get_text_config())
-        return config
 
     @property
     def config(self) -> PretrainedConfig:
@@ -94,24 +89,6 @@ class Teacher:
                 'encoder; add it, for instance "architectures": ["Qwen2ForCausalLM"]'
             )
         return found
-
-    @property
-    def has_head(self) -> bool:
-        """Whether there is a language-model head: weights of its own, or the embeddings' where the two are tied.
-
-        :raises InputError: if the weights cannot be listed.
-        """
-        if self.gguf or getattr(self.config, "tie_word_embeddings", True):
-            return True
-        return any(name.endswith(_HEADS) for name in self._tensor_names())
-
-    def _tensor_names(self) -> set[str]:
-        """Return the names of all tensors in the safetensors files; of a damaged file none, which its reader names."""
-        names = set(self.shards())
-        for path in [] if names else self.weight_files:
-            with contextlib.suppress(Exception), safe_open(path, framework="pt") as file:
-                names.update(file.keys())
-        return names
 
     @property
     def layers(self) -> int:
@@ -141,18 +118,6 @@ class Teacher:
         if not files:
             raise no_weights(f"teacher {self.name}", [path.name for path in self.folder.iterdir()])
         return files
-
-    def _check_numbers(self) -> None:
-        """Refuse weights that are whole numbers: loaded as if they were none, they would distil to noise."""
-        single = self.folder / "model.safetensors"
-        files = [single] if single.is_file() else sorted({*self.shards().values()}) or self.weight_files
-        for path in files:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118, an open file is no dictionary
-                    kind = file.get_slice(name).get_dtype()
-                    # Others are buffers, such as the numbers of the positions.
-                    if name.endswith((".weight", ".bias")) and not kind.startswith(("F", "BF")):
-                        raise no_floats(self.name, name, kind)
 
     def shards(self) -> dict[str, Path]:
         """Return tensor name -> file as the index says; nothing where one file holds all, or there is no index.
@@ -241,15 +206,11 @@ class Teacher:
         kwargs["ignore_mismatched_sizes"] = True  # they are refused below, by their names
         _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
         try:
-            if not self.gguf and getattr(self._whole_config, "quantization_config", None) is None:
-                self._check_numbers()
             # Loading draws bars of its own on standard error, even into a log.
             with contextlib.redirect_stderr(io.StringIO()):
                 # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
                 auto = transformers.AutoModelForCausalLM if with_head or self.gguf else transformers.AutoModel
                 model, info = auto.from_pretrained(self.folder, **kwargs)
-        except InputError:
-            raise
         except Exception as error:  # safetensors and transformers have no common base
             raise PipelineError(
                 f"teacher {self.name}: its weights cannot be loaded ({first_line(error)}); download it again"
@@ -282,16 +243,11 @@ def hash_weights(teacher: str, files: list[Path]) -> str:
         ) from error
 
 
-def no_floats(teacher: str, name: str, kind: object) -> InputError:
-    """Return the refusal of a weight of ``teacher`` whose numbers are of ``kind``, which has no fractions."""
-    return InputError(f"teacher {teacher}: {name} holds {kind}, no floating-point numbers; take the unquantised model")
+def find_teacher(spec: str, offline: bool = False) -> Teacher:
+    """Find a teacher, downloading it if it is a hub id or packaged and not here yet.
 
-
-def find_teacher(spec: str, revision: str | None = None, offline: bool = False) -> Teacher:
-    """Find the teacher that ``spec`` names, downloading it from the hub if it is a hub id.
-
-    :param spec: a packaged name, a local folder, a ``.gguf`` file or a hub id.
-    :param revision: a branch, tag or commit; hub ids only.
+    :param spec: a packaged name, a local folder, a ``.gguf`` file or a hub id; behind a hub id, ``@`` and a branch,
+        tag or commit.
     :param offline: use only what is on this disk, in the hub's cache or in that of the packaged models.
     :raises InputError: if there is no such teacher.
     :raises PipelineError: if the hub or the package index cannot be reached.
@@ -304,32 +260,15 @@ def find_teacher(spec: str, revision: str | None = None, offline: bool = False) 
         if not path.is_file():
             raise InputError(f"no such file: {spec}")
         teacher = Teacher(path.name, "gguf", path.parent, gguf=path.name)
-    elif path.is_dir():
+    elif spec and path.is_dir():  # an empty path is the folder one stands in
         for file in path.iterdir():
             require_regular(file)
         teacher = Teacher(path.resolve().name, "folder", path)
         check_folder(path, teacher.name)
-    elif lies_here(path) and spec != DEFAULT_TEACHER and revision is None:
-        raise InputError(
-            f"no teacher {spec!r}: the folder {path.parent} is here and holds no {path.name}; give another, or the "
-            "hub's with its --revision"
-        )
-    elif looks_like_an_id(spec):
-        try:
-            folder = snapshot(spec, revision, offline)
-        except PipelineError as error:
-            if spec != DEFAULT_TEACHER or isinstance(error, InputError):
-                raise
-            raise PipelineError(f"{error}; or take --teacher {WITHOUT_HUB}, which needs no hub") from error
-        check_folder(folder, spec)
-        return Teacher(spec, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
     else:
-        known = ", ".join(sorted(PACKAGED))
-        raise InputError(f"no teacher {spec!r}: give a hub id, a folder, a .gguf file or a packaged name ({known})")
-    if revision is not None:
-        raise InputError(f"--revision is for hub ids; {spec} is none")
+        return _hub_teacher(spec, offline)
     if teacher.gguf:
-        check_header(teacher.folder / teacher.gguf)
+        check_gguf(teacher.folder / teacher.gguf)
     return teacher
 
 
@@ -338,3 +277,99 @@ def _packaged_teacher(name: str, offline: bool) -> Teacher:
     if path.suffix == ".gguf":
         return Teacher(name, "packaged", path.parent, gguf=path.name)
     return Teacher(name, "packaged", path)
+
+
+def _hub_teacher(spec: str, offline: bool) -> Teacher:
+    name, _, revision = spec.partition("@")
+    path = Path(name).expanduser()
+    if not looks_like_an_id(name):
+        known = ", ".join(sorted(PACKAGED))
+        raise InputError(f"no teacher {spec!r}: give a hub id, a folder, a .gguf file or a packaged name ({known})")
+    if parent_exists(path) and name != DEFAULT_TEACHER and not revision:
+        raise InputError(
+            f"no teacher {spec!r}: the folder {path.parent} is here and holds no {path.name}; give another, or the "
+            "hub's with its @REVISION"
+        )
+    try:
+        folder = snapshot(name, revision or None, offline)
+    except PipelineError as error:
+        if name != DEFAULT_TEACHER or isinstance(error, InputError):
+            raise
+        raise PipelineError(f"{error}; or take --teacher {WITHOUT_HUB}, which needs no hub") from error
+    check_folder(folder, name)
+    return Teacher(name, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Check that a folder's weights are those of a plain decoder or encoder.
+
+    :raises InputError: if it holds an adapter, quantised weights or an encoder-decoder, or no configuration.
+    """
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            f"teacher {name} holds an adapter that is not merged into its weights: merge it first "
+            "(peft: merge_and_unload, then save_pretrained), and give the merged folder"
+        )
+    if not (folder / "config.json").is_file():
+        files = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+        advice = f"; give one of its GGUF files, such as {files[0]}" if files else ""
+        raise InputError(f"{name} is no model folder: it has no config.json{advice}")
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        return  # transformers says what is wrong
+    if _is_encoder_decoder(config):
+        raise InputError(
+            f"teacher {name} is an encoder-decoder ({config.get('model_type')}), whose tokens have two sets of states: "
+            "take a decoder or an encoder"
+        )
+    if isinstance(found := config.get("quantization_config") or config.get("compression_config"), dict):
+        raise InputError(f"teacher {name} is quantised ({found.get('quant_method', 'unknown method')}): {_UNQUANTISED}")
+    for path in sorted(folder.glob("*.safetensors")):
+        _check_weights(path, name)
+
+
+def _is_encoder_decoder(config: dict[str, Any]) -> bool:
+    """Whether a model has an encoder and a decoder, or is one half of such a model, whose classes load the whole."""
+    from transformers.models.auto import modeling_auto
+
+    if config.get("is_encoder_decoder") is True:
+        return True
+    kind = config.get("model_type")
+    halves = set(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+    halves -= set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    # One with a text model in it reads sounds or pictures, and its text model may be a decoder.
+    return isinstance(kind, str) and kind in halves and "text_config" not in config
+
+
+def _check_weights(path: Path, name: str) -> None:
+    """Raise if weights are whole numbers or of eight bits: loaded as if they were plain, they would distil to noise."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            kinds = {tensor: file.get_slice(tensor).get_dtype() for tensor in file.keys()}  # noqa: SIM118, no dictionary
+    except Exception:  # a damaged file is for its reader to name, with the tensor that was wanted
+        return
+    for tensor, kind in kinds.items():
+        # Other tensors are buffers, such as the numbers of the positions.
+        if tensor.endswith((".weight", ".bias")) and kind not in ("F64", "F32", "F16", "BF16"):
+            raise InputError(f"teacher {name} is quantised ({path.name} holds {tensor} as {kind}): {_UNQUANTISED}")
+
+
+def sees_only_before(config: Any, architectures: Any) -> bool | None:
+    """Whether a model's tokens see only those before them; by its type and configuration, not by its head's name.
+
+    :param config: of the text model.
+    :param architectures: of the whole model, for types that transformers has no language models of.
+    :return: None if nothing says so.
+    """
+    from transformers.models.auto import modeling_auto
+
+    if getattr(config, "use_bidirectional_attention", None) or getattr(config, "is_causal", None) is False:
+        return False
+    kind = config.model_type
+    if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # many of them can be decoders, too
+        return getattr(config, "is_decoder", False) is True
+    if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return True
+    if not isinstance(architectures, list) or not architectures or not all(isinstance(a, str) for a in architectures):
+        return None
+    return any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures)

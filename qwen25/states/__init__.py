@@ -1,1 +1,0 @@
-"""Teacher -> one hidden state a token and layer: streamed, whole, or pooled."""

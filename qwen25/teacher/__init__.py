@@ -1,1 +1,0 @@
-"""A name, folder or file -> a teacher: its tokenizer, weights and configuration."""

@@ -1,0 +1,239 @@
+"""A GGUF file: its header checked, its tokenizer built, its tensors unpacked one at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2_PATTERN = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+
+class _Implied(NamedTuple):
+    """What the name of a pre-tokenizer stands for.
+
+    :ivar pattern: of the Split step; None: digits one by one.
+    :ivar nfc: whether text is brought to Unicode's composed form first.
+    :ivar ignore_merges: whether a word that is a token is taken whole, even if merges would not lead to it.
+    """
+
+    pattern: str | None
+    nfc: bool = False
+    ignore_merges: bool = False
+
+
+#: GGUF's name of a pre-tokenizer -> what it implies.
+GGUF_PRE_TOKENIZERS = {
+    "smollm": _Implied(None),
+    "qwen2": _Implied(QWEN2_PATTERN, nfc=True),
+    "llama-bpe": _Implied(_LLAMA3, ignore_merges=True),
+    "gpt-2": _Implied(_GPT2),
+    "default": _Implied(_GPT2),
+}
+#: GGUF's types of tokens.
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
+
+#: The architectures whose tensors are named as follows.
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+#: GGUF's name of a module in a layer -> transformers'.
+_MODULES = {
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_OUTER = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight"}
+
+
+class _PackedTensor(NamedTuple):
+    """Where a tensor lies in a GGUF file, and how it is packed; each row is packed on its own."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    packing: Any
+
+
+class _File(NamedTuple):
+    """What a GGUF file's header says.
+
+    :ivar values: the key of each value -> the value.
+    :ivar tensors: name -> where the tensor lies, and how it is packed.
+    """
+
+    values: dict[str, Any]
+    tensors: dict[str, _PackedTensor]
+
+
+def check_gguf(path: Path) -> None:
+    """Check that a GGUF file is whole, and of a model that can be read.
+
+    :raises InputError: if it is damaged, a part of a split one, or has a SentencePiece vocabulary.
+    """
+    file = _read(path, path.stat().st_mtime_ns)
+    if (parts := file.values.get("split.count", 1)) > 1:
+        raise InputError(
+            f"{path.name} is one of the {parts} parts of a split file: join them with llama.cpp's "
+            "llama-gguf-split --merge FIRST-PART JOINED.gguf, and give the joined file"
+        )
+    if (kind := file.values.get("tokenizer.ggml.model", "gpt2")) != "gpt2":
+        raise InputError(
+            f"{path.name} has a vocabulary of the kind {kind!r}, and GGUF files are read with byte-level BPE ('gpt2') "
+            "alone: take the same model's folder with safetensors weights"
+        )
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, _modified: int) -> _File:
+    """Read the header, once: its vocabulary takes seconds."""
+    from gguf import GGUFReader
+
+    with as_input_error(f"{path.name} is damaged", "fetch it again"):
+        reader = GGUFReader(path)
+        if path.stat().st_size < max((t.data_offset + t.n_bytes for t in reader.tensors), default=0):
+            raise EOFError("it ends before what its header announces")
+        values = {key: field.contents() for key, field in reader.fields.items()}
+        tensors = {
+            _name(t.name): _PackedTensor(int(t.data_offset), tuple(t.data.shape), t.data.dtype, t.tensor_type)
+            for t in reader.tensors
+        }
+    return _File(values, tensors)
+
+
+def gguf_tokenizer(path: Path) -> Tokenizer:
+    """Build the byte-level BPE tokenizer that a GGUF file describes.
+
+    The file names the pre-tokenizer, and leaves to the reader what goes with it: Qwen2's normalisation, Llama 3's
+    whole words before merges. Its tokens have types: ordinary, control, user-defined (text that is never split) and
+    unused. transformers' own conversion does not survive a save and reload for every model, so tokens and merges are
+    taken from the file as they stand.
+
+    :raises InputError: if it describes another kind of tokenizer.
+    """
+    check_gguf(path)
+    values = _read(path, path.stat().st_mtime_ns).values
+    pre = values.get("tokenizer.ggml.pre", "default")
+    if pre not in GGUF_PRE_TOKENIZERS:
+        known = ", ".join(GGUF_PRE_TOKENIZERS)
+        raise InputError(f"{path.name}: tokenizer {pre} is not supported (byte-level BPE with {known} is)")
+    implied = GGUF_PRE_TOKENIZERS[pre]
+    tokens, merges = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.merges"]
+    types = values.get("tokenizer.ggml.token_type", [1] * len(tokens))
+    vocabulary = {t: i for i, (t, kind) in enumerate(zip(tokens, types, strict=True)) if kind != _UNUSED}
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=implied.ignore_merges))
+    if implied.nfc:
+        tokenizer.normalizer = normalizers.NFC()
+    if implied.pattern is None:
+        split: Any = pre_tokenizers.Digits(individual_digits=True)
+    else:
+        split = pre_tokenizers.Split(Regex(implied.pattern), behavior="isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=implied.pattern is None)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    for token, kind in zip(tokens, types, strict=True):
+        if kind == _CONTROL:
+            tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+        elif kind == _USER_DEFINED:
+            tokenizer.add_tokens([AddedToken(token, normalized=False)])
+    return tokenizer
+
+
+class GgufWeights:
+    """Reads a GGUF file's tensors; packed ones are unpacked to float32, embedding tables by the row.
+
+    The file is mapped only while it is read: pages of a mapping that stays open count as this process's memory.
+    """
+
+    def __init__(self, teacher: str, path: Path, config: PretrainedConfig) -> None:
+        """Find the tensors."""
+        self._teacher, self._path = teacher, path
+        self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+        self._is_llama = config.model_type == "llama"
+        tensors = _read(path, path.stat().st_mtime_ns).tensors
+        self._tensors = tensors if config.model_type in ARCHITECTURES else {}
+
+    @property
+    def names(self) -> Collection[str]:
+        """The tensors that are there, as transformers names them; none of an architecture whose names differ."""
+        return self._tensors
+
+    def length(self, name: str) -> int:
+        """Return the number of a tensor's rows."""
+        return self._tensors[name].shape[0]
+
+    def read(self, name: str) -> torch.Tensor:
+        """Return a tensor; float32.
+
+        :raises PipelineError: if it cannot be unpacked.
+        """
+        values = self._unpacked(name, slice(None))
+        module = name.split(".")[-2]
+        if self._is_llama and module in self._heads:
+            try:
+                values = unpaired(values, self._heads[module])
+            except ValueError as error:
+                raise self._not_unpacked(name, error) from error
+        return torch.from_numpy(values)
+
+    def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
+        """Return some rows of a matrix; float32.
+
+        :raises PipelineError: if it cannot be unpacked.
+        """
+        # gguf cannot unpack no rows at all.
+        wanted = ids.numpy() if len(ids) else slice(0, 1)
+        return torch.from_numpy(self._unpacked(name, wanted))[: len(ids)]
+
+    def _unpacked(self, name: str, rows: np.ndarray | slice) -> np.ndarray:
+        from gguf.quants import dequantize
+
+        tensor = self._tensors[name]
+        try:
+            stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
+            values = dequantize(np.asarray(stored)[rows], tensor.packing)
+        except (NotImplementedError, ValueError, OSError) as error:  # a packing without a reader
+            raise self._not_unpacked(name, error) from error
+        # What was stored in float32 is still the mapping itself.
+        return values if values.flags.writeable else np.array(values, dtype=np.float32)
+
+    def _not_unpacked(self, name: str, error: Exception) -> PipelineError:
+        return PipelineError(
+            f"teacher {self._teacher}: {name} cannot be unpacked ({first_line(error)}); fetch another file"
+        )
+
+
+def _name(name: str) -> str:
+    """Return transformers' name of a GGUF tensor, or the name itself where it has none."""
+    if found := re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name):
+        return f"layers.{found[1]}.{_MODULES.get(found[2], found[2])}.{found[3]}"
+    return _OUTER.get(name, name)
+
+
+def unpaired(values: np.ndarray, heads: int) -> np.ndarray:
+    """Put a head's rows back in order: GGUF's llama pairs row i with row i + head_dim / 2 for its rotation."""
+    paired: Any = values.reshape(heads, -1, 2, *values.shape[1:])
+    return np.ascontiguousarray(paired.swapaxes(1, 2).reshape(values.shape))

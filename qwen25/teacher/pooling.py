@@ -1,0 +1,150 @@
+"""An embedding model -> its own vector of each token, computed by sentence-transformers.
+
+Each token stands alone between the special tokens that the teacher's tokenizer puts around a text, and
+goes through the teacher's whole pipeline: transformer, its own pooling, its own dense layers. Only a
+closing normalisation is left out: distillation needs the lengths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError, PipelineError, first_line
+from qwen25.runtime.files import read_json
+from qwen25.store.static_model import no_weights, steps_of
+from qwen25.teacher.states import WHOLE_MODEL_ROWS, by_length, on_device, require_finite
+from qwen25.teacher.teacher import Teacher, hash_weights
+
+#: The modules that a model may have behind its transformer, and those of them with weights of their own.
+MODULES = ("Pooling", "Dense", "LayerNorm", "Normalize")
+WITH_WEIGHTS = ("Dense", "LayerNorm")
+
+
+def pooled_states(
+    teacher: Teacher,
+    token_ids: np.ndarray | Sequence[Sequence[int]],
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> np.ndarray:
+    """Compute the vector of each token, or word; float32, shape (tokens, width).
+
+    A special token that has no embedding (Gemma's tokenizer has one, for images) gets the mean of the
+    others: it says nothing.
+
+    :param token_ids: as :func:`qwen25.teacher.states.token_states` takes them.
+    :raises InputError: if the teacher is no embedding model, or a token has no embedding.
+    :raises PipelineError: if weights are missing or damaged, memory runs out, or a vector is not finite.
+    """
+    model = _load(teacher, device, dtype)
+    modules = list(model)
+    while type(modules[-1]).__name__ == "Normalize":
+        modules.pop()
+    encoded = model.tokenizer("a", return_special_tokens_mask=True)
+    marks, ids = encoded["special_tokens_mask"], encoded["input_ids"]
+    around = ids[: marks.index(0)], ids[len(marks) - marks[::-1].index(0) :]
+    sequences = by_length(token_ids)
+    known = modules[0].auto_model.get_input_embeddings().num_embeddings
+    strange = set(sequences.ids[sequences.ids >= known].tolist()) - set(teacher.tokenizer().get_added_tokens_decoder())
+    if strange:
+        raise InputError(f"teacher {teacher.name}: token {min(strange)} has no embedding (the table has {known} rows)")
+    parts, last, unknown = [], [], []
+    with on_device(), progress("token states", len(sequences.ids)) as advance:
+        for part, length in sequences.batches(WHOLE_MODEL_ROWS):
+            words = sequences.ids[part].reshape(-1, length)
+            before, behind = (np.tile(np.array(side, dtype=np.int64), (len(words), 1)) for side in around)
+            inputs = torch.from_numpy(np.hstack([before, np.where(words < known, words, 0), behind])).to(device)
+            features = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs)}
+            for module in modules:
+                features = module(features)
+            parts.append(features["sentence_embedding"].float().cpu())
+            last.append(np.arange(part.start, part.stop)[length - 1 :: length])
+            unknown.append((words >= known).any(axis=1))
+            advance(words.size)
+    vectors = torch.cat(parts)
+    require_finite(vectors, teacher.name, "its pooling")
+    without = np.concatenate(unknown)
+    if without.any():
+        vectors[without] = vectors[~without].double().mean(dim=0).float()
+    return vectors.numpy()[np.searchsorted(np.concatenate(last), sequences.last)]
+
+
+def pooled_weights_sha256(teacher: Teacher) -> str:
+    """Return the SHA-256 of the weights of all modules, one file after another.
+
+    :raises InputError: if the teacher is no embedding model.
+    :raises PipelineError: if a file cannot be read.
+    """
+    return hash_weights(teacher.name, weight_files(teacher))
+
+
+def weight_files(teacher: Teacher) -> list[Path]:
+    """Return the files of all weights: the transformer's, then those of the modules behind it.
+
+    :raises InputError: if it is no embedding model, or has a module that is not supported or has only pickled weights.
+    """
+    if teacher.gguf or not (teacher.folder / "modules.json").is_file():
+        raise InputError(
+            f"teacher {teacher.name} has no modules.json: recipe pooled needs an embedding model "
+            "(sentence-transformers); use the default recipe"
+        )
+    steps = steps_of(teacher.folder, f"teacher {teacher.name}")
+    files = list(teacher.weight_files)
+    for number, (kind, folder) in enumerate(steps):
+        name = kind.rpartition(".")[2]
+        expected = ("Transformer",) if number == 0 else ("Pooling",) if number == 1 else MODULES
+        # Of any other library, sentence-transformers would run the code in the folder; of a name with dashes in it,
+        # another repository's.
+        known = re.fullmatch(r"sentence_transformers(\.\w+)+", kind) and name in expected
+        if not known or (number == 0 and folder != teacher.folder):
+            raise InputError(
+                f"teacher {teacher.name}: step {number} of its modules.json, {kind}, is not supported: recipe pooled "
+                f"takes a Transformer in the model's own folder, then {', '.join(MODULES)}"
+            )
+        if name == "Dense" and not _activation(folder).startswith("torch.nn."):
+            raise InputError(f"teacher {teacher.name}: {folder.name} has no activation function of PyTorch's")
+        if name in WITH_WEIGHTS:
+            files.append(folder / "model.safetensors")
+            if not files[-1].is_file():
+                found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+                raise no_weights(f"teacher {teacher.name}: {folder.name}", found)
+    if len(steps) < 2:
+        raise InputError(f"teacher {teacher.name}: its modules.json has no Pooling")
+    return files
+
+
+def _activation(folder: Path) -> str:
+    """Return the name of a dense layer's activation function, which sentence-transformers imports."""
+    config = read_json(folder / "config.json")
+    return str(config.get("activation_function")) if isinstance(config, dict) else ""
+
+
+def _load(teacher: Teacher, device: str, dtype: torch.dtype) -> Any:
+    """Load an embedding model; neither code nor pickles of its folder are run."""
+    weight_files(teacher)
+    teacher.load(dtype)  # only to learn of missing weights: sentence-transformers would make them up
+    try:
+        from sentence_transformers import SentenceTransformer
+
+        # Loading draws bars and notes of its own on standard error, even into a log.
+        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return SentenceTransformer(
+                str(teacher.folder),
+                device=device,
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True, "dtype": dtype},
+            ).eval()
+    except Exception as error:  # many libraries lie behind this call
+        raise PipelineError(f"teacher {teacher.name}: its pipeline cannot be loaded: {first_line(error)}") from error

@@ -1,0 +1,344 @@
+"""Teacher -> one hidden state a token and layer, each token alone behind a prefix.
+
+All tokens go through one of transformers' own layers before the next layer is read (breadth-first), so that memory
+depends on the number of tokens and on one layer, not on the depth of the teacher, and each weight is read once. The
+prefix's keys and values are computed once a layer. Time and memory: docs/STREAMING.md. What cannot be taken apart
+like this (encoders, GPT-2, mixtures of experts) is computed by the whole model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # scikit-learn needs it
+
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError, PipelineError, as_input_error, logger
+from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
+from qwen25.teacher.layers import COPY_ROWS, CPU_SCRATCH_BYTES, Stack, empty_model, require_embeddings, take_apart
+from qwen25.teacher.teacher import Teacher
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: How many positions the whole model computes at a time.
+WHOLE_MODEL_ROWS = 1024
+#: For the dry run: what Python and the libraries hold, and multiply-adds a second of a CPU's thread and of a GPU.
+LIBRARY_BYTES, THREAD_RATE, CUDA_RATE = 450 << 20, 35e9, 5e13
+
+TokenIds = np.ndarray | Sequence[Sequence[int]]
+
+
+def choose_device(name: str) -> str:
+    """Turn ``auto`` into ``cuda`` or ``cpu``.
+
+    :raises InputError: if CUDA is asked for and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    return name
+
+
+def choose_dtype(name: str, device: str) -> torch.dtype:
+    """Turn ``auto`` into bfloat16 on CUDA and float32 on the CPU: what suits a whole model.
+
+    :raises InputError: if the name is not known.
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if name not in DTYPES:
+        raise InputError(f"unknown dtype {name!r}: use auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """Return the fastest number format for products with weights: bfloat16, where the device has it built in.
+
+    Without such units a CPU takes longer in bfloat16 than in float32.
+    """
+    built_in = device.startswith("cuda") or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if built_in else torch.float32
+
+
+def format_name(dtype: torch.dtype) -> str:
+    """Return a number format's name, as ``--dtype`` takes it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def threads() -> dict[str, int]:
+    """Return how many threads compute here, in PyTorch and in numpy's BLAS: their number can change the last bits."""
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return {"torch": torch.get_num_threads(), "blas": max(blas, default=1)}
+
+
+@contextlib.contextmanager
+def on_device() -> Iterator[None]:
+    """Compute without gradients.
+
+    :raises PipelineError: if the GPU's memory is too small.
+    """
+    try:
+        with torch.inference_mode():
+            yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise PipelineError("out of memory on CUDA; go on with --device cpu, or a smaller teacher") from error
+
+
+def require_finite(values: torch.Tensor, teacher: str, part: str) -> None:
+    """Check what ``part`` of a teacher gives; values: (tokens, width).
+
+    :raises PipelineError: if some are NaN or infinite.
+    """
+    if broken := int((~torch.isfinite(values).all(dim=1)).sum()):
+        raise PipelineError(
+            f"teacher {teacher}: {part} gives NaN or infinity for {broken} tokens; try --dtype float32, and if it was "
+            "that already, its weights are damaged"
+        )
+
+
+def token_states(
+    teacher: Teacher,
+    token_ids: TokenIds,
+    layers: Sequence[int],
+    *,
+    prefix: str = "",
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    cache: StepCache = NO_CACHE,
+) -> dict[int, np.ndarray]:
+    """Compute hidden states, each token (or word of several) in a sequence of its own.
+
+    :param token_ids: the teacher's ids, shape (tokens,); or the list of each word's, whose state is its last token's.
+    :param layers: which states: 0 is the input embedding, ``teacher.layers`` the last, normed one.
+    :param prefix: the text before each token, for a decoder; an encoder's tokens stand between its special tokens.
+    :param dtype: the number format of products with weights. States, norms, attention and biases stay float32: a few
+        numbers of a state are a thousand times as large as the others, and bfloat16 would round what each layer adds
+        to them away. Only where the whole model is needed, on a GPU, is everything computed in it.
+    :param cache: where finished layers are kept; a rerun goes on behind the deepest one.
+    :return: layer -> float32 array of shape (tokens, hidden), mapped from the cache if there is one.
+    :raises InputError: if a layer does not exist, an item has no tokens or a token no embedding, or the teacher's
+        configuration makes no sense.
+    :raises PipelineError: if memory or disk runs out, weights are missing or damaged, or a state is not finite.
+    """
+    wanted = sorted(set(layers))
+    if not wanted or not 0 <= wanted[0] <= wanted[-1] <= teacher.layers:
+        raise InputError(f"layers must be between 0 and {teacher.layers}, not {list(layers)}")
+    sequences = by_length(token_ids)
+    before, behind = _around(teacher, prefix)
+    facts = {"around": [before, behind], "device": device, "dtype": format_name(dtype)}
+    steps = _Steps(teacher, facts, [*sequences.groups, sequences.last], cache)
+    kept = {layer: steps.load(layer) for layer in wanted}
+    if all(kept.values()):
+        return {layer: arrays["states"] for layer, arrays in kept.items()}
+    with on_device():
+        stack = take_apart(teacher, device, dtype)
+        if isinstance(stack, Stack):
+            return _streamed_states(stack, sequences, before, steps, wanted)
+        logger.info("    token states: by the whole model, %s", stack)
+        found = _whole_model_states(teacher, sequences, (before, behind), wanted, device, dtype)
+        for layer, states in found.items():
+            require_finite(states, teacher.name, f"layer {layer}")
+        return {layer: steps.keep(layer, states, sequences.last, {}, final=True) for layer, states in found.items()}
+
+
+class Sequences(NamedTuple):
+    """Sequences of token ids, short ones first; the states of all positions stand below each other.
+
+    :ivar groups: token ids of sequences of one length; each of shape (sequences, length).
+    :ivar last: for each sequence in the order given, where the state of its last position stands; shape (sequences,).
+    """
+
+    groups: list[np.ndarray]
+    last: np.ndarray
+
+    @property
+    def ids(self) -> np.ndarray:
+        """The token ids of all positions."""
+        return np.concatenate([ids.ravel() for ids in self.groups])
+
+    @property
+    def inner(self) -> np.ndarray:
+        """Where the states of all but the last positions stand."""
+        return np.setdiff1d(np.arange(len(self.ids)), self.last)
+
+    def batches(self, rows: int) -> Iterator[tuple[slice, int]]:
+        """Yield parts of the positions, of about ``rows`` each, and the length of the sequences in them."""
+        start = 0
+        for ids in self.groups:
+            length, end = ids.shape[1], start + ids.size
+            size = max(1, rows // length) * length
+            for first in range(start, end, size):
+                yield slice(first, min(first + size, end)), length
+            start = end
+
+
+def by_length(token_ids: TokenIds) -> Sequences:
+    """Group single tokens, or words of several, by their length.
+
+    :raises InputError: if a word has no tokens.
+    """
+    if isinstance(token_ids, np.ndarray):
+        return Sequences([token_ids.astype(np.int64)[:, None]], np.arange(len(token_ids)))
+    lengths = np.array([len(sequence) for sequence in token_ids], dtype=np.int64)
+    if not lengths.all():
+        raise InputError(f"item {int(np.argmin(lengths))} has no tokens")
+    groups, last, start = [], np.empty(len(lengths), dtype=np.int64), 0
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        groups.append(np.array([token_ids[int(row)] for row in rows], dtype=np.int64))
+        last[rows] = start + np.arange(1, len(rows) + 1) * length - 1
+        start += groups[-1].size
+    return Sequences(groups, last)
+
+
+def _around(teacher: Teacher, prefix: str) -> tuple[list[int], list[int]]:
+    """Return the token ids before and behind each token: the prefix for a decoder, [CLS] and [SEP] for an encoder."""
+    with as_input_error(f"teacher {teacher.name}: its tokenizer is damaged", "download it again"):
+        if teacher.is_causal:
+            return (teacher.tokenizer().encode(prefix, add_special_tokens=False).ids if prefix else []), []
+        around = teacher.tokenizer().encode("", add_special_tokens=True).ids
+        return around[:1], around[1:]
+
+
+class _Steps:
+    """The finished layers: each is a step of the cache."""
+
+    def __init__(self, teacher: Teacher, facts: dict[str, Any], arrays: list[np.ndarray], cache: StepCache) -> None:
+        """Take what decides the states besides the teacher, but for the layer."""
+        self._cache, self._arrays, self._facts = cache, arrays, facts
+        if cache.folder is not None:
+            versions = {"torch": torch.__version__, "transformers": version("transformers")}
+            weights = {"weights": teacher.weights_sha256, "config": teacher.config.to_dict()}
+            self._facts = {**facts, **versions, **weights, "threads": threads()}
+
+    def load(self, layer: int) -> dict[str, np.ndarray]:
+        """Return what was kept of a layer, mapped; nothing if it is not finished."""
+        kept = self._cache.load(f"states-{layer}", self._key(layer))
+        return kept[0] if kept else {}
+
+    def _key(self, layer: int) -> str:
+        return key_of({**self._facts, "layer": layer}, *self._arrays)
+
+    def keep(
+        self, layer: int, states: torch.Tensor, rows: np.ndarray, more: dict[str, torch.Tensor], final: bool
+    ) -> np.ndarray:
+        """Return some rows of ``states``: mapped from where they and ``more`` are kept; without a cache, in memory.
+
+        They are written in parts, so that memory does not hold them twice.
+
+        :param final: nobody changes ``states`` any more.
+        """
+        if self._cache.folder is None:
+            return (states if final and len(rows) == len(states) else states[rows]).cpu().numpy()
+        step, key = f"states-{layer}", self._key(layer)
+        with self._cache.writing(step, key) as folder:
+            for name, tensor in more.items():
+                np.save(folder / f"{name}.npy", tensor.cpu().numpy())
+            with (folder / "states.npy").open("wb") as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), states.shape[1])}
+                np.lib.format.write_array_header_1_0(file, header)
+                for start in range(0, len(rows), COPY_ROWS):
+                    file.write(states[rows[start : start + COPY_ROWS]].cpu().numpy().data)
+        kept = self._cache.load(step, key)
+        assert kept is not None  # noqa: S101, it has just been written
+        return kept[0]["states"]
+
+
+def _streamed_states(
+    stack: Stack, sequences: Sequences, before_ids: list[int], steps: _Steps, wanted: list[int]
+) -> dict[int, np.ndarray]:
+    """Take all sequences through the layers, from the embeddings or from the deepest layer that is finished."""
+    inner, found, start = sequences.inner, {}, 0
+    for layer in wanted:
+        if not (kept := steps.load(layer)):
+            break
+        found[layer], start = kept["states"], layer
+    if found:
+        logger.info("    token states: going on behind layer %d of %d", start, wanted[-1])
+        before = torch.tensor(steps.load(start)["before"], device=stack.device)
+        states = torch.empty(len(sequences.ids), stack.width, device=stack.device)
+        for name, rows in (("states", sequences.last), ("inner", inner)):
+            states[rows] = torch.tensor(steps.load(start)[name], device=stack.device)
+    else:
+        before = stack.embedded(np.array(before_ids, dtype=np.int64))
+        states = stack.embedded(sequences.ids)
+
+    def keep(layer: int) -> None:
+        require_finite(states, stack.name, f"layer {layer}")
+        if layer in wanted:
+            more = {"inner": states[inner], "before": before}
+            found[layer] = steps.keep(layer, states, sequences.last, more, final=layer == wanted[-1])
+
+    if not found:
+        keep(0)
+    with progress("token states", len(states) * (wanted[-1] - start)) as advance:
+        for index in range(start, wanted[-1]):
+            stack.use(index)
+            shared = None
+            if len(before):
+                (before,), shared = stack(before[None])
+            for part, length in sequences.batches(stack.rows):
+                after, _ = stack(states[part].view(-1, length, stack.width), shared)
+                states[part] = after.view(-1, stack.width)
+                advance(part.stop - part.start)
+            keep(index + 1)
+    return found
+
+
+def _whole_model_states(
+    teacher: Teacher,
+    sequences: Sequences,
+    around: Sequence[list[int]],
+    layers: list[int],
+    device: str,
+    dtype: torch.dtype,
+) -> dict[int, torch.Tensor]:
+    """Compute states by the whole model, each sequence between the token ids of ``around``.
+
+    :return: layer -> (positions, hidden), of which those of last positions are filled.
+    """
+    model: Any = teacher.load(dtype if device.startswith("cuda") else torch.float32).to(device)
+    if layers[-1] < teacher.layers and hasattr(model, "layers") and hasattr(model, "norm"):
+        # An inner layer's state is the raw one.
+        model.layers, model.norm = model.layers[: layers[-1]], torch.nn.Identity()
+    flat = sequences.ids
+    require_embeddings(teacher.name, flat, model.get_input_embeddings().num_embeddings)
+    found = {layer: torch.zeros(len(flat), teacher.hidden_size) for layer in layers}
+    with progress("token states", len(flat)) as advance:
+        for part, length in sequences.batches(WHOLE_MODEL_ROWS):
+            ids = flat[part].reshape(-1, length)
+            before, behind = (np.tile(np.array(side, dtype=np.int64), (len(ids), 1)) for side in around)
+            inputs = torch.from_numpy(np.hstack([before, ids, behind])).to(device)
+            states = model(input_ids=inputs, output_hidden_states=True, use_cache=False).hidden_states
+            for layer, array in found.items():
+                array[part][length - 1 :: length] = states[layer][:, -1 - len(around[1])].float().cpu()
+            advance(ids.size)
+    return found
+
+
+def dry_run_line(teacher: Teacher, tokens: int, layers: Sequence[int], device: str, dtype: torch.dtype) -> str:
+    """Return one line with what the states will cost; nothing is timed, and the time is a rough guess.
+
+    :raises InputError: if the configuration describes no model.
+    """
+    model, deepest = empty_model(teacher), max(layers)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    table = model.get_input_embeddings().weight.numel()
+    layer = (weights - table) / teacher.layers
+    state = tokens * teacher.hidden_size * 4
+    stack = take_apart(teacher, device, dtype)
+    how, held = ("layer by layer", layer) if isinstance(stack, Stack) else (f"the whole model ({stack})", weights)
+    memory = LIBRARY_BYTES + state + 4 * CPU_SCRATCH_BYTES + held * dtype.itemsize
+    rate = CUDA_RATE if device.startswith("cuda") else THREAD_RATE * torch.get_num_threads()
+    minutes = tokens * layer * deepest / rate / 60
+    numbers = ", ".join(map(str, sorted(set(layers))))
+    return (
+        f"token states: {tokens:,} tokens, layers {numbers}, {device} in {format_name(dtype)}, {how}: "
+        f"{memory / 1e9:.1f} GB of memory, {state * len(set(layers)) / 1e9:.1f} GB of disk while it runs, "
+        f"roughly {max(1, round(minutes))} min"
+    )
