@@ -1,177 +1,155 @@
 """What training minimises: the pairs' loss and the divergence from the teacher's similarities, step by step.
 
-Everything that is drawn at random is drawn from the seed and the step's number, so that a run that was cut
-off goes on as if it had not been.
+Everything that is drawn at random is drawn from the seed and the step's number, so that an interrupted run resumes
+as if it had not been interrupted. The losses compare vectors by cosine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy, kl_div, normalize
 
-from qwen25.training.bags import Bags, join
-from qwen25.training.batches import Batch, EncodedSet, Schedule, hold_out, make_batch, schedule
-from qwen25.training.losses import gram_divergence, info_nce, matryoshka
+from qwen25.training.batches import EncodedSet, TrainingSettings, hold_out, join, make_batch, schedule
 from qwen25.training.soft_targets import SoftTargets
 
-#: Texts with a soft target in each step.
-SOFT_BATCH = 768
-#: The share of the texts with soft targets that is held out.
-SOFT_HELD_OUT = 0.1
+#: Of the texts with soft targets, how many are in each step, and the share that is held out.
+SOFT_BATCH, SOFT_HELD_OUT = 768, 0.1
 #: The weight of the divergence beside the pairs' loss.
 SOFT_WEIGHT = 1.0
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss and its parts; NaN stands for a part that there is none of.
-
-    :ivar pairs: InfoNCE.
-    :ivar soft: the divergence from the teacher's similarities.
-    """
-
-    total: torch.Tensor
-    pairs: float
-    soft: float
+#: What the pairs' cosines are multiplied by, and what the teacher's and the table's are divided by in the divergence.
+SCALE, TEACHER_TEMPERATURE, TEMPERATURE = 20.0, 0.1, 0.05
 
 
 class Objective:
-    """The loss of a step of a stage, and of what is held out."""
+    """The loss of each step of a stage, and of what is held out.
+
+    :ivar steps: the number of steps of the stage.
+    :ivar pairs_seen: the number of pairs in all steps.
+    :ivar data: all that is learnt from, as arrays.
+    """
 
     def __init__(
-        self,
-        sets: Sequence[EncodedSet],
-        soft: SoftTargets | None,
-        *,
-        dims: int,
-        batch_size: int,
-        epochs: float,
-        steps: int,
-        temperature: float,
-        seed: int,
+        self, sets: Sequence[EncodedSet], soft: SoftTargets | None, dims: int, settings: TrainingSettings
     ) -> None:
-        """Hold out a slice and draw the batches.
-
-        :param soft: the teacher's sentence vectors, if there are any.
-        :param steps: how many steps are taken where there are no pairs.
-        """
-        if not sets and soft is None:
-            raise ValueError("nothing to learn from")
-        random = np.random.default_rng(seed)
-        self._sets, self._soft, self._seed, self._steps = sets, soft, seed, steps
-        self.dims = tuple(d for d in (dims, dims // 2, dims // 4, dims // 8) if d >= min(dims, 16))
+        """Hold out a slice and draw the batches; there are pairs, or soft targets, or both."""
+        random = np.random.default_rng(settings.seed)
+        self._sets, self._soft, self.settings = sets, soft, settings
+        bags = [bag for pairs in sets for bag in (pairs.left, pairs.right)] + ([soft.bags] if soft else [])
+        self.data = [part for bag in bags for part in (bag.rows, bag.starts)] + ([soft.vectors] if soft else [])
+        self.data += [pairs.languages for pairs in sets]
+        self._dims = tuple(d for d in (dims, dims // 2, dims // 4, dims // 8) if d >= min(dims, 16))
         parts = [hold_out(pairs, random) for pairs in sets]
-        self.held_out = {
+        self._held_out = {
             pairs.name: make_batch(pairs, held) for pairs, (held, _) in zip(sets, parts, strict=True) if len(held) > 1
         }
         if soft is not None:
             order = random.permutation(len(soft.bags))
             cut = max(2, int(len(order) * SOFT_HELD_OUT)) if len(order) >= 20 else 0
-            self._soft_held, self._soft_train = order[:cut], order[cut:]
+            self._soft_train = order[cut:]
+            self._soft_held = order[:cut] if cut else order
         # Last: what is held out does not depend on how often the rest is seen.
-        self._schedule: Schedule | None = None
-        if sets:
-            self._schedule = schedule(
-                sets,
-                [chosen for _, chosen in parts],
-                batch_size=batch_size,
-                epochs=epochs,
-                temperature=temperature,
-                random=random,
-            )
+        self._batches = schedule(sets, [chosen for _, chosen in parts], settings, random) if sets else []
+        self.steps = len(self._batches) if sets else settings.steps
+        self.pairs_seen = sum(len(chosen) for _, chosen in self._batches)
 
-    @property
-    def steps(self) -> int:
-        """The number of steps of a stage."""
-        return len(self._schedule.steps) if self._schedule else self._steps
-
-    @property
-    def pairs_seen(self) -> int:
-        """The number of pairs in all steps."""
-        return self._schedule.pairs if self._schedule else 0
-
-    def loss(self, table: nn.Module, step: int) -> Loss:
+    def loss(self, table: nn.Module, step: int) -> torch.Tensor:
         """Return the loss of a step's batch."""
-        batch = None
-        parts: list[Bags] = []
-        if self._schedule:
-            number, chosen = self._schedule.steps[step]
-            batch = make_batch(self._sets[number], chosen)
-            parts.append(batch.bags)
-        texts = np.empty(0, dtype=np.int64)
+        repeats, parts, texts = np.empty((0, 0), dtype=bool), [], np.empty(0, dtype=np.int64)
+        if self._batches:
+            number, chosen = self._batches[step]
+            bags, repeats = make_batch(self._sets[number], chosen)
+            parts.append(bags)
         if self._soft is not None:
-            random = np.random.default_rng([self._seed, step])
+            random = np.random.default_rng([self.settings.seed, step])
             texts = random.choice(self._soft_train, min(SOFT_BATCH, len(self._soft_train)), replace=False)
             parts.append(self._soft.bags.take(texts))
         vectors = table(join(parts))  # once for all texts: a token that several need is fetched once
         total = vectors.new_zeros(())
-        pairs_loss = soft_loss = float("nan")
-        if batch is not None:
-            found = self._pairs_loss(vectors[: 2 * len(batch)], batch, self.dims)
-            total, pairs_loss = total + found, float(found.detach())
+        if self._batches:
+            total = total + pairs_loss(vectors[: 2 * len(repeats)], repeats, self._dims)
         if self._soft is not None:
-            found = self._soft_loss(vectors[len(vectors) - len(texts) :], texts, self.dims[:2])
-            total, soft_loss = total + SOFT_WEIGHT * found, float(found.detach())
-        return Loss(total, pairs_loss, soft_loss)
+            last = vectors[len(vectors) - len(texts) :]
+            total = total + SOFT_WEIGHT * divergence(last, self._soft.vectors[texts], self._dims[:2])
+        return total
 
-    def score(self, table: nn.Module) -> HeldOut:
-        """Return the losses of what is held out, with all dimensions."""
-        with torch.no_grad():
-            return self._score(table)
+    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
+    def score(self, table: nn.Module) -> dict[str, Any]:
+        """Return how a table does on what is held out, with all dimensions.
 
-    def _score(self, table: nn.Module) -> HeldOut:
-        sets, found = {}, {}
-        for name, batch in self.held_out.items():
-            vectors = table(batch.bags)
-            sets[name] = float(self._pairs_loss(vectors, batch, self.dims[:1]))
-            found[name] = _found(vectors, batch)
-        soft = float("nan")
+        :return: ``sets``: each set's ``loss`` and the share of its texts whose partner is the ``nearest``;
+            ``divergence`` from the teacher's similarities, None without soft targets; and ``loss``, one number to
+            choose by: the mean of the sets, each alike however large, and the divergence.
+        """
+        sets, apart = {}, None
+        for name, (bags, repeats) in self._held_out.items():
+            vectors = table(bags)
+            loss = float(pairs_loss(vectors, repeats, self._dims[:1]))
+            sets[name] = {"loss": loss, "nearest": _share_found(vectors, repeats)}
         if self._soft is not None:
-            texts = self._soft_held if len(self._soft_held) else self._soft_train
-            soft = float(self._soft_loss(table(self._soft.bags.take(texts)), texts, self.dims[:1]))
-        return HeldOut(sets, found, soft)
-
-    @staticmethod
-    def _pairs_loss(vectors: torch.Tensor, batch: Batch, dims: Sequence[int]) -> torch.Tensor:
-        left, right = vectors.split(len(batch))
-        repeats = torch.from_numpy(batch.repeats).to(vectors.device)
-        return matryoshka(info_nce, dims, left, right, repeats=repeats)
-
-    def _soft_loss(self, vectors: torch.Tensor, texts: np.ndarray, dims: Sequence[int]) -> torch.Tensor:
-        assert self._soft is not None  # noqa: S101, for the type checker
-        targets = torch.from_numpy(self._soft.vectors[texts]).to(vectors.device)
-        return matryoshka(gram_divergence, dims, vectors, targets=targets)
+            vectors = table(self._soft.bags.take(self._soft_held))
+            apart = float(divergence(vectors, self._soft.vectors[self._soft_held], self._dims[:1]))
+        total = float(np.mean([one["loss"] for one in sets.values()])) if sets else 0.0
+        return {"loss": total + SOFT_WEIGHT * (apart or 0.0), "sets": sets, "divergence": apart}
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """How a table does on what is held out.
-
-    :ivar sets: the loss of each set of pairs.
-    :ivar found: the share of its texts whose partner is the nearest.
-    :ivar soft: the divergence from the teacher's similarities; NaN without soft targets.
-    """
-
-    sets: dict[str, float]
-    found: dict[str, float]
-    soft: float
-
-    @property
-    def loss(self) -> float:
-        """One number to choose by: the mean of the sets, each alike however large, and the divergence."""
-        pairs = float(np.mean(list(self.sets.values()))) if self.sets else 0.0
-        return pairs + (0.0 if np.isnan(self.soft) else SOFT_WEIGHT * self.soft)
-
-
-def _found(vectors: torch.Tensor, batch: Batch) -> float:
+def _share_found(vectors: torch.Tensor, repeats: np.ndarray) -> float:
     """Return the share of a batch's texts, of both sides, whose partner is the nearest."""
-    left, right = functional.normalize(vectors, dim=1).split(len(batch))
-    scores = (left @ right.T).masked_fill(torch.from_numpy(batch.repeats).to(left.device), -torch.inf)
-    own = torch.arange(len(batch), device=scores.device)
+    left, right = normalize(vectors, dim=1).split(len(repeats))
+    scores = (left @ right.T).masked_fill(torch.from_numpy(repeats).to(left.device), -torch.inf)
+    own = torch.arange(len(repeats), device=scores.device)
     hits = (scores.argmax(dim=1) == own).float().mean() + (scores.argmax(dim=0) == own).float().mean()
     return float(hits / 2)
+
+
+def _nested(loss: Callable[..., torch.Tensor], dims: Sequence[int], *vectors: torch.Tensor) -> torch.Tensor:
+    """Return the mean of ``loss`` over the first ``dims`` dimensions of the vectors, each scaled to length 1.
+
+    So the first dimensions alone are a good model (Kusupati et al. 2022, "Matryoshka Representation Learning",
+    arXiv:2205.13147).
+    """
+    return torch.stack([loss(*(normalize(v[:, :d], dim=1) for v in vectors)) for d in dims]).mean()
+
+
+def pairs_loss(vectors: torch.Tensor, repeats: np.ndarray, dims: Sequence[int]) -> torch.Tensor:
+    """Return the symmetric InfoNCE loss with the batch's other pairs as negatives.
+
+    The mean of -log softmax(scale * cosine) of each text's partner among all partners, both ways: van
+    den Oord et al. 2018, "Representation Learning with Contrastive Predictive Coding", arXiv:1807.03748.
+
+    :param vectors: the first sides, and behind them the second ones; shape (2 * pairs, dimensions).
+    :param repeats: what is no negative, as :func:`qwen25.training.batches.make_batch` returns it.
+    """
+    same = torch.from_numpy(repeats).to(vectors.device)
+
+    def info_nce(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        scores = (SCALE * left @ right.T).masked_fill(same, -torch.inf)
+        target = torch.arange(len(scores), device=scores.device)
+        return (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2
+
+    return _nested(info_nce, dims, *vectors.split(len(repeats)))
+
+
+def divergence(vectors: torch.Tensor, targets: np.ndarray, dims: Sequence[int]) -> torch.Tensor:
+    """Return how far the similarities within a batch are from the teacher's.
+
+    The KL divergence of softmax(cosines / temperature) from softmax(the teacher's cosines / its temperature), row by
+    row, a text's similarity to itself left out (as in luxical, and in Tian et al. 2020, "Contrastive Representation
+    Distillation", for single targets).
+
+    :param vectors: shape (texts, dimensions).
+    :param targets: the teacher's unit vectors of the same texts; shape (texts, any).
+    """
+    wanted = torch.from_numpy(targets).to(vectors.device)
+    own = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    wanted = (wanted @ wanted.T / TEACHER_TEMPERATURE).masked_fill(own, -torch.inf).softmax(dim=1)
+
+    def kullback_leibler(unit: torch.Tensor) -> torch.Tensor:
+        found = (unit @ unit.T / TEMPERATURE).masked_fill(own, -1e9).log_softmax(dim=1)
+        return kl_div(found, wanted, reduction="batchmean")
+
+    return _nested(kullback_leibler, dims, vectors)

