@@ -1,10 +1,9 @@
-"""Token states -> static vectors: whitening, PCA and SIF weights.
+"""Token states -> static vectors by a recipe: whitening, PCA and SIF weights.
 
-A hidden state's variance sits in a few directions that say little of the token's meaning; a PCA
-keeps just those, and cosine sees nothing else. Whitening under the distribution of tokens in
-running text gives every direction the same say (Yokoi et al. 2024, "Zipfian Whitening",
-arXiv:2411.00680). SIF weights (Arora et al. 2017, "A simple but tough-to-beat baseline for
-sentence embeddings") then let rare tokens count for more than frequent ones in a mean.
+A hidden state's variance sits in a few directions that say little of the token's meaning; a PCA keeps just those, and
+cosine sees nothing else. Whitening under the distribution of tokens in running text gives every direction the same say
+(Yokoi et al. 2024, "Zipfian Whitening", arXiv:2411.00680). SIF weights (Arora et al. 2017, "A simple but tough-to-beat
+baseline for sentence embeddings") then let rare tokens count for more than frequent ones in a mean.
 """
 
 from __future__ import annotations
@@ -12,31 +11,78 @@ from __future__ import annotations
 import itertools
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from qwen25.distillation.recipe import Recipe
-from qwen25.runtime.errors import PipelineError
-from qwen25.training.table import Start
+from qwen25.runtime.errors import PipelineError, logger
+from qwen25.training.trainer import Start
 
 #: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
 _NOISE_FLOOR = 1e-10
 _CHUNK_ROWS = 4096
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How token states become vectors.
+
+    :ivar prefix: text before each token of a decoder, whose position 0 is an attention sink: all states look alike.
+    :ivar layers: the states used, as shares of the teacher's depth: 0 input embeddings, 1 last state.
+    :ivar whitening: the power p of the eigenvalues that each layer is divided by: 0.5 full, 0 none.
+    :ivar frequencies: where a token's frequency comes from: ``zipf``, the law of ranks, or ``corpus``.
+    :ivar frequency_weighted: whether mean and covariance weigh tokens by their frequency.
+    :ivar sif: the SIF coefficient a in a / (a + p(token)).
+    :ivar pooled: whether a token's state is the vector that an embedding model itself gives it.
+    """
+
+    name: str
+    prefix: str
+    layers: tuple[float, ...]
+    whitening: float
+    frequencies: str = "zipf"
+    frequency_weighted: bool = True
+    sif: float = 1e-4
+    pooled: bool = False
+
+    def layer_numbers(self, depth: int) -> list[int]:
+        """Return the layers' numbers in a teacher of ``depth`` layers, without repeats, in order."""
+        return sorted({max(1, round(share * depth)) if share > 0 else 0 for share in self.layers})
+
+
+#: Early layers hold what a token means, late ones which token comes next.
+DEFAULT = Recipe("default", prefix="\n", layers=(0.0, 0.125, 0.25), whitening=0.5)
+#: What model2vec.distill does: each token alone, last state, plain PCA, Zipf SIF.
+PLAIN = Recipe("plain", prefix="", layers=(1.0,), whitening=0.0, frequency_weighted=False)
+#: For embedding models. Half the power of whitening suits them better than all of it or none: docs/LOG.md.
+POOLED = Recipe("pooled", prefix="", layers=(1.0,), whitening=0.25, pooled=True)
+RECIPES = {recipe.name: recipe for recipe in (DEFAULT, PLAIN, POOLED)}
+
+
+def recipe_for(name: str, *, is_causal: bool = True, has_corpus: bool = False) -> Recipe:
+    """Return the recipe ``name`` as it suits a teacher and the user's texts.
+
+    :param is_causal: False for an encoder, whose own special tokens already stand around each token.
+    :param has_corpus: whether the token frequencies are counted in the user's texts.
+    """
+    recipe = RECIPES[name] if is_causal else replace(RECIPES[name], prefix="")
+    if not has_corpus:
+        return recipe
+    # Zipf's law gives its first ranks far more than counted texts do, so the default recipe's counted frequencies
+    # take a coefficient five times as large; the other recipes were tuned with 1e-4 alone (docs/LOG.md).
+    return replace(recipe, frequencies="corpus", sif=5e-4 if name == "default" else recipe.sif)
+
+
 def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int) -> np.ndarray:
     """Turn the states of all tokens into their static vectors.
 
-    Each layer is centred and whitened on its own, the layers are put side by side, a PCA keeps
-    ``dims`` directions, and each row is scaled by its SIF weight. All of it is one linear map of
-    the states, computed from their joint covariance, so no array as wide as all layers together is
-    ever made.
+    Each layer is centred and whitened on its own, the layers are put side by side, a PCA keeps ``dims`` directions,
+    and each row is scaled by its SIF weight: one linear map, so no array as wide as all layers together is made.
 
     :param states: one array a layer, each of shape (tokens, hidden size).
     :param frequencies: the tokens' probabilities; shape (tokens,).
-    :param dims: the dimensions wanted.
-    :return: float32 array of shape (tokens, dims); fewer dimensions if the states have fewer.
+    :return: float32 array of shape (tokens, dims); fewer dimensions if the states span fewer.
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
     mean, whiten, axes = _maps(states, frequencies, recipe, dims)
@@ -49,9 +95,7 @@ def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
 
 
 def training_start(states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int) -> Start:
-    """Return what training begins with: the whitened states themselves, and the maps of ``distil_vectors``.
-
-    The untrained table is that of ``distil_vectors``, but for the rounding of the wide states to float16.
+    """Return the same table before it is multiplied out, for training; the wide states are rounded to float16.
 
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
@@ -77,7 +121,10 @@ def _maps(
     sides = list(zip(whiten, parts, strict=True))
     covariance = np.block([[a.T @ covariance[p, q] @ b for b, q in sides] for a, p in sides])
     values, axes = principal_axes(covariance, dims)
-    return mean, whiten, axes[:, values > values[0] * _NOISE_FLOOR]
+    axes = axes[:, values > values[0] * _NOISE_FLOOR]
+    if (found := axes.shape[1]) < dims:
+        logger.info("    the states span only %d directions: the model has %d dimensions, not %d", found, found, dims)
+    return mean, whiten, axes
 
 
 def sif_weights(frequencies: np.ndarray, coefficient: float) -> np.ndarray:
@@ -92,10 +139,7 @@ def _parts(arrays: list[np.ndarray]) -> list[slice]:
 
 
 def _chunks(states: list[np.ndarray], mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield the centred states of all layers side by side, some rows at a time, as float64.
-
-    The array is the caller's until the next one is asked for, which is written to the same memory.
-    """
+    """Yield the centred states of all layers side by side, some rows at a time, as float64, in the same memory."""
     buffer = np.empty((min(_CHUNK_ROWS, len(states[0])), len(mean)))
     for start in range(0, len(states[0]), _CHUNK_ROWS):
         rows = slice(start, min(start + _CHUNK_ROWS, len(states[0])))
@@ -118,11 +162,10 @@ def _let_go(array: np.ndarray) -> None:
 def _moments(states: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted mean and covariance of all layers side by side, in float64.
 
-    float64, because a sink direction can be 1e4 times as large as the others: its square would drown
-    theirs in float32.
+    In float32 the square of a sink direction, 1e4 times as large as the others, would drown theirs.
     """
-    mean = np.zeros(sum(array.shape[1] for array in states))
-    mean = sum((weights[rows] @ chunk for rows, chunk in _chunks(states, mean)), mean)
+    zero = np.zeros(sum(array.shape[1] for array in states))
+    mean = sum((weights[rows] @ chunk for rows, chunk in _chunks(states, zero)), zero)
     covariance = np.zeros((len(mean), len(mean)))
     roots = np.sqrt(weights)
     for rows, chunk in _chunks(states, mean):

@@ -1,13 +1,25 @@
-"""The rows of a static model: which of the teacher's tokens have one, and how many fit into a size."""
+"""The rows of a static model: the teacher's tokens, and behind them words and phrases with a vector of their own.
+
+Those are the user's (``--vocabulary``), and the words that were added to the teacher's tokenizer.
+"""
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
-from qwen25.distillation.static_tokenizer import static_tokenizer
+from qwen25.distillation.tokenizer import static_tokenizer, with_added
+from qwen25.runtime.errors import InputError, as_input_error, logger
+from qwen25.runtime.files import read_lines
+from qwen25.store.static_model import unknown_row
+
+#: Scripts, by the first word of their characters' names, that put no space between words.
+_WITHOUT_SPACES = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,63 @@ class Vocabulary:
 def static_vocabulary(teacher: Tokenizer) -> Vocabulary:
     """Derive the static model's vocabulary from the teacher's tokenizer, with all tokens but the added words.
 
-    :raises InputError: if two tokens share an id or an id is missing.
+    :raises InputError: if the tokenizer is damaged.
     """
-    static = static_tokenizer(teacher)
-    return Vocabulary(static.tokenizer, static.teacher_ids, added=static.added)
+    with as_input_error("the teacher's tokenizer is damaged", "download it again"):
+        tokenizer, teacher_ids, added = static_tokenizer(teacher)
+    return Vocabulary(tokenizer, teacher_ids, added=added)
+
+
+def read_words(path: Path | None) -> list[str]:
+    """Read a custom vocabulary: one word or phrase a line, without repeats, in order; without a path, no words.
+
+    :raises InputError: if the file cannot be read, is not UTF-8 or holds nothing.
+    """
+    if path is None:
+        return []
+    lines = read_lines(path, "vocabulary").lines
+    words = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
+    if not words:
+        raise InputError(f"{path} holds no word")
+    return words
+
+
+def with_words(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
+    """Give each word or phrase, and each of the teacher's added words, a row of its own behind the tokens'.
+
+    They are found after the teacher's own normalisation (letter case, accents), as whole words except in scripts that
+    put no space between words. A word that is one token already keeps that row; one with characters that the teacher
+    does not know gets none.
+    """
+    added = vocabulary.added
+    if not words and not added:
+        return vocabulary
+    normaliser = vocabulary.tokenizer.normalizer
+    names = vocabulary.tokenizer.get_vocab()
+    unknown_id = unknown_row(vocabulary.tokenizer)
+    tokens: dict[str, AddedToken] = {}
+    pieces, unknown = list[list[int]](), list[str]()
+    for word in words:
+        form = (normaliser.normalize_str(word) if normaliser else word).strip(" \u2581")
+        ids = vocabulary.tokenizer.encode(word, add_special_tokens=False).ids
+        if unknown_id in ids:
+            unknown.append(word)
+        # A row of its own already; nothing is left of it; or another one in other letters.
+        elif len(ids) > 1 and word not in added and form and form not in tokens:
+            # lstrip takes the space before the word along, which would be left as a token of its own.
+            tokens[form] = AddedToken(word, single_word=not _is_unspaced(form), lstrip=True, normalized=True)
+            if word not in names:  # else that token's row, where the merges do not lead to it
+                pieces.append(vocabulary.teacher_ids[ids].tolist())
+    if unknown:
+        what = "words have characters that the teacher does not know, and are left out"
+        logger.info("    --vocabulary: %d of %d %s: %s", len(unknown), len(words), what, ", ".join(unknown[:20]))
+    theirs = [AddedToken(word, normalized=True) for word in added]
+    phrases = {form: token.single_word for form, token in tokens.items() if len(token.content.split()) > 1}
+    tokenizer = with_added(vocabulary.tokenizer, [*theirs, *tokens.values()], phrases)
+    rows = [(i,) for word, i in added.items() if word not in names] + [tuple(ids) for ids in pieces]
+    return Vocabulary(tokenizer, vocabulary.teacher_ids, tuple(rows))
+
+
+def _is_unspaced(word: str) -> bool:
+    """Whether a word begins or ends in a script that puts no space between words."""
+    return any(unicodedata.name(letter, "").split(" ")[0] in _WITHOUT_SPACES for letter in (word[0], word[-1]))

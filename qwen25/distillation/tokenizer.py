@@ -11,43 +11,34 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
-from qwen25.distillation.phrases import escaped, mark_phrases
 from qwen25.runtime.errors import InputError
 
 #: Start and end of a text, as both the tokenizers library's regular expressions and JavaScript's have them.
 _START, _END = r"(?<![\s\S])", r"(?![\s\S])"
 #: An added token like this is markup of chats or documents (<tool_call>, [INST]), as control tokens are.
 _MARKUP = re.compile(r"<.*>|\[.*\]", re.DOTALL)
+#: Before a phrase's spaces. Unicode keeps it for a program's own use: no text has it.
+MARK = "\ufdd0"
+_SPACE = "[\\s\u2581]"
+_LETTER = r"[\p{L}\p{M}\p{N}_]"
 
 
-class StaticTokenizer(NamedTuple):
-    """The static model's tokenizer.
-
-    :ivar tokenizer: maps a text to row numbers.
-    :ivar teacher_ids: row number -> the teacher's token id; shape (tokens,).
-    :ivar added: words that the teacher's tokenizer never splits, with the teacher's id of each; the tokenizer does
-        not know them as such.
-    """
-
-    tokenizer: Tokenizer
-    teacher_ids: np.ndarray
-    added: dict[str, int]
-
-
-def static_tokenizer(teacher: Tokenizer) -> StaticTokenizer:
+def static_tokenizer(teacher: Tokenizer) -> tuple[Tokenizer, np.ndarray, dict[str, int]]:
     """Derive the static model's tokenizer from the teacher's.
 
-    Control tokens of a byte-level BPE (``<|im_start|>`` and the like) are left out: text that spells one out is
-    segmented as text. Words that were added to it are handed back, to be put behind whichever tokens are kept.
+    Control tokens of a byte-level BPE (``<|im_start|>`` and the like) are left out: they are text like any other.
     Other tokenizers keep their vocabulary as it is, because their unknown token is one of the special ones.
 
-    :raises InputError: if two tokens share an id or an id is missing.
+    :return: the tokenizer; row number -> the teacher's token id, of shape (tokens,); and the words that the teacher's
+        tokenizer never splits and this one does, with the teacher's id of each.
+    :raises InputError: if an id is missing.
     """
     spec = json.loads(teacher.to_str())
     added: dict[str, int] = {}
@@ -62,7 +53,7 @@ def static_tokenizer(teacher: Tokenizer) -> StaticTokenizer:
     if _lacks_space(tokenizer, spec):
         _put_space(spec)
         tokenizer = Tokenizer.from_str(json.dumps(spec))
-    return StaticTokenizer(tokenizer, ids, added)
+    return tokenizer, ids, added
 
 
 def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapping[str, bool]) -> Tokenizer:
@@ -70,12 +61,12 @@ def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapp
 
     A text that is one such token and nothing else gets no space before it.
 
-    :param phrases: those of more than one word, for :func:`qwen25.distillation.phrases.mark_phrases`.
+    :param phrases: those of more than one word, as the normaliser leaves them -> whether they are whole words.
     """
     tokens = list(tokens)
     spec = json.loads(tokenizer.to_str())
-    mark_phrases(spec, phrases, _normaliser(spec["normalizer"])("x y")[-2])
-    _spare(spec, [token.content for token in tokens])
+    _mark_phrases(spec, phrases, _normaliser(spec["normalizer"])("x y")[-2])
+    _skip_space(spec, [token.content for token in tokens])
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     tokenizer.add_tokens(tokens)
     return tokenizer
@@ -84,11 +75,6 @@ def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapp
 def is_byte_level(spec: dict[str, Any]) -> bool:
     """Whether a tokenizer's JSON is that of a byte-level one."""
     return "ByteLevel" in _kinds(spec["pre_tokenizer"], "pretokenizers")
-
-
-def normaliser(tokenizer: Tokenizer) -> Callable[[str], str]:
-    """Return the tokenizer's normalisation of a text."""
-    return _normaliser(json.loads(tokenizer.to_str())["normalizer"])
 
 
 def _kinds(step: dict[str, Any] | None, inner: str) -> list[str]:
@@ -104,13 +90,10 @@ def _lacks_space(tokenizer: Tokenizer, spec: dict[str, Any]) -> bool:
     """Whether a space in front of a text changes its tokens; not where the tokenizer puts one there itself."""
     if "Prepend" in _kinds(spec["normalizer"], "normalizers"):
         return False
-
-    def tokens(text: str) -> list[str]:
-        return tokenizer.encode(text, add_special_tokens=False).tokens
-
     # Where runs of spaces become one, and words get one anyway, it is still missed before an added token.
     starts = ("", " ", *(token["content"] for token in spec["added_tokens"]))
-    return any(tokens(start + "word") != tokens(" " + start + "word") for start in starts)
+    texts = [start + "word" for start in starts]
+    return any(tokenizer.encode(text).tokens != tokenizer.encode(" " + text).tokens for text in texts)
 
 
 def _put_space(spec: dict[str, Any]) -> None:
@@ -122,11 +105,13 @@ def _put_space(spec: dict[str, Any]) -> None:
     # BPE leave spaces alone.
     steps = [*theirs, prepend] if is_byte_level(spec) else [prepend, *theirs]
     normalise = _normaliser(spec["normalizer"])
+    vocabulary = spec["model"]["vocab"]
+    names = set(vocabulary) if isinstance(vocabulary, dict) else {token for token, _ in vocabulary}  # a Unigram's
     marks = normalise(" ") != " "  # how spaces are marked, a text's own U+2581 cannot be told from them
     kept = []
     for token in spec["added_tokens"]:
         content = token["content"]
-        if marks and not token["normalized"] and normalise(" ") in content and content in _names(spec["model"]):
+        if marks and not token["normalized"] and normalise(" ") in content and content in names:
             continue  # a row still, to which the merges lead
         # Matched before normalisation, a token would cut the text into pieces, each of which would get a space.
         if content.isspace() or normalise(content) == content:
@@ -134,10 +119,10 @@ def _put_space(spec: dict[str, Any]) -> None:
         kept.append(token)
     spec["added_tokens"] = kept
     spec["normalizer"] = {"type": "Sequence", "normalizers": steps}
-    _spare(spec, [token["content"] for token in kept if token["normalized"]])
+    _skip_space(spec, [token["content"] for token in kept if token["normalized"]])
 
 
-def _spare(spec: dict[str, Any], contents: list[str]) -> None:
+def _skip_space(spec: dict[str, Any], contents: list[str]) -> None:
     """Put no space before a text that is an added token: these are normalised as texts are, and would begin with it."""
     normalise = _normaliser(spec["normalizer"])
     space = normalise("x").removesuffix("x")
@@ -147,13 +132,16 @@ def _spare(spec: dict[str, Any], contents: list[str]) -> None:
     # By first letter, because a list of thousands is searched in order.
     groups = {first: list(group) for first, group in itertools.groupby(forms, key=lambda form: form[0])}
     choice = "|".join(
-        f"{escaped(first)}(?:{'|'.join(escaped(form[1:]) for form in group)})" for first, group in groups.items()
+        f"{_escaped(first)}(?:{'|'.join(_escaped(form[1:]) for form in group)})" for first, group in groups.items()
     )
-    pattern = f"{_START}{escaped(space)}(?=(?:{choice}){_END})"
-    spare = {"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}
-    ours = spec["normalizer"]
-    steps = ours["normalizers"] if ours["type"] == "Sequence" else [ours]
-    spec["normalizer"] = {"type": "Sequence", "normalizers": [*steps, spare]}
+    pattern = f"{_START}{_escaped(space)}(?=(?:{choice}){_END})"
+    _append_steps(spec, [{"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}])
+
+
+def _append_steps(spec: dict[str, Any], steps: list[dict[str, Any]]) -> None:
+    """Put steps behind those of a tokenizer's JSON's normaliser."""
+    theirs = [spec["normalizer"]] if spec["normalizer"] else []
+    spec["normalizer"] = {"type": "Sequence", "normalizers": [*theirs, *steps]}
 
 
 def _normaliser(step: dict[str, Any] | None) -> Callable[[str], str]:
@@ -165,30 +153,68 @@ def _normaliser(step: dict[str, Any] | None) -> Callable[[str], str]:
     return lambda text: str(found.normalize_str(text))
 
 
-def _names(model: dict[str, Any]) -> set[str]:
-    """Return the tokens of a tokenizer's model; a Unigram's are in a list, with their scores."""
-    vocabulary = model["vocab"]
-    return set(vocabulary) if isinstance(vocabulary, dict) else {token for token, _ in vocabulary}
-
-
 def _without_added_tokens(spec: dict[str, Any]) -> tuple[np.ndarray, dict[str, int]]:
     """Take the added tokens out of a BPE tokenizer's JSON and number the others anew, in order.
 
-    An added token that is a byte, or that merges lead to or start from (a pad token ``!``), is an ordinary one too
-    and stays.
+    An added token that is a byte, or that merges lead to or start from (a pad token ``!``), is an ordinary one, too.
 
-    :return: the teacher's id of each token that is left, and the added words that are neither control tokens nor
-        markup, with their ids.
+    :return: the teacher's id of each token that is left, and of each added word that is no control token or markup.
     """
     model = spec["model"]
     merges = [merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"]]
     ordinary = {part for left, right in merges for part in (left, right, left + right)}
     added = {token["content"]: token for token in spec["added_tokens"]}
     kept = sorted((i, t) for t, i in model["vocab"].items() if t not in added or len(t) == 1 or t in ordinary)
-    if len({i for i, _ in kept}) != len(kept):
-        raise InputError("the teacher's tokenizer gives two tokens one id")
     model["vocab"] = {token: row for row, (_, token) in enumerate(kept)}
     model["unk_token"] = None
     spec["added_tokens"] = []
     words = {word: token["id"] for word, token in added.items() if not token["special"] and not _MARKUP.fullmatch(word)}
     return np.array([i for i, _ in kept], dtype=np.int64), words
+
+
+def _mark_phrases(spec: dict[str, Any], phrases: Mapping[str, bool], space: str) -> None:
+    """Add steps to a tokenizer's JSON that mark the spaces in phrases, and take the marks away where no token has them.
+
+    The tokenizers library looks for added tokens in the normalised text, the longest first, and asks only then whether
+    one ends with a word: where it does not ("heart attacks"), a shorter one in it ("heart") is not looked for. So the
+    normaliser finds a whole phrase first and marks the spaces in it, in the texts as in the phrase's token.
+
+    :param phrases: as for :func:`with_added`.
+    :param space: what the normaliser makes of a space.
+    """
+    split = [(re.split(f"{_SPACE}+", phrase), whole) for phrase, whole in phrases.items()]
+    gaps = max((len(words) - 1 for words, _ in split), default=0)
+    if not gaps:
+        return
+    # One step for each place of a gap, because what stands before it must be of fixed length: its own gaps are by then.
+    steps = [
+        {
+            "type": "Replace",
+            "pattern": {"Regex": _gaps([(words, whole) for words, whole in split if len(words) > at], at, space)},
+            "content": MARK + space,
+        }
+        for at in range(1, gaps + 1)
+    ]
+    _append_steps(spec, steps)
+    # Two phrases that share a word are both marked, and one is taken: the other's spaces become plain ones again.
+    unmark = {"type": "Split", "pattern": {"String": MARK}, "behavior": "Removed", "invert": False}
+    cuts = [spec["pre_tokenizer"]] if spec["pre_tokenizer"] else []
+    spec["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [unmark, *cuts]}
+
+
+def _gaps(phrases: list[tuple[list[str], bool]], at: int, space: str) -> str:
+    """Return the pattern of the white space before word number ``at`` of each phrase."""
+    by_letter: dict[str, list[str]] = defaultdict(list)  # a long list is searched in order
+    for words, whole in phrases:
+        before = _escaped((MARK + space).join(words[:at]))
+        behind = f"{_SPACE}+".join(map(_escaped, words[at:]))
+        starts, ends = (f"(?<!{_LETTER}{before})", f"(?!{_LETTER})") if whole else ("", "")
+        by_letter[words[at][0]].append(f"(?<={before}){starts}{_SPACE}+(?={behind}{ends})")
+    groups = (f"(?={_SPACE}+{_escaped(letter)})(?:{'|'.join(group)})" for letter, group in by_letter.items())
+    return f"(?={_SPACE})(?:{'|'.join(groups)})"
+
+
+def _escaped(text: str) -> str:
+    """Return the pattern of a text, as both the tokenizers library's regular expressions and JavaScript's have it."""
+    # re.escape escapes more than JavaScript allows.
+    return re.sub(r"[\\^$.|?*+()\[\]{}/]", r"\\\g<0>", text)

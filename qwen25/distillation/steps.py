@@ -1,0 +1,141 @@
+"""The last steps: training a table on pairs and a decoder's vectors of texts, and saving a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from qwen25.distillation.rows import Budget, Corpus
+from qwen25.evaluation.evaluate import training_effect
+from qwen25.reports.card import model_card
+from qwen25.runtime.display import progress
+from qwen25.runtime.errors import InputError, logger
+from qwen25.runtime.files import write_json, write_text
+from qwen25.runtime.steps import NO_CACHE, StepCache
+from qwen25.runtime.text import size_text
+from qwen25.store.onnx_export import write_onnx
+from qwen25.store.quantisation import Sharing, Stored
+from qwen25.store.static_model import load_model, write_model
+from qwen25.teacher.teacher import Teacher
+from qwen25.training.batches import TrainingSettings, encode_sets, tokenise
+from qwen25.training.pairs import PairSet
+from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
+from qwen25.training.trainer import ProjectedTable, Start, train_map, tune_rows
+
+#: (request, its answer): each request is also compared with the next one's answer, which is unrelated.
+QUESTIONS = [
+    ("Explain why the sky turns red at dusk", "Low sunlight crosses more air, which scatters the blue away."),
+    ("Find articles about pruning apple trees", "Further reading: three orchard guides on cutting back old wood."),
+    ("How do I fix a dripping tap?", "Turn off the water, unscrew the handle and replace the worn washer."),
+    ("Summarise the quarterly report", "In short: revenue rose, costs held steady and hiring resumes in spring."),
+]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a table learns from, and how often.
+
+    :ivar tokenizer: the model's.
+    :ivar pairs: sets of texts that belong together; may be empty.
+    :ivar sentences: texts whose vectors by the decoder are followed; may be empty.
+    :ivar dtype: the number format that the decoder computes in.
+    """
+
+    tokenizer: Tokenizer
+    pairs: Sequence[PairSet]
+    sentences: Sequence[str]
+    decoder: Teacher
+    dtype: torch.dtype
+    epochs: float = 1.0
+    seed: int = 42
+
+
+def sentences_of(
+    decoder: Teacher, corpus: Corpus | None, pairs: Sequence[PairSet], count: int, seed: int
+) -> Sequence[str]:
+    """Return ``count`` texts, or as many as there are: spread over the corpus, or drawn from the pairs.
+
+    :raises InputError: if the teacher that is to give their vectors is no decoder.
+    """
+    if count and not decoder.is_causal:
+        raise InputError(f"teacher {decoder.name} is an encoder: --sentence-vectors needs a decoder")
+    if corpus is None:
+        return texts_of(pairs, count, seed)
+    places = np.linspace(0, len(corpus.texts) - 1, min(count, len(corpus.texts))).astype(int)
+    return [corpus.texts[i] for i in places]
+
+
+def train(
+    start: Start, lessons: Lessons, budget: Budget, tune: str, *, device: str = "cpu", cache: StepCache = NO_CACHE
+) -> tuple[np.ndarray, Sharing | None, dict[str, Any]]:
+    """Train the map, decide which tokens share a row, and then, if asked, tune the rows as they will be stored.
+
+    :param tune: ``map`` or ``rows``.
+    :return: the table, float32 of shape (tokens, dims); which of its tokens share rows; and facts for the metadata.
+    :raises InputError: if nothing can be learnt of the texts.
+    :raises PipelineError: if a sentence vector is not finite, or the disk is full.
+    """
+    how = TrainingSettings(epochs=lessons.epochs, seed=lessons.seed)
+    with progress("the pairs' tokens"):
+        sets = encode_sets(lessons.pairs, lessons.tokenizer)
+    soft = None
+    if lessons.sentences:
+        decoder, texts = lessons.decoder, lessons.sentences
+        logger.info("    vectors of %d texts by %s", len(texts), decoder.name)
+        vectors = sentence_vectors(decoder, texts, device=device, dtype=lessons.dtype, cache=cache)
+        soft = soft_targets(tokenise(lessons.tokenizer, texts), vectors)
+    trained = train_map(start, sets, soft, how, device=device, cache=cache)
+    sharing = budget.shared(trained.vectors)
+    if tune == "rows":
+        trained = tune_rows(trained, sharing, sets, soft, how, device=device, cache=cache)
+    facts = {
+        "calibration": training_effect(ProjectedTable(start).vectors(), trained.vectors, lessons.tokenizer),
+        "sets": [one.summary() for one in lessons.pairs],
+        "sentence_vectors": len(lessons.sentences),
+        "sentence_teacher": lessons.decoder.name if lessons.sentences else None,
+        **trained.facts,
+    }
+    return trained.vectors, sharing, facts
+
+
+def save_model(
+    folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any], float16_copy: bool, onnx: bool
+) -> dict[str, Any]:
+    """Write a model into a new folder, load it as its users do and test it: has it collapsed?
+
+    :return: the metadata with sizes, hashes and the test's result, which :func:`describe` writes.
+    :raises PipelineError: if it cannot be written.
+    """
+    metadata = write_model(folder, stored, tokenizer, metadata, float16_copy)
+    if onnx:
+        write_onnx(folder, folder)
+    encode = load_model(folder).encode
+    left, right = (np.asarray(encode([pair[side] for pair in QUESTIONS])) for side in (0, 1))
+    matching = (left * right).sum(axis=1)
+    unrelated = (left * np.roll(right, -1, axis=0)).sum(axis=1)
+    test = {
+        "matching_cosine": round(float(matching.mean()), 4),
+        "unrelated_cosine": round(float(unrelated.mean()), 4),
+        "pairs_told_apart": int((matching > unrelated).sum()),
+        "pairs": len(QUESTIONS),
+    }
+    size = size_text(metadata["sizes_bytes"]["model.safetensors"])
+    logger.info("    %s tokens x %d, %s", f"{metadata['vocabulary']['tokens']:,}", metadata["dims"], size)
+    logger.info("    a request's cosine with its answer %.3f, with another's %.3f; %d of %d told apart", *test.values())
+    return {**metadata, "smoke_test": test}
+
+
+def describe(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Write ``metadata.json``, and the ``README.md`` that is made from it; return the metadata.
+
+    :raises PipelineError: if they cannot be written.
+    """
+    write_json(folder / "metadata.json", metadata)
+    write_text(folder / "README.md", model_card(metadata))
+    return metadata
