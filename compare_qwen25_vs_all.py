@@ -1,22 +1,141 @@
 #!/usr/bin/env python3
-"""Phase 3: should this model be deployed, and instead of what? Every system, on the same items, in the same run.
+"""Phase 3: should this model be deployed, or another? All systems on the same items, in the same run.
 
-    python compare_qwen25_vs_all.py --help      # its flags, with commands to paste
+    qwen25 compare                                     # the model of phase 1 and its peers
+    qwen25 compare --model demo/model --model MINILM=st:path/to/model
+    qwen25 compare --model DEMO=demo/model --output demo/comparison_results.json
+    qwen25 compare -q --output - | jq '.models[].name' # the result into a pipe, and no reports
 
-The same as `qwen25 compare` and `bash run_qwen25.sh compare`: the phase itself is qwen25/commands/compare.py.
+Each row says how it was obtained: measured (here, now), published (figures of others, kept apart) or unavailable
+(with the reason, and the command that makes it available). comparison.png, comparison.md and comparison.html are
+written beside the result file. Exit codes: 0 ok, 1 the run failed, 2 wrong usage or input.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from qwen25.commands.main import run_phase
+from qwen25.evaluation.categories import items_sha256, load_categories
+from qwen25.evaluation.evaluate import SEED, score_model
+from qwen25.evaluation.models import CONTROL, OURS, PEERS, SPECS, load_encoder, own_name
+from qwen25.evaluation.results import COMPARISON_VERSION, check_outputs, measured_row, missing_row, result_file
+from qwen25.reports.comparison_report import comparison_html, comparison_markdown, comparison_png, print_comparison
+from qwen25.runtime import console
+from qwen25.runtime.console import COMPARISON, MODEL, STDOUT
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, logger
+from qwen25.runtime.provenance import Clock
+from qwen25.runtime.text import require_name
+
+
+def compare(
+    ours: str | Path = MODEL,
+    others: Mapping[str, str] = {},
+    *,
+    peers: bool = True,
+    seed: int = SEED,
+    offline: bool = False,
+) -> dict[str, Any]:
+    """Score a model and others on the same items, and return the content of the result file.
+
+    :param ours: the model that the others are compared with: a folder, another SPEC (see ``SPECS``) or NAME=SPEC.
+    :param others: name -> SPEC of further models; one with a peer's name takes its place.
+    :param peers: add the usual peers; one that cannot be had is left out with the reason.
+    :param offline: use only what the hub's cache holds.
+    :raises InputError: if two models have one name, or ours or one of the others cannot be loaded.
+    :raises PipelineError: if ours cannot be had for another reason, such as a hub that does not answer.
+    """
+    clock = Clock()
+    # 1. The systems, ours first: the others are measured against it.
+    our_name, our_spec = named_model(str(ours))
+    rivals = {name: peer["spec"] for name, peer in PEERS.items() if peers and name not in others}
+    if our_name in {**others, **rivals} or CONTROL in (our_name, *others):
+        raise InputError(f"each model needs a name of its own, and none may be {CONTROL!r}")
+
+    # 2. The items, hashed so that two results can be known to rest on the same ones.
+    items, hashes = load_categories(), items_sha256()
+
+    # 3. Ours, with its random-direction control as a row of its own.
+    logger.info("scoring %s", our_name)
+    mine = score_model(load_encoder(our_spec, our_name, offline), items, seed, control_health=True)
+    rows = [measured_row(our_name, "ours", mine)]
+    if mine.control:
+        rows.append(measured_row(CONTROL, "ours with its directions drawn at random", mine.control, mine))
+    clock.lap(our_name)
+
+    # 4. The others, on the same items and resamples: differences are paired, and so their intervals are narrow.
+    for number, (name, spec) in enumerate({**others, **rivals}.items(), 1):
+        logger.info("scoring %d of %d others: %s", number, len(others) + len(rivals), name)
+        gc.collect()  # one model is in memory at a time
+        try:
+            found = score_model(load_encoder(spec, name, offline), items, seed)
+            rows.append(measured_row(name, PEERS.get(name, {}).get("what", ""), found, mine))
+        except PipelineError as error:
+            if name in others and isinstance(error, InputError):
+                raise
+            logger.info("    not measured: it cannot be had here")
+            rows.append(missing_row(name, error))
+        clock.lap(name)
+    return result_file(COMPARISON_VERSION, {"ours": our_name, "models": rows}, hashes, clock, seed)
+
+
+def named_model(text: str) -> tuple[str, str]:
+    """Parse NAME=SPEC, or a SPEC, whose name is the model's own.
+
+    :raises InputError: if the name cannot stand in tables and plots.
+    """
+    name, equals, spec = text.partition("=")
+    if not equals or Path(text).exists():
+        name, spec = own_name(text), text
+    require_name("the NAME of NAME=SPEC", name)
+    return name, spec
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = console.Parser("compare", __doc__)
+    add = parser.add_argument
+    models = "the model that the others are compared with and, repeated, others: SPEC or NAME=SPEC"
+    models += f" (default: {OURS}={MODEL}); a SPEC is {SPECS}"
+    add("--model", action="append", default=[], metavar="MODEL", help=models)
+    add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
+    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
+    add("--output", type=Path, default=COMPARISON, help="result file, or - for standard output (default: %(default)s)")
+    add("--seed", type=console.seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
+    console.add_common_flags(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, write the result and its reports, and print the tables."""
+    ours, *more = args.model or [str(MODEL)]
+    others = dict(map(named_model, more))
+    if len(others) < len(more):
+        raise InputError("each model needs a name of its own: two of --model have the same")
+    png, md, html = (args.output.with_name(f"comparison.{kind}") for kind in ("png", "md", "html"))
+    paths = [] if args.output == STDOUT else [png, md, html]
+    with console.for_people(args):
+        specs = [named_model(ours)[1], *others.values(), *(peer["spec"] for peer in PEERS.values())]
+        check_outputs([*paths, args.output], specs)
+        result = compare(ours, others, peers=not args.no_peers, seed=args.seed, offline=args.offline)
+        reports: dict[Path, bytes | str] = {}
+        if paths:
+            reports = {png: comparison_png(result), md: comparison_markdown(result), html: comparison_html(result)}
+        console.write_result(args.output, result, reports)
+        print_comparison(result)
+    console.print_result(args.output, result)
+    for path in paths:
+        print(path)
+    return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return run_phase("compare", argv)
+    return console.run(build_parser(), run, argv)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,43 @@
-"""One model's whole result: category scores beside its control's, the overall score, health and verdict."""
+"""One model's whole result: category scores beside its control's, the overall score, health; what training changed."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from model2vec import StaticModel
+from tokenizers import Tokenizer
 
-from qwen25.evaluation.categories.all import CATEGORIES, WEIGHTS
-from qwen25.evaluation.category import CategoryScore
-from qwen25.evaluation.encoder import Encoder, random_control
-from qwen25.evaluation.fields import Item
-from qwen25.evaluation.health import health
-from qwen25.evaluation.statistics import Interval, interval
+from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, calibration_folder, load_categories
+from qwen25.evaluation.category import CategoryScore, Item, interval
+from qwen25.evaluation.matching import Cosine, Matcher
+from qwen25.evaluation.models import Encoder, random_control, static_encoder
 from qwen25.runtime.display import progress
+from qwen25.runtime.errors import logger
+
+SEED = 42
+LATENCY_QUERIES = 200
+#: Speed is the median of this many runs, or of as many as end within the budget: a slow model is timed less often.
+SPEED_RUNS, SPEED_SECONDS = 5, 5.0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one model scored.
+    """What one model scored: its numbers, without the model, so that one is in memory at a time.
 
-    :ivar encoder: the model.
+    :ivar model: its name, kind, dims and sha256.
     :ivar categories: category -> its score.
-    :ivar overall: the weighted mean of the categories evaluated.
-    :ivar replicates: the overall on each bootstrap resample.
+    :ivar overall: the weighted mean of the categories scored.
+    :ivar replicates: the overall score on each bootstrap resample.
     :ivar control: the same for the model's random-direction control, or None.
-    :ivar health: what the space and the speed look like; empty if it was not measured.
+    :ivar health: facts of the space and the speed; empty if they were not measured.
     """
 
-    encoder: Encoder
+    model: dict[str, Any]
     categories: dict[str, CategoryScore]
     overall: float
     replicates: np.ndarray
@@ -36,12 +45,12 @@ class Evaluation:
     health: dict[str, Any]
 
     @property
-    def interval(self) -> Interval:
+    def interval(self) -> tuple[float, float]:
         """The 95 % interval of the overall score."""
         return interval(self.replicates)
 
 
-def evaluate(
+def score_model(
     encoder: Encoder,
     items: dict[str, list[Item]],
     seed: int,
@@ -54,10 +63,10 @@ def evaluate(
 
     Categories that cluster vectors are left out for a model that gives none.
 
-    :param items: category -> items; the overall score is over the categories scored, weights rescaled.
-    :param with_control: also score the control, where the model has a table to shuffle.
+    :param items: category -> items; the overall score is over the categories scored, with rescaled weights.
+    :param with_control: also score the control, where the model has a table.
     :param with_health: also measure the space and the speed.
-    :param control_health: the control's, too: only a comparison that gives it a row of its own shows them.
+    :param control_health: also those of the control, for a comparison that gives it a row of its own.
     """
     scores = {}
     with progress(encoder.name, sum(map(len, items.values()))) as advance:
@@ -67,13 +76,118 @@ def evaluate(
             advance(len(rows))
     total = sum(WEIGHTS[category] for category in scores)
     overall = sum(WEIGHTS[c] / total * s.score for c, s in scores.items())
-    replicates = np.sum([WEIGHTS[c] / total * s.replicates for c, s in scores.items()], axis=0)
     control = random_control(encoder, seed) if with_control else None
     return Evaluation(
-        encoder=encoder,
+        model={"name": encoder.name, "kind": encoder.kind, "dims": encoder.dims, "sha256": encoder.sha256},
         categories=scores,
         overall=float(overall),
-        replicates=replicates,
-        control=evaluate(control, items, seed, with_control=False, with_health=control_health) if control else None,
+        replicates=np.sum([WEIGHTS[c] / total * s.replicates for c, s in scores.items()], axis=0),
+        control=score_model(control, items, seed, with_control=False, with_health=control_health) if control else None,
         health=health(encoder, items) if with_health else {},
     )
+
+
+def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
+    """Measure the space (has it collapsed?), the speed and the size.
+
+    ``isotropy`` is min Z(c) / max Z(c) over the principal directions c of the texts' vectors, with
+    Z(c) = sum of exp(c . v) (Mu and Viswanath 2018, arXiv:1702.01417); it is 1 when no direction is special.
+    """
+    matcher = encoder.matcher
+    texts = sorted(
+        {item[field] for category, rows in items.items() for item in rows for field in CATEGORIES[category].text_fields}
+    )
+    speeds = _seconds(partial(matcher.prepare, texts))
+    order = np.random.default_rng(0).permutation(len(texts))
+    shuffled = [texts[i] for i in order]
+    facts: dict[str, Any] = {
+        "unrelated_cosine": None,
+        "unrelated_cosine_across_languages": None,
+        "isotropy": None,
+        "variance_of_top_direction": None,
+        "tokens_never_reached": _never_reached(encoder),
+        "sentences_per_second": round(len(texts) / float(np.median(speeds)), 1),
+        "speed_runs": len(speeds),
+        "load_seconds": round(encoder.load_seconds, 3),
+        "size_bytes": encoder.size_bytes,
+        "memory_bytes": encoder.memory_bytes,
+        "dims": encoder.dims,
+    }
+    if matcher.has_vectors:
+        facts["unrelated_cosine"] = float(matcher.pairwise(shuffled, [*shuffled[-1:], *shuffled[:-1]]).mean())
+        facts["unrelated_cosine_across_languages"] = _across_languages(matcher, items)
+    if isinstance(matcher, Cosine):
+        vectors = matcher.vectors(texts)
+        partition = np.exp(vectors @ np.linalg.svd(vectors, full_matrices=False)[2].T).sum(axis=0)
+        centred = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
+        facts["isotropy"] = float(partition.min() / partition.max())
+        facts["variance_of_top_direction"] = float(centred[0] / max(float(centred.sum()), 1e-12))
+    queries = shuffled[:LATENCY_QUERIES]
+    warm_up = queries[:5]
+    times = [_seconds(partial(matcher.prepare, [q], True), 1)[0] for q in [*warm_up, *queries]][len(warm_up) :]
+    p50, p95 = 1000 * np.percentile(times, [50, 95])
+    return facts | {"latency_p50_ms": round(float(p50), 4), "latency_p95_ms": round(float(p95), 4)}
+
+
+def _across_languages(matcher: Matcher, items: dict[str, list[Item]]) -> float | None:
+    """Return the mean cosine of an English sentence with the translation of the sentence before it."""
+    means = []
+    for category, rows in items.items():
+        for language in CATEGORIES[category].languages[1:]:
+            english = [item[CATEGORIES[category].languages[0]] for item in rows]
+            others = [item[language] for item in [*rows[-1:], *rows[:-1]]]
+            means.append(matcher.pairwise(english, others).mean())
+    return float(np.mean(means)) if means else None
+
+
+def _never_reached(encoder: Encoder) -> float | None:
+    """Return the share of a static model's tokens that its tokenizer never produces from their own text."""
+    if encoder.static is None:
+        return None
+    model, tokens = encoder.static.tokenizer.model, encoder.static.tokens
+    return float(np.mean([[t.value for t in model.tokenize(token)] != [token] for token in tokens]))
+
+
+def _seconds(run: Callable[[], None], runs: int = SPEED_RUNS) -> list[float]:
+    """Return the seconds of up to ``runs`` runs; none begins after ``SPEED_SECONDS``."""
+    seconds: list[float] = []
+    while not seconds or (len(seconds) < runs and sum(seconds) < SPEED_SECONDS):
+        started = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def training_effect(before: np.ndarray, after: np.ndarray, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return each category's score before and after training, on the calibration items.
+
+    A category that falls beyond its interval is logged as a warning.
+
+    :param before: the untrained table; float32, shape (tokens, dims).
+    :param after: the trained one.
+    :return: category -> ``untrained``, ``trained`` and the 95 % ``interval`` of their paired difference.
+    """
+    items = load_categories(calibration_folder())
+
+    def scored(table: np.ndarray) -> Evaluation:
+        encoder = static_encoder("calibration", StaticModel(table, tokenizer, normalize=True, max_length=None))
+        return score_model(encoder, items, SEED, with_control=False, with_health=False)
+
+    old, new = scored(before), scored(after)
+    effect = {}
+    for name, category in CATEGORIES.items():
+        untrained, trained = old.categories[name], new.categories[name]
+        low, high = interval(trained.replicates - untrained.replicates)
+        effect[name] = {
+            "untrained": round(untrained.score, 4),
+            "trained": round(trained.score, 4),
+            "interval": [round(low, 4), round(high, 4)],
+        }
+        if high < 0:
+            logger.warning(
+                "    training lowers %s on the calibration items: %.3f -> %.3f [%+.3f, %+.3f]; other pairs, or fewer "
+                "of a kind, would keep it",
+                *(category.title, untrained.score, trained.score, low, high),
+            )
+    logger.info("    calibration items: %+.3f overall by training", new.overall - old.overall)
+    return effect

@@ -1,7 +1,7 @@
-"""How well texts fit each other, whatever a model is: one vector a text, one a token, or only words.
+"""How well texts fit each other, for models with one vector a text, with one vector a token, or with words only.
 
-The scores ask nothing else of a model, so a static table, a transformer, late interaction and BM25
-stand in one comparison.
+Scores ask nothing else of a model, so that a static table, a transformer, late interaction and BM25 can stand in one
+comparison.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ import numpy as np
 from qwen25.runtime.errors import InputError
 from qwen25.store.static_model import Encode
 
-#: Texts -> one array of vectors a text, each of shape (tokens, dims).
-EncodeTokens = Callable[[Sequence[str]], list[np.ndarray]]
+#: Texts, and whether they are queries -> one array of vectors of length 1 a text, each of shape (tokens, dims).
+EncodeTokens = Callable[[Sequence[str], bool], list[np.ndarray]]
 
 
 class Matcher(ABC):
     """Compares queries with documents.
 
-    :ivar has_vectors: whether a text has a vector of its own, which clustering needs.
-    :ivar has_cosines: whether what it returns lies between -1 and 1 as cosines do.
+    :ivar has_vectors: whether each text has a vector of its own, and similarities are cosines.
     """
 
     has_vectors = True
-    has_cosines = True
 
     @abstractmethod
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
@@ -35,25 +33,21 @@ class Matcher(ABC):
         :raises InputError: if the model gives NaN or infinity.
         """
 
+    def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return how well each query's own document fits it; shape (queries,)."""
+        return np.diag(self.similarity(queries, documents))
+
     @abstractmethod
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return one vector of length 1 a text (a zero vector stays zero); float32, shape (texts, dims)."""
 
     @abstractmethod
-    def index(self, texts: Sequence[str]) -> None:
-        """Do the work that documents cost before they can be searched, for a measurement of its time."""
-
-    @abstractmethod
-    def encode_query(self, query: str) -> None:
-        """Do the work that one query costs before it is compared with the documents, for a measurement of its time."""
-
-    def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return how well each query's own document fits it; shape (queries,)."""
-        return np.diag(self.similarity(queries, documents)).copy()
+    def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
+        """Do what a search does with documents, or with a query, before it compares them; for timing."""
 
 
 class Cosine(Matcher):
-    """One vector a text, compared by cosine. A text that was met before is not encoded again."""
+    """One vector a text, compared by cosine; each text is encoded once."""
 
     def __init__(self, encode: Encode) -> None:
         """Wrap a function that encodes texts."""
@@ -61,120 +55,94 @@ class Cosine(Matcher):
         self._known: dict[str, np.ndarray] = {}
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Return one vector of length 1 a text (a zero vector stays zero); float32, shape (texts, dims)."""
+        """Return the vectors, from memory where a text was encoded before."""
         if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
             self._known.update(zip(new, _units(_finite(self.encode(new))), strict=True))
         return np.stack([self._known[text] for text in texts])
 
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return the cosines; shape (queries, documents)."""
+        """Return the cosines."""
         return self.vectors(queries) @ self.vectors(documents).T
 
     def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return the cosine of each query with its own document; shape (queries,)."""
+        """Return the cosine of each query with its own document."""
         return (self.vectors(queries) * self.vectors(documents)).sum(axis=1)
 
-    def index(self, texts: Sequence[str]) -> None:
+    def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
         """Encode the texts."""
         self.encode(texts)
-
-    def encode_query(self, query: str) -> None:
-        """Encode the query."""
-        self.encode([query])
 
 
 class LateInteraction(Matcher):
     """One vector a token, compared by MaxSim (Khattab and Zaharia 2020, ColBERT, arXiv:2004.12832).
 
-    The sum over a query's tokens of the best cosine among the document's, divided by the query's
-    tokens so that it lies between -1 and 1. Clustering takes the mean of a text's token vectors.
+    MaxSim is the sum over a query's tokens of the best cosine among the document's; here it is divided by the query's
+    tokens, so that it lies between -1 and 1. Clustering takes the mean of a text's token vectors.
     """
 
-    def __init__(self, encode_queries: EncodeTokens, encode_documents: EncodeTokens) -> None:
-        """Wrap functions that give token vectors of length 1."""
-        self._encode = {"query": encode_queries, "document": encode_documents}
-        self._known: dict[tuple[str, str], np.ndarray] = {}
+    def __init__(self, encode: EncodeTokens) -> None:
+        """Wrap a function that encodes the tokens of texts."""
+        self._encode = encode
+        self._known: dict[tuple[str, bool], np.ndarray] = {}
 
-    def _tokens(self, texts: Sequence[str], role: str) -> list[np.ndarray]:
-        if new := [text for text in dict.fromkeys(texts) if (role, text) not in self._known]:
-            found = [_finite(tokens) for tokens in self._encode[role](new)]
-            self._known.update(zip(((role, text) for text in new), found, strict=True))
-        return [self._known[role, text] for text in texts]
+    def _tokens(self, texts: Sequence[str], is_query: bool = False) -> list[np.ndarray]:
+        if new := [text for text in dict.fromkeys(texts) if (text, is_query) not in self._known]:
+            found = map(_finite, self._encode(new, is_query))
+            self._known.update(zip(((text, is_query) for text in new), found, strict=True))
+        return [self._known[text, is_query] for text in texts]
 
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return the mean MaxSim; shape (queries, documents)."""
-        tokens = self._tokens(documents, "document")
+        """Return the mean MaxSim."""
+        tokens = self._tokens(documents)
         starts = np.cumsum([0, *(len(t) for t in tokens[:-1])])
         stacked = np.concatenate(tokens).T
-        return np.stack(
-            [np.maximum.reduceat(q @ stacked, starts, axis=1).mean(axis=0) for q in self._tokens(queries, "query")]
-        )
+        best = [np.maximum.reduceat(query @ stacked, starts, axis=1) for query in self._tokens(queries, True)]
+        return np.stack([cosines.mean(axis=0) for cosines in best])
 
     def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return the mean MaxSim of each query with its own document; shape (queries,)."""
-        pairs = zip(self._tokens(queries, "query"), self._tokens(documents, "document"), strict=True)
+        """Return the mean MaxSim of each query with its own document."""
+        pairs = zip(self._tokens(queries, True), self._tokens(documents), strict=True)
         return np.array([(q @ d.T).max(axis=1).mean() for q, d in pairs])
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the mean of each text's token vectors, scaled to length 1; float32, shape (texts, dims)."""
-        return _units(np.stack([tokens.mean(axis=0) for tokens in self._tokens(texts, "document")]))
+        """Return the mean of each text's token vectors, scaled to length 1."""
+        return _units(np.stack([tokens.mean(axis=0) for tokens in self._tokens(texts)]))
 
-    def index(self, texts: Sequence[str]) -> None:
-        """Encode the texts as documents."""
-        self._encode["document"](texts)
-
-    def encode_query(self, query: str) -> None:
-        """Encode the query."""
-        self._encode["query"]([query])
+    def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
+        """Encode the texts."""
+        self._encode(texts, is_query)
 
 
 class Bm25(Matcher):
-    """Words alone (Robertson and Zaragoza 2009, "The probabilistic relevance framework: BM25 and beyond").
+    """Words only (Robertson and Zaragoza 2009, "The probabilistic relevance framework: BM25 and beyond").
 
-    The documents of one comparison are its collection: their counts are where the word weights come from.
+    The documents of one comparison are the collection from which the word weights are computed.
     """
 
     has_vectors = False
-    has_cosines = False
 
-    def __init__(self) -> None:
-        """Start with no collection."""
-        self.index([""])
-
-    def index(self, texts: Sequence[str]) -> None:
-        """Index the texts: they are the collection that ``encode_query`` searches."""
-        self._collection = _Bm25Index(texts)
-
-    def encode_query(self, query: str) -> None:
-        """Score all indexed documents: a search by words has no step before that."""
-        self._collection.scores(query)
-
-    def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return the BM25 scores, at least 0; shape (queries, documents)."""
-        index = _Bm25Index(documents)
-        return np.stack([index.scores(query) for query in queries])
-
-    def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Refuse: a text has no vector.
-
-        :raises InputError: always.
-        """
-        raise InputError("BM25 compares words: it has no vectors to cluster")
-
-
-class _Bm25Index:
-    def __init__(self, documents: Sequence[str]) -> None:
+    def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
+        """Index documents; or score those indexed last for a query, as a search by words has no step before that."""
         import bm25s
 
-        self._size = len(documents)
-        self._index = None
-        words = _words(documents)
+        if is_query:
+            self._scores(texts[0])
+            return
+        self._size, self._index, words = len(texts), None, _words(texts)
         if any(words):
             self._index = bm25s.BM25(backend="numpy")
             self._index.index(words, show_progress=False)
 
-    def scores(self, query: str) -> np.ndarray:
-        """Return one score a document."""
+    def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return the BM25 scores, at least 0."""
+        self.prepare(documents)
+        return np.stack([self._scores(query) for query in queries])
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Raise: a text has no vector."""
+        raise InputError("BM25 compares words: it has no vectors to cluster")
+
+    def _scores(self, query: str) -> np.ndarray:
         words = _words([query])[0]
         known = [] if self._index is None else [word for word in words if word in self._index.vocab_dict]
         if self._index is None or not known:
@@ -183,7 +151,7 @@ class _Bm25Index:
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:
-    """Return each text's words in lower case, single characters too: an idiom or a snippet may hang on one."""
+    """Return each text's words in lower case, single characters too: an idiom or a snippet may depend on one."""
     import bm25s
 
     pattern = r"(?u)\b\w+\b"

@@ -1,199 +1,88 @@
-"""The result files of phases 2 and 3: their types, reading them, and an evaluation as one of them.
-
-The types say the same as ``docs/schema/``; a file is checked against its schema when it is read.
-"""
+"""The result files of phases 2 and 3: their rows and numbers, read and checked. Their form is in ``data/schema``."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
-from qwen25.evaluation.categories.all import WEIGHTS
+import numpy as np
+
+from qwen25.evaluation.categories import WEIGHTS, default_items_folder
+from qwen25.evaluation.category import interval
 from qwen25.evaluation.evaluate import Evaluation
-from qwen25.evaluation.statistics import Interval
-from qwen25.evaluation.verdict import Verdict, verdict
-from qwen25.runtime.invocation import MODEL, command_of
+from qwen25.evaluation.judgement import Result, verdict, word_of
+from qwen25.evaluation.models import PEERS, PUBLISHED
+from qwen25.runtime.console import MODEL, STDOUT, command_of
+from qwen25.runtime.errors import InputError, PipelineError, redact
+from qwen25.runtime.files import check_file, read_result
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.runtime.schemas import read_result
+from qwen25.store.static_model import CONFIGURATION, files_in, model_folder
 
-#: Of the result files of phases 2 and 3.
 EVALUATION_VERSION, COMPARISON_VERSION = 1, 2
 
 
-class Score(TypedDict):
-    """A score with its 95 % interval."""
-
-    score: float
-    interval: list[float]
+def read_evaluation(path: Path, model: Path = MODEL) -> Result:
+    """Read phase 2's result file; raises InputError with the command that makes it anew for ``model``."""
+    return dict(read_result(path, "evaluation", command_of("eval", model=model, output=path)))
 
 
-class ScoreAndControl(Score):
-    """A score beside the same of the random-direction control, if the model has one."""
-
-    control: Score | None
-
-
-class CategoryResult(ScoreAndControl):
-    """One category's outcome; see ``CategoryScore``."""
-
-    weight: float
-    sub_scores: dict[str, Any]
-    worst_items: list[dict[str, str]]
-    passed_items: list[dict[str, str]]
+def read_comparison(path: Path, model: Path = MODEL) -> Result:
+    """Read phase 3's result file; raises InputError with the command that makes it anew for ``model``."""
+    return dict(read_result(path, "comparison", command_of("compare", model=model, output=path)))
 
 
-class Model(TypedDict):
-    """Which model was scored."""
-
-    name: str
-    kind: str
-    dims: int | None
-    sha256: str | None
-
-
-class EvaluationResult(TypedDict):
-    """One model's evaluation; see ``Evaluation``."""
-
-    model: Model
-    overall: ScoreAndControl
-    categories: dict[str, CategoryResult]
-    health: dict[str, Any]
-    cosine_protocol: dict[str, dict[str, Any]]
-    verdict: Verdict
-
-
-class Run(TypedDict):
-    """What a result file says of its own making."""
-
-    schema_version: int
-    command: str
-    created: str
-    wall_seconds: float
-    seed: int
-    versions: dict[str, str]
-    hardware: dict[str, Any]
-    step_seconds: dict[str, float]
-    items_sha256: dict[str, str]
-
-
-class EvaluationFile(EvaluationResult, Run):
-    """Phase 2's result file."""
-
-
-#: The words for a difference.
-BETTER, WORSE, SAME = "better", "worse", "no difference shown"
-
-
-class Difference(TypedDict):
-    """A peer's score minus ours, with its paired 95 % interval and a word for it."""
-
-    value: float
-    interval: list[float]
-    word: str
-
-
-class Differences(TypedDict):
-    """A peer's differences to ours; the overall one is None where the peer has not all of our categories."""
-
-    overall: Difference | None
-    categories: dict[str, Difference]
-
-
-class _RowOfAnyKind(TypedDict):
-    name: str
-    obtained: str
-    what: str
-    published: dict[str, Any] | None
-
-
-class Row(_RowOfAnyKind, total=False):
-    """A system of a comparison; which of these fields it has follows from ``obtained``."""
-
-    kind: str
-    result: EvaluationResult
-    quality_per_mb: float | None
-    difference_to_ours: Differences
-    reason: str
-    how: str
-
-
-class Comparison(TypedDict):
-    """A comparison: the rows, and the name of the one that the others are compared with."""
-
-    ours: str
-    models: list[Row]
-
-
-class ComparisonFile(Comparison, Run):
-    """Phase 3's result file."""
-
-
-def read_evaluation(path: Path, model: Path = MODEL) -> EvaluationFile:
-    """Read phase 2's result file.
-
-    :param model: the folder of the model that it speaks of.
-    :raises InputError: if it is missing, or is not of this version.
-    """
-    return cast(EvaluationFile, read_result(path, "evaluation", command_of("eval", model=model, output=path)))
-
-
-def read_comparison(path: Path, model: Path = MODEL) -> ComparisonFile:
-    """Read phase 3's result file.
-
-    :param model: the folder of the model that the others are compared with.
-    :raises InputError: if it is missing, or is not of this version.
-    """
-    ours = {} if model == MODEL else {"ours": f"{model.resolve().name}={model}"}
-    return cast(ComparisonFile, read_result(path, "comparison", command_of("compare", **ours, output=path)))
-
-
-def evaluation_file(result: EvaluationResult, items_sha256: dict[str, str], clock: Clock, seed: int) -> EvaluationFile:
-    """Return phase 2's result file: the result, what it was measured on, and the run."""
-    return cast(EvaluationFile, _file(EVALUATION_VERSION, result, items_sha256, clock, seed))
-
-
-def comparison_file(result: Comparison, items_sha256: dict[str, str], clock: Clock, seed: int) -> ComparisonFile:
-    """Return phase 3's result file: the result, what it was measured on, and the run."""
-    return cast(ComparisonFile, _file(COMPARISON_VERSION, result, items_sha256, clock, seed))
-
-
-def _file(version: int, result: Any, items_sha256: dict[str, str], clock: Clock, seed: int) -> dict[str, Any]:
+def result_file(version: int, result: Result, items_sha256: dict[str, str], clock: Clock, seed: int) -> Result:
+    """Return the content of a result file: the result, the hashes of the items, and the run."""
     about = {"items_sha256": items_sha256, "step_seconds": clock.steps, **provenance(clock, seed)}
     return {"schema_version": version, **result, **about}
 
 
-def as_json(evaluation: Evaluation) -> EvaluationResult:
-    """Return the evaluation as the result files hold it, every number finite."""
-    control = evaluation.control
-    categories = {}
-    for name, score in evaluation.categories.items():
-        categories[name] = {
-            **_score(score.score, score.interval),
+def as_json(evaluation: Evaluation) -> Result:
+    """Return an evaluation as the result files hold it."""
+    control, scores = evaluation.control, evaluation.categories
+    of_control = (control.overall, control.replicates) if control else None
+    controls = {name: (score.score, score.replicates) for name, score in control.categories.items()} if control else {}
+    categories = {
+        name: {
+            **_score(score.score, score.replicates, controls.get(name)),
             "weight": WEIGHTS[name],
-            "control": _score(control.categories[name].score, control.categories[name].interval) if control else None,
             "sub_scores": score.sub_scores,
             "worst_items": score.worst,
             "passed_items": score.passed,
         }
-    encoder = evaluation.encoder
-    protocol = {name: score.cosine_protocol for name, score in evaluation.categories.items()}
-    result = {
-        "model": {"name": encoder.name, "kind": encoder.kind, "dims": encoder.dims, "sha256": encoder.sha256},
-        "overall": {
-            **_score(evaluation.overall, evaluation.interval),
-            "control": _score(control.overall, control.interval) if control else None,
-        },
-        "categories": categories,
-        "health": evaluation.health,
-        "cosine_protocol": protocol if encoder.matcher.has_cosines else {},
-        "verdict": verdict(evaluation),
+        for name, score in scores.items()
     }
-    return cast(EvaluationResult, json.loads(json.dumps(_rounded(result))))
+    # What BM25 gives are no cosines.
+    protocol = {name: score.cosine_protocol for name, score in scores.items() if evaluation.model["kind"] != "bm25"}
+    result: Result = _rounded(
+        {
+            "model": evaluation.model,
+            "overall": _score(evaluation.overall, evaluation.replicates, of_control),
+            "categories": categories,
+            "health": evaluation.health,
+            "cosine_protocol": protocol,
+        }
+    )
+    return {**result, "verdict": verdict(result)}
 
 
-def _score(score: float, bounds: Interval) -> dict[str, Any]:
-    return {"score": score, "interval": list(bounds)}
+def _score(score: float, replicates: np.ndarray, control: tuple[float, np.ndarray] | None) -> Result:
+    """Return a score with its interval, beside those of the control and the paired difference of the two."""
+    found: Result = {"score": score, "interval": interval(replicates), "control": None}
+    if control is not None:
+        paired = _difference(score - control[0], replicates - control[1])
+        found["control"] = {"score": control[0], "interval": interval(control[1]), "difference": paired}
+    return found
+
+
+def _difference(value: float, replicates: np.ndarray) -> Result:
+    """Return a difference of two scores with its 95 % interval and a word for it.
+
+    :param replicates: the difference on each resample; the two scores are paired, since they share the resamples.
+    """
+    bounds = _rounded(interval(replicates))
+    return {"value": round(value, 6), "interval": bounds, "word": word_of(bounds)}
 
 
 def _rounded(value: Any) -> Any:
@@ -202,4 +91,72 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(v) for v in value]
-    return round(value, 6) if isinstance(value, float) else value
+    return round(float(value), 6) if isinstance(value, float) else value
+
+
+def measured_row(name: str, what: str, found: Evaluation, ours: Evaluation | None = None) -> Result:
+    """Return the row of a model that was scored.
+
+    :param what: what it is, in a few words.
+    :param ours: the model that it is compared with; None: it is ours.
+    """
+    result, size = as_json(found), found.health["size_bytes"]
+    row = {
+        "name": name,
+        "obtained": "measured",
+        "what": what,
+        "kind": found.model["kind"],
+        "result": result,
+        "quality_per_mb": round(result["overall"]["score"] / (size / 1e6), 6) if size else None,
+        "published": PUBLISHED.get(name),
+    }
+    return row if ours is None else {**row, "difference_to_ours": differences(found, ours)}
+
+
+def missing_row(name: str, error: PipelineError) -> Result:
+    """Return the row of a model that cannot be had here, with what was published of it, if anything was."""
+    peer = PEERS.get(name, {"what": "", "how": "run again with a connection to the hub"})
+    return {
+        "name": name,
+        "obtained": "published" if name in PUBLISHED else "unavailable",
+        "what": peer["what"],
+        "reason": redact(" ".join(error.what.split())),
+        "how": peer["how"],
+        "published": PUBLISHED.get(name),
+    }
+
+
+def differences(found: Evaluation, ours: Evaluation) -> Result:
+    """Return a model's scores minus ours, each with its paired 95 % interval and a word.
+
+    The overall difference is None if the model was not scored on every category of ours.
+    """
+    categories = {}
+    for name in (name for name in found.categories if name in ours.categories):
+        theirs, mine = found.categories[name], ours.categories[name]
+        value = _rounded(theirs.score) - _rounded(mine.score)
+        categories[name] = _difference(value, theirs.replicates - mine.replicates)
+    overall = None
+    if set(found.categories) == set(ours.categories):
+        value = _rounded(found.overall) - _rounded(ours.overall)
+        overall = _difference(value, found.replicates - ours.replicates)
+    return {"overall": overall, "categories": categories}
+
+
+def check_outputs(outputs: Iterable[Path], specs: Iterable[str]) -> None:
+    """Check that the output paths are writable, differ, and overwrite no file of a model or of the items.
+
+    :param specs: the models that the run reads.
+    :raises InputError: if one cannot be written, or is taken.
+    """
+    # By their names, not everything in the folder: a result that an earlier run wrote beside a model may be replaced.
+    kept = (*CONFIGURATION, "*.safetensors", "*.onnx", "metadata.json", "README.md")
+    folders = [folder for spec in specs if (folder := model_folder(spec))]
+    taken = {path.resolve() for folder in folders for path in files_in(folder, kept)}
+    taken |= {path.resolve() for path in default_items_folder().iterdir()}
+    for path in outputs:
+        if path != STDOUT:
+            check_file(path)
+            if path.resolve() in taken:
+                raise InputError(f"{path} is a file of the model or the items, or another output: give another path")
+            taken.add(path.resolve())

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qwen25.evaluation.category import WORST_ITEMS, Category, CategoryScore, cosine_protocol, mean_score, passed_items
-from qwen25.evaluation.example import Example
-from qwen25.evaluation.fields import Item, check_list, check_name, check_text
+from qwen25.evaluation.category import (
+    WORST_ITEMS,
+    Category,
+    CategoryScore,
+    Item,
+    against_chance,
+    cosine_protocol,
+    interval,
+    mean_of,
+    mean_score,
+    mid_rank,
+    passed_items,
+    resample,
+    shown_item,
+)
 from qwen25.evaluation.matching import Matcher
-from qwen25.evaluation.statistics import against_chance, interval, mean_of, mid_rank, resample, top_credit
-from qwen25.runtime.errors import InputError
 
 INTENTS = ("explain", "summarise", "find_articles", "advantages", "compare", "how_to")
-#: Topics of the example; the document of each intent is there for each.
-EXAMPLE_TOPICS = 3
-
-
-def check_item(item: Item, where: str) -> None:
-    """Check the fields of an item.
-
-    :raises InputError: if one is missing or wrong.
-    """
-    check_name(item, "topic", where)
-    for field in ("topic_name", "document"):
-        check_text(item, field, where)
-    if item.get("intent") not in INTENTS:
-        raise InputError(f"{where}: 'intent' must be one of {', '.join(INTENTS)}")
-    for request in check_list(item, "requests", where, 3, 3):
-        if not isinstance(request, dict) or not isinstance(request.get("lexical"), bool):
-            raise InputError(f"{where}: a request needs 'text' and 'lexical'")
-        check_text(request, "text", where)
-
-
-def check_file(items: list[Item], path: Path) -> None:
-    """Every topic must have one document for every intent, and there must be topics to tell apart."""
-    cells = {(item["topic"], item["intent"]) for item in items}
-    topics = {item["topic"] for item in items}
-    if len(cells) != len(items) or len(cells) != len(topics) * len(INTENTS):
-        raise InputError(f"{path}: each of the {len(topics)} topics needs each of the {len(INTENTS)} intents once")
-    if len(topics) < 2:
-        raise InputError(f"{path} holds one topic: at least 2 are needed")
 
 
 def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
@@ -64,11 +45,11 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     both, intent, topic = _cell_credits(cosines)
     both_chance = 1 / (sum(shape) - 1)
     # The request of another intent on the same topic, judged by the cell it was not written for.
-    shifts = range(1, len(INTENTS))
-    shuffled = [_cell_credits(np.roll(cosines, k, axis=1)) for k in shifts]
+    shuffled = [_cell_credits(np.roll(cosines, k, axis=1)) for k in range(1, len(INTENTS))]
     both_shuffled, intent_shuffled = (np.mean([s[part] for s in shuffled], axis=0) for part in (0, 1))
     units = against_chance(both.mean(axis=(1, 2)), both_chance)
-    gain = _masked(intent - intent_shuffled, ~lexical)
+    gains = zip(intent - intent_shuffled, ~lexical, strict=True)
+    gain = np.array([of_topic[mask].mean() if mask.any() else 0.0 for of_topic, mask in gains])
     gain_interval = interval(gain[resample(len(topics), seed)].mean(axis=1))
     sub_scores = {
         "intent_among_same_topic": mean_of(against_chance(intent, 1 / shape[1])),
@@ -93,20 +74,24 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
 
 
 def _cell_credits(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return who finds the right cell among row and column, among the row (intent), the column (topic).
+    """Return how far the right cell is nearest among row and column, among the row (intent), among the column (topic).
+
+    A credit is 1 if it is, its share of the first place if it is tied, else 0.
 
     :param cosines: of each cell's requests with each cell's document; shape (topics, intents, phrasings,
         topics, intents).
     :return: three arrays of shape (topics, intents, phrasings).
     """
     row, column = np.einsum("tirtj->tirj", cosines), np.einsum("tirsi->tirs", cosines)
-    both, intent, topic = np.empty(row.shape[:3]), np.empty(row.shape[:3]), np.empty(row.shape[:3])
-    for t, i, r in np.ndindex(row.shape[:3]):
-        intent[t, i, r] = top_credit(row[t, i, r], i)
-        topic[t, i, r] = top_credit(column[t, i, r], t)
-        cross = np.concatenate([row[t, i, r], np.delete(column[t, i, r], t)])
-        both[t, i, r] = top_credit(cross, i)
-    return both, intent, topic
+    own = np.einsum("tirti->tir", cosines)
+
+    def credit(best: np.ndarray, *pools: np.ndarray) -> np.ndarray:
+        tied = sum((pool == best[..., None]).sum(axis=-1) for pool in pools)
+        return (own == best) / (tied - (len(pools) - 1) * (own == best))  # the right cell is in every pool
+
+    in_row, in_column = row.max(axis=-1), column.max(axis=-1)
+    both = credit(np.maximum(in_row, in_column), row, column)
+    return both, credit(in_row, row), credit(in_column, column)
 
 
 def _p_mrr(cosines: np.ndarray) -> float:
@@ -131,52 +116,22 @@ def _worst_cells(grid: list[Item], cosines: np.ndarray) -> list[dict[str, Any]]:
 
     :param cosines: shape (requests, documents), in the grid's order.
     """
-    rows = []
-    for k, found in enumerate(cosines):
-        cell = grid[k // 3]
-        rivals = [
-            j for j, item in enumerate(grid) if (item["topic"] == cell["topic"]) != (item["intent"] == cell["intent"])
-        ]
-        best = max(rivals, key=lambda j: found[j])
-        rows.append((float(found[k // 3] - found[best]), k, best))
-    return [
-        {
-            "id": grid[k // 3]["id"],
-            "asked": grid[k // 3]["requests"][k % 3]["text"],
-            "right": grid[k // 3]["document"],
-            "chosen": grid[best]["document"],
-        }
-        for margin, k, best in sorted(rows)[:WORST_ITEMS]
-        if margin < 0
-    ]
+    topics, intents = (np.array([item[part] for item in grid]) for part in ("topic", "intent"))
+    is_rival = (topics[:, None] == topics) != (intents[:, None] == intents)
+    cell = np.arange(len(cosines)) // 3
+    rivals = np.where(is_rival[cell], cosines, -np.inf)
+    margins = cosines[np.arange(len(cosines)), cell] - rivals.max(axis=1)
+    worst = []
+    for k in np.argsort(margins, kind="stable")[:WORST_ITEMS]:
+        item, chosen = grid[cell[k]], grid[rivals[k].argmax()]
+        worst.append(shown_item(item, item["requests"][k % 3]["text"], item["document"], chosen["document"]))
+    return [row for row, margin in zip(worst, np.sort(margins), strict=False) if margin < 0]
 
 
-def _masked(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return each topic's mean over the cells that ``mask`` keeps."""
-    return np.array([v[m].mean() if m.any() else 0.0 for v, m in zip(values, mask, strict=True)])
-
-
-def fill_example(example: Example, items: list[Item]) -> None:
-    """Ask every second request of some topics, in words that its document does not share."""
-    topics = list(dict.fromkeys(item["topic"] for item in items))[:EXAMPLE_TOPICS]
-    for number, item in enumerate(item for item in items if item["topic"] in topics):
-        intent = item["intent"].replace("_", " ")
-        answer = example.add(item["document"], intent)
-        asked = next((request for request in item["requests"] if not request["lexical"]), item["requests"][0])
-        if number % 2 == 0:
-            example.ask(asked["text"], [answer], intent)
-
-
-INSTRUCTION_AWARENESS = Category(
+CATEGORY = Category(
     name="instruction_awareness",
     weight=0.30,
     text_fields=("document",),
-    check_item=check_item,
     score=score,
     good_for="routing requests to the document that answers them",
-    check_file=check_file,
-    has_tiers=False,
-    asks="Requests",
-    question="Which document does what is asked? All intents are there for each topic, and no word gives it away.",
-    fill_example=fill_example,
 )

@@ -8,27 +8,19 @@ from qwen25.evaluation.category import (
     WORST_ITEMS,
     Category,
     CategoryScore,
+    Item,
+    against_chance,
     cosine_protocol,
     mean_cosine_of_neighbours,
+    mean_of,
     mean_score,
     passed_items,
     scores_by_tier,
+    shown_item,
 )
-from qwen25.evaluation.example import QUERIES, Example
-from qwen25.evaluation.fields import Item, check_text
 from qwen25.evaluation.matching import Matcher
-from qwen25.evaluation.statistics import against_chance, mean_of, top_credit
 
 LANGUAGES = ("en", "fr", "es", "de", "it", "zh", "ru", "ar")
-
-
-def check_item(item: Item, where: str) -> None:
-    """Check the fields of an item.
-
-    :raises InputError: if one is missing or wrong.
-    """
-    for language in LANGUAGES:
-        check_text(item, language, where)
 
 
 def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
@@ -45,8 +37,7 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     by_language, aligned, translated, same_language, unrelated = {}, [], [], [], []
     for language, forth in from_english.items():
         back = matcher.similarity(texts[language], texts["en"])
-        credit = np.array([(top_credit(forth[i], i) + top_credit(back[i], i)) / 2 for i in range(len(items))])
-        credits[language] = credit
+        credit = credits[language] = (_top_credits(forth) + _top_credits(back)) / 2
         units += against_chance(credit, chance) / (len(LANGUAGES) - 1)
         by_language[language] = float(against_chance(credit.mean(), chance))
         translated.append(forth[here, here].mean())
@@ -57,12 +48,12 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
             aligned.append((cosines[here, here] > own.max(axis=1)).mean())
             same_language.append(own[np.isfinite(own)].mean())
     worst = [
-        {"id": items[i]["id"], "asked": items[i]["en"], "right": items[i][lang], "chosen": items[j][lang]}
+        shown_item(items[i], items[i]["en"], items[i][lang], items[j][lang])
         for i in np.argsort(units, kind="stable")[:WORST_ITEMS]
         for lang, j in [_first_miss(from_english, int(i))]
     ]
     sub_scores = {
-        "by_tier": scores_by_tier(units, items),
+        "by_tier": scores_by_tier(items, lambda rows: mean_of(units[rows])),
         "by_language": by_language,
         "same_language_control": {
             "translation_nearer_than_own_language": mean_of(aligned),
@@ -78,6 +69,12 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     return mean_score(units, seed, sub_scores, protocol, worst, passed)
 
 
+def _top_credits(cosines: np.ndarray) -> np.ndarray:
+    """Return for each row 1 if its own column is nearest; tied with others, its share of the first place."""
+    best = cosines == cosines.max(axis=1, keepdims=True)
+    return np.diag(best) / best.sum(axis=1)
+
+
 def _first_miss(from_english: dict[str, np.ndarray], i: int) -> tuple[str, int]:
     """Return the first language in which sentence ``i`` is matched wrongly, and the sentence chosen."""
     for language, cosines in from_english.items():
@@ -86,24 +83,12 @@ def _first_miss(from_english: dict[str, np.ndarray], i: int) -> tuple[str, int]:
     return LANGUAGES[1], i
 
 
-def fill_example(example: Example, items: list[Item]) -> None:
-    """Ask in one language after the other for the sentence in all others."""
-    for number, item in enumerate(items[:QUERIES]):
-        asked = LANGUAGES[number % len(LANGUAGES)]
-        answers = [example.add(item[language], language) for language in LANGUAGES if language != asked]
-        example.ask(item[asked], answers, asked)
-
-
-MULTILINGUAL_ALIGNMENT = Category(
+CATEGORY = Category(
     name="multilingual_alignment",
     weight=0.15,
     text_fields=LANGUAGES,
-    check_item=check_item,
     score=score,
     good_for="matching translations",
     languages=LANGUAGES,
     need="multilingual",
-    asks="Translations",
-    question="Which sentence says the same in another language?",
-    fill_example=fill_example,
 )

@@ -1,0 +1,149 @@
+"""The categories in which a query's target is found among all targets and near misses: paraphrases, turns, code."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qwen25.evaluation.category import (
+    WORST_ITEMS,
+    Category,
+    CategoryScore,
+    Item,
+    against_chance,
+    cosine_protocol,
+    mean_cosine_of_neighbours,
+    mean_of,
+    mean_score,
+    mid_rank,
+    passed_items,
+    scores_by_tier,
+    shown_item,
+)
+from qwen25.evaluation.matching import Matcher
+
+NEGATIVE_KINDS = ("role_swap", "negation", "number", "other_sense", "same_topic")
+
+
+class Retrieval(NamedTuple):
+    """How well each query's target was found among all targets and the query's own hard negatives.
+
+    :ivar units: reciprocal ranks rescaled so that chance is 0; shape (queries,).
+    :ivar right: the cosine of each query with its target; shape (queries,).
+    :ivar hard: for each query, the cosines with its own hard negatives.
+    :ivar unrelated: the mean cosine of unrelated pairs.
+    :ivar sub_scores: those of every retrieval.
+    :ivar shown: the items that went worst, and those that went right.
+    """
+
+    units: np.ndarray
+    right: np.ndarray
+    hard: list[np.ndarray]
+    unrelated: float
+    sub_scores: dict[str, Any]
+    shown: tuple[list[dict[str, Any]], list[dict[str, Any]]]
+
+    def outcome(self, seed: int, sub_scores: dict[str, Any], formula: str, value: float | None = None) -> CategoryScore:
+        """Return the category's outcome.
+
+        :param sub_scores: of its own, beside those of every retrieval.
+        :param formula: of the cosine protocol, with its ``value``; None: the mean cosine of the pairs.
+        """
+        value = float(self.right.mean()) if value is None else value
+        protocol = cosine_protocol(formula, value, self.unrelated)
+        return mean_score(self.units, seed, self.sub_scores | sub_scores, protocol, *self.shown)
+
+
+def retrieval(
+    matcher: Matcher, items: list[Item], query_field: str, target_field: str, hard: Sequence[Sequence[str]]
+) -> Retrieval:
+    """Rank each query's target among all targets and the query's own hard negatives.
+
+    The measure is the mean reciprocal rank; by chance a pool of n gives H(n) / n, the n-th harmonic number over n.
+
+    :param hard: the hard negatives of each item.
+    """
+    queries, targets = ([item[field] for item in items] for field in (query_field, target_field))
+    everything = matcher.similarity(queries, [*targets, *itertools.chain(*hard)])
+    cosines, flat = everything[:, : len(targets)], everything[:, len(targets) :]
+    ends = np.cumsum([0] + [len(texts) for texts in hard])
+    own = [row[a:b] for row, (a, b) in zip(flat, itertools.pairwise(ends), strict=True)]
+    right = np.diag(cosines).copy()
+    reciprocal, without_hard, units = np.empty(len(queries)), np.empty(len(queries)), np.empty(len(queries))
+    chosen = []
+    for i in range(len(queries)):
+        others = np.delete(cosines[i], i)
+        without_hard[i] = 1 / mid_rank(others, right[i])
+        reciprocal[i] = 1 / mid_rank(np.concatenate([others, own[i]]), right[i])
+        pool = len(targets) + len(own[i])
+        units[i] = against_chance(reciprocal[i], float((1 / np.arange(1, pool + 1)).sum()) / pool)
+        chosen.append([*targets, *hard[i]][int(np.concatenate([cosines[i], own[i]]).argmax())])
+    sub_scores = {
+        "mrr": mean_of(reciprocal),
+        "mrr_without_hard_negatives": mean_of(without_hard),
+        "found_first": mean_of(reciprocal == 1),
+        "by_tier": scores_by_tier(items, lambda rows: mean_of(units[rows])),
+    }
+    worst_first = np.argsort(units, kind="stable")[:WORST_ITEMS]
+    worst = [shown_item(items[i], queries[i], targets[i], chosen[i]) for i in worst_first]
+    passed = passed_items(items, reciprocal == 1, queries, targets)
+    return Retrieval(units, right, own, mean_cosine_of_neighbours(cosines), sub_scores, (worst, passed))
+
+
+def score_paraphrases(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+    """Find each anchor's paraphrase among all paraphrases and the anchor's own hard negatives."""
+    found = retrieval(matcher, items, "anchor", "paraphrase", [[n["text"] for n in i["negatives"]] for i in items])
+    by_kind: dict[str, list[float]] = {kind: [] for kind in NEGATIVE_KINDS}
+    for item, right, hard in zip(items, found.right, found.hard, strict=True):
+        for negative, cosine in zip(item["negatives"], hard, strict=True):
+            by_kind[negative["kind"]].append(float(right > cosine) + 0.5 * float(right == cosine))
+    preferred = {kind: mean_of(won) for kind, won in by_kind.items() if won}
+    value = (float(found.right.mean()) - found.unrelated + 1) / 2
+    return found.outcome(seed, {"preferred_to_negative": preferred}, "(similar - dissimilar + 1) / 2", value)
+
+
+def score_turns(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+    """Find what each turn means among all meanings and the turn's own distractor, often a literal misreading."""
+    found = retrieval(matcher, items, "text", "meaning", [[item["distractor"]] for item in items])
+    english = np.array([item["language"] == "en" for item in items])
+    sub_scores = {
+        "english": mean_of(found.units[english]),
+        "other_languages": mean_of(found.units[~english]),
+        "preferred_to_distractor": mean_of(found.right > np.array([hard[0] for hard in found.hard])),
+    }
+    return found.outcome(seed, sub_scores, "mean cosine of turn and meaning")
+
+
+def score_code(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
+    """Find the code that does what each description says, among all snippets and the code's own near misses."""
+    found = retrieval(matcher, items, "description", "code", [item["near_misses"] for item in items])
+    languages = np.array([item["language"] for item in items])
+    by_language = {name: mean_of(found.units[languages == name]) for name in dict.fromkeys(languages.tolist())}
+    return found.outcome(seed, {"by_language": by_language}, "mean cosine of description and code")
+
+
+SEMANTIC_SIMILARITY = Category(
+    name="semantic_similarity",
+    weight=0.20,
+    text_fields=("anchor", "paraphrase"),
+    score=score_paraphrases,
+    good_for="finding paraphrases and duplicates among short texts",
+)
+CONVERSATIONAL_UNDERSTANDING = Category(
+    name="conversational_understanding",
+    weight=0.10,
+    text_fields=("text", "meaning"),
+    score=score_turns,
+    good_for="matching conversational turns to what they mean",
+)
+CODE_UNDERSTANDING = Category(
+    name="code_understanding",
+    weight=0.10,
+    text_fields=("description", "code"),
+    score=score_code,
+    good_for="searching code by description",
+    need="code",
+)

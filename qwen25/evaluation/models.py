@@ -1,0 +1,253 @@
+"""Models under evaluation: a SPEC is loaded as an Encoder; the control; the peers of a comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from model2vec import StaticModel
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction, Matcher
+from qwen25.runtime.console import MODEL, command_of, extras_command
+from qwen25.runtime.errors import InputError, as_input_error
+from qwen25.runtime.files import read_json, resource, sha256
+from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
+from qwen25.store.packaged import PACKAGED, packaged_path
+from qwen25.store.static_model import (
+    FLOAT16_COPY,
+    Encode,
+    load_model,
+    model_folder,
+    model_name,
+    on_disk,
+    refuse_code_and_pickles,
+    static_encode,
+    weight_files,
+)
+
+OURS = "Qwen25-1024D"
+PLAIN = "plain recipe"
+CONTROL = "random directions"
+#: For --help.
+SPECS = (
+    "the folder or hub id of a static model; or st: a sentence-transformers model, colbert: a late-interaction "
+    "model (pylate), model2vec: model2vec's own distillation of a model, made on the spot, each followed by a folder, "
+    f"hub id or packaged name ({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
+)
+_OTHER = "give another model"
+_NAMES = {"bm25": "BM25", "wordllama:": "WordLlama-256", str(MODEL): OURS}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model under evaluation.
+
+    :ivar name: its name in reports.
+    :ivar kind: ``static``, ``control``, ``sentence-transformers``, ``late interaction``, ``wordllama`` or ``bm25``.
+    :ivar matcher: how it compares texts.
+    :ivar dims: the width of its vectors, or None.
+    :ivar size_bytes: the size of its files of weights and tokenizer, or None.
+    :ivar memory_bytes: the memory of its weights once loaded, or None.
+    :ivar sha256: of the files of its weights, or None.
+    :ivar load_seconds: the time it took to load, without the import of libraries.
+    :ivar static: the model2vec model behind it, or None.
+    """
+
+    name: str
+    kind: str
+    matcher: Matcher
+    dims: int | None
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    sha256: str | None = None
+    load_seconds: float = 0.0
+    static: StaticModel | None = None
+
+    @property
+    def encode(self) -> Encode:
+        """The vectors of texts, not normalised.
+
+        :raises InputError: if the model does not give one vector a text.
+        """
+        if not isinstance(self.matcher, Cosine):
+            raise InputError(f"{self.name} does not give one vector a text")
+        return self.matcher.encode
+
+
+def static_encoder(name: str, model: StaticModel, **facts: Any) -> Encoder:
+    """Return the encoder of a static model in memory; ``facts`` are further fields of ``Encoder``."""
+    # Weights and mapping are there after vocabulary quantisation only.
+    parts = [np.asarray(part) for part in (model.embedding, model.weights, model.token_mapping) if part is not None]
+    facts["memory_bytes"] = sum(part.nbytes for part in parts)
+    return Encoder(name, "static", Cosine(static_encode(model)), int(model.dim), static=model, **facts)
+
+
+def random_control(model: Encoder, seed: int) -> Encoder | None:
+    """Return a static model's control: the same tokenizer and row norms, but random directions. None for other models.
+
+    All it can do is match tokens, weighted as the model weighs them. How far a model scores above it is what the
+    model's directions are worth.
+    """
+    if model.static is None:
+        return None
+    table = np.asarray(model.static.embedding, dtype=np.float32)
+    noise = np.random.default_rng(seed).standard_normal(table.shape, dtype=np.float32)
+    noise *= np.linalg.norm(table, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+    control = copy.copy(model.static)
+    control.embedding = noise
+    return Encoder(f"random directions ({model.name})", "control", Cosine(static_encode(control)), model.dims)
+
+
+def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> Encoder:
+    """Load the model that ``spec`` names.
+
+    :param spec: see ``SPECS``.
+    :param name: its name in reports (None: the model's own).
+    :param offline: use only what the hub's cache holds.
+    :raises InputError: if there is no such model or it cannot be loaded.
+    :raises PipelineError: if the hub cannot be reached.
+    """
+    kind, colon, rest = spec.partition(":")
+    name = name or own_name(spec)
+    if spec == "bm25":
+        return Encoder(name, "bm25", Bm25(), None)
+    if spec == "wordllama:":
+        return _wordllama(name)
+    if not colon:
+        return _static(_located(spec, offline), name)
+    loaders = {"st": _sentence_transformer, "colbert": _late_interaction, "model2vec": _model2vec}
+    if kind not in loaders or not rest:
+        raise InputError(f"no model {spec!r}: give {SPECS}")
+    # For a model of ours, sentence-transformers needs a copy that nobody else does.
+    folder = _located(rest, offline, FLOAT16_COPY if kind == "st" else "")
+    return loaders[kind](folder, name)
+
+
+def own_name(spec: str) -> str:
+    """Return the name in reports of a model that was given no other."""
+    if spec in _NAMES:
+        return _NAMES[spec]
+    folder = model_folder(spec)
+    return model_name(folder) if folder else Path(spec.partition(":")[2] or spec).name
+
+
+def _located(where: str, offline: bool, subfolder: str = "") -> Path:
+    """Return the folder of a packaged name, a folder or a hub id."""
+    if where in PACKAGED:
+        return packaged_path(where, offline)
+    folder = Path(where).expanduser()
+    if folder.exists() or parent_exists(folder) or not looks_like_an_id(where):
+        return folder
+    return snapshot(where, offline=offline, subfolder=subfolder)
+
+
+def _static(folder: Path, name: str) -> Encoder:
+    started = time.perf_counter()
+    model = load_model(folder)
+    return static_encoder(name, model, load_seconds=time.perf_counter() - started, **on_disk(folder))
+
+
+def _model2vec(folder: Path, name: str) -> Encoder:
+    """Distil ``folder`` as model2vec does by default; a temporary folder is written to measure size and load time."""
+    from model2vec.distill import distill_from_model
+    from transformers import AutoModel, AutoTokenizer
+
+    weight_files(folder)  # refuses pickles
+    with as_input_error(f"model2vec cannot distil {name}", _OTHER), _quietly():
+        teacher = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = distill_from_model(teacher, tokenizer, device="cpu")
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_pretrained(temporary)
+        return _static(Path(temporary), name)
+
+
+def _sentence_transformer(folder: Path, name: str) -> Encoder:
+    from sentence_transformers import SentenceTransformer  # before the clock starts
+
+    facts = on_disk(folder)
+    refuse_code_and_pickles(folder)
+    started = time.perf_counter()
+    with as_input_error(f"st:{folder.name} cannot be loaded", _OTHER), _quietly():
+        options = {"use_safetensors": True}
+        model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, model_kwargs=options)
+        dims = len(model.encode("width", show_progress_bar=False))
+    facts |= {"load_seconds": time.perf_counter() - started, "memory_bytes": _weights_in_memory(model)}
+    matcher = Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)))
+    return Encoder(name, "sentence-transformers", matcher, dims, **facts)
+
+
+def _late_interaction(folder: Path, name: str) -> Encoder:
+    facts = on_disk(folder)
+    refuse_code_and_pickles(folder)
+    try:
+        with _quietly():
+            from pylate.models import ColBERT
+    except ImportError as error:
+        raise InputError("late interaction needs pylate", extras_command("pylate")) from error
+
+    started = time.perf_counter()
+    with as_input_error(f"colbert:{folder.name} cannot be loaded", _OTHER), _quietly():
+        model = ColBERT(str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        facts["load_seconds"] = time.perf_counter() - started
+        matcher = LateInteraction(
+            lambda texts, is_query: list(model.encode(list(texts), is_query=is_query, show_progress_bar=False))
+        )
+        dims = matcher.vectors(["width"]).shape[1]
+    return Encoder(name, "late interaction", matcher, dims, memory_bytes=_weights_in_memory(model), **facts)
+
+
+def _wordllama(name: str) -> Encoder:
+    """Load WordLlama from its wheel's own files; its own loader would ask the network for the tokenizer."""
+    try:
+        import wordllama
+        from wordllama.inference import WordLlamaInference
+    except ImportError as error:
+        raise InputError("WordLlama is not installed: pip install wordllama") from error
+    started = time.perf_counter()
+    package = Path(wordllama.__file__).parent
+    weights = package / "weights" / "l2_supercat_256.safetensors"
+    tokenizer = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
+    with as_input_error("WordLlama's wheel has no usable weights", "pip install wordllama"):
+        table = load_file(weights)["embedding.weight"].astype(np.float32)
+        model = WordLlamaInference(table, Tokenizer.from_file(str(tokenizer)))
+    facts: dict[str, Any] = {
+        "size_bytes": weights.stat().st_size + tokenizer.stat().st_size,
+        "memory_bytes": table.nbytes,
+        "sha256": sha256([weights]),
+        "load_seconds": time.perf_counter() - started,
+    }
+    matcher = Cosine(lambda texts: np.asarray(model.embed(list(texts))))
+    return Encoder(name, "wordllama", matcher, int(table.shape[1]), **facts)
+
+
+def _weights_in_memory(model: Any) -> int:
+    return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what libraries write on standard error while they load out of the terminal and the log."""
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+#: Name -> SPEC, what it is in a few words, and the command that makes it available, of the systems of the comparison.
+PEERS: dict[str, dict[str, str]] = {
+    name: peer | {"how": peer["how"].format(distill=command_of("distill"), pylate=extras_command("pylate"))}
+    for name, peer in read_json(resource("data") / "peers.json").items()
+}
+#: Name -> what others published of it, with source and protocol; nothing there was measured by this project.
+PUBLISHED: dict[str, dict[str, Any]] = read_json(resource("data") / "published_figures.json")
