@@ -5,189 +5,263 @@
     qwen25 mteb --tasks STS12 Banking77Classification --model demo/model
     qwen25 mteb --offline                           # only data that is already here
 
-Data, metrics and scores are those of the `mteb` package, an optional part; scores
-are multiplied by 100, as they are usually published. Each task's result is kept in --cache under the
-model's hash: a run that was cut off goes on where it stopped, and no model gets another's score.
-A task that fails costs the others nothing: the result file then says complete: false, and the run
-exits with 1. Exit codes: 0 ok, 1 a task failed, 2 wrong usage or input.
+Data and scores, times 100, are those of the `mteb` package, an optional part. Finished tasks are kept in
+mteb_cache/: an interrupted run resumes when it is started again. A failed task does not stop the others, and the
+result file then says complete: false. Exit codes: 0 ok, 1 a task failed, 2 wrong usage or input.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.metadata
+import io
+import logging
+import math
+import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
+from difflib import get_close_matches
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from qwen25.evaluation.loading import load_encoder
-from qwen25.evaluation.mteb_tasks import (
-    BENCHMARKS,
-    FORBIDDEN,
-    QUICK,
-    Row,
-    as_mteb_model,
-    go_offline,
-    measure,
-    quiet_mteb,
-    tasks_named,
-)
-from qwen25.evaluation.outputs import check_outputs
+import numpy as np
+
+from qwen25.evaluation.models import Encoder, load_encoder
+from qwen25.evaluation.results import check_outputs
 from qwen25.runtime import console
-from qwen25.runtime.console import Parser, add_common_flags
-from qwen25.runtime.display import print_lines, print_table
-from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError
-from qwen25.runtime.invocation import MODEL
-from qwen25.runtime.log import logger
+from qwen25.runtime.console import MODEL, extras_command
+from qwen25.runtime.display import print_table
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, logger, redact
+from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.runtime.summary import for_people, print_result, write_result
-from qwen25.store.model_files import model_folder
+from qwen25.store.static_model import CONFIGURATION, files_in, model_folder
 
 OUTPUT = Path("qwen25_1024d_mteb_results.json")
 CACHE = Path("mteb_cache")
 SEED = 42  # mteb's own, for what its tasks sample
 SCHEMA_VERSION = 1
-SOURCE = "as published with model2vec; quoted, not checked"
-#: Averages over MTEB's English tasks; none was measured by this script.
-PUBLISHED = {
-    "all-MiniLM-L6-v2": 55.93,
-    "potion-base-32M": 52.13,
-    "potion-base-8M": 51.08,
-    "M2V_base_output": 47.96,
-    "GloVe_300d": 45.82,
-}
-REMARK = "Averages over different sets of tasks do not compare: published ones are for orientation beside english-v2."
+HUB_SECONDS = 5.0
+BENCHMARKS = {"english-v2": "MTEB(eng, v2)", "multilingual": "MTEB(Multilingual, v2)"}
+#: Tasks of english-v2, of every type and with little data.
+QUICK = """Banking77Classification TweetSentimentExtractionClassification StackExchangeClustering.v2
+TwentyNewsgroupsClustering.v2 TwitterSemEval2015 AskUbuntuDupQuestions ArguAna SCIDOCS BIOSSES STS12 STSBenchmark
+SummEvalSummarization.v2""".split()  # noqa: SIM905
+#: A task's row of the result.
+Row = dict[str, Any]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
-    parser = Parser("mteb", __doc__)
+    parser = console.Parser("mteb", __doc__)
     add = parser.add_argument
-    sets = ", ".join(f"{name} (all of {benchmark})" for name, benchmark in BENCHMARKS.items())
-    add(
-        "--model",
-        default=str(MODEL),
-        metavar="SPEC",
-        help="folder or hub id of a static model, or any other model of phase 3 that gives one vector a text, "
-        "such as st:FOLDER (default: %(default)s)",
-    )
-    add(
-        "--tasks",
-        nargs="+",
-        default=["quick"],
-        metavar="NAME",
-        help=f"names of MTEB's tasks, {sets} or quick: {', '.join(QUICK)} (default: quick)",
-    )
-    add(
-        "--cache",
-        type=Path,
-        default=CACHE,
-        metavar="FOLDER",
-        help="where the results of finished tasks are kept (default: %(default)s)",
-    )
-    add("--overwrite", action="store_true", help="compute anew what is kept there (default: use it)")
+    model = "folder or hub id of a static model, or another SPEC of phase 3 with one vector a text"
+    add("--model", default=str(MODEL), metavar="SPEC", help=f"{model} (default: %(default)s)")
+    tasks = f"MTEB's tasks, {', '.join(BENCHMARKS)} (all tasks of a benchmark) or quick: {', '.join(QUICK)}"
+    add("--tasks", nargs="+", default=["quick"], metavar="NAME", help=f"{tasks} (default: quick)")
     add("--offline", action="store_true", help="never ask the network: only what is already here (default: ask)")
     add("--output", type=Path, default=OUTPUT, help="result file, or - for standard output (default: %(default)s)")
-    add_common_flags(parser)
+    console.add_common_flags(parser)
     return parser
+
+
+def tasks_named(names: Sequence[str]) -> list[Any]:
+    """Return mteb's tasks of these names and sets, each once.
+
+    :raises InputError: for a name that is no task of texts.
+    """
+    import mteb
+    from mteb.get_tasks import TASK_LIST
+
+    known = [task.metadata.name for task in TASK_LIST]
+    sets = {name: mteb.get_benchmark(benchmark).tasks for name, benchmark in BENCHMARKS.items() if name in names}
+    if "quick" in names:
+        sets["quick"] = [mteb.get_task(name) for name in QUICK]
+    found: dict[str, Any] = {}
+    for name in names:
+        if name not in (*known, *sets):
+            by_lower = {known_name.lower(): known_name for known_name in (*known, *BENCHMARKS, "quick")}
+            near = get_close_matches(name.lower(), by_lower, 1)
+            raise InputError(f"mteb has no task {name}" + (f": did you mean {by_lower[near[0]]}?" if near else ""))
+        for task in sets.get(name) or [mteb.get_task(name)]:
+            if list(task.modalities) != ["text"]:
+                raise InputError(f"{task.metadata.name} is not about texts alone: leave it out")
+            found.setdefault(task.metadata.name, task)
+    return list(found.values())
+
+
+def forbid_network(offline: bool) -> None:
+    """Forbid the libraries the network if ``offline``, or if the hub does not answer: they would retry for minutes."""
+    import datasets
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    if not offline and not constants.HF_HUB_OFFLINE:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+            return
+        except Exception:  # which HTTP client it is depends on the hub client's version
+            logger.warning("the hub does not answer: only data that is already here is used")
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True  # both read their variables at import only
+
+
+def fingerprint(encoder: Encoder, folder: Path | None = None) -> str:
+    """Return a hash of what decides the encoder's vectors: weights, tokenizer, configuration in the model's folder."""
+    digest = hashlib.sha256((encoder.sha256 or "").encode())
+    if (static := encoder.static) is not None:
+        digest.update(repr((static.tokenizer.to_str(), static.normalize, static.max_length)).encode())
+    elif folder is not None:
+        for path in files_in(folder, CONFIGURATION):
+            digest.update(f"{path.relative_to(folder)} {sha256([path])}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def as_mteb_model(encoder: Encoder, folder: Path | None = None) -> Any:
+    """Wrap ``encoder`` as mteb wants a model: its vectors have length 1, its revision is the fingerprint.
+
+    :raises InputError: if it does not give one vector a text.
+    """
+    from mteb.models import ModelMeta
+    from mteb.models.abs_encoder import AbsEncoder
+
+    encode = encoder.encode
+    unknown = [name for name, field in ModelMeta.model_fields.items() if field.is_required()]
+    facts: dict[str, Any] = {"name": f"local/{encoder.name}", "revision": fingerprint(encoder, folder)}
+    facts |= {"embed_dim": encoder.dims, "framework": [], "similarity_fn_name": "cosine"}
+
+    class Model(AbsEncoder):
+        mteb_model_meta = ModelMeta(**dict.fromkeys(unknown) | facts)
+
+        def encode(self, inputs: Any, **_: Any) -> np.ndarray:
+            vectors = np.asarray(encode([text for batch in inputs for text in batch["text"]]), dtype=np.float32)
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            return vectors / np.where(norms == 0, 1, norms)  # a text without tokens stays zero
+
+    return Model()
+
+
+def measure(model: Any, task: Any, debug: bool = False) -> Row:
+    """Return one task's score, or under ``failed`` the step that failed and the reason; with ``debug``, raise it."""
+    import mteb
+    from mteb.cache import ResultCache
+
+    about = task.metadata
+    row = {
+        "name": about.name,
+        "type": about.type,
+        "languages": sorted(task.languages),
+        "metric": about.main_score,
+        "dataset": {"path": about.dataset["path"], "revision": about.revision},
+    }
+    # Not every library can be told to draw no progress bars.
+    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+        outcome = mteb.evaluate(
+            model,
+            task,
+            cache=ResultCache(CACHE / mteb.__version__),  # other versions may have other data under the same name
+            encode_kwargs={"batch_size": 512, "show_progress_bar": False},
+            show_progress_bar=False,
+            co2_tracker=False,
+            raise_error=debug,
+        )
+    step = "evaluation" if task.data_loaded else "data"
+    task.unload_data()
+    if not outcome.task_results:
+        reason = redact(outcome.exceptions[0].exception).strip().partition("\n")[0]
+        return row | {"failed": {"step": step, "reason": reason}}
+    # What is kept may hold more languages than this task is about now.
+    result = outcome.task_results[0].validate_and_filter_scores(task)
+    score, seconds = 100 * float(result.get_score()), result.evaluation_time
+    if not math.isfinite(score):
+        return row | {"failed": {"step": "evaluation", "reason": "its score is no finite number"}}
+    seconds = round(seconds, 3) if seconds is not None and math.isfinite(seconds) else None  # an aggregate has none
+    return row | {"score": round(score, 4), "evaluation_seconds": seconds, "mteb_version": result.mteb_version}
 
 
 def means(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the finished tasks' mean scores: of each type, over the types and over the tasks."""
-    scores: dict[str, list[float]] = {}
-    for row in rows:
-        if "score" in row:
-            scores.setdefault(row["type"], []).append(row["score"])
-    types = {name: fmean(values) for name, values in scores.items()}
-    over_tasks = [score for values in scores.values() for score in values]
+    done = [row for row in rows if "score" in row]
+    types = {row["type"]: fmean(r["score"] for r in done if r["type"] == row["type"]) for row in done}
     return {
         "types": {name: round(value, 4) for name, value in types.items()},
-        "over_types": round(fmean(types.values()), 4) if types else None,
-        "over_tasks": round(fmean(over_tasks), 4) if types else None,
+        "over_types": round(fmean(types.values()), 4) if done else None,
+        "over_tasks": round(fmean(row["score"] for row in done), 4) if done else None,
     }
 
 
-def print_summary(result: dict[str, Any]) -> None:
-    """Print the scores and their means and, in a column of their own, the published averages."""
-    name, rows, mean = result["model"]["name"], result["tasks"], result["means"]
-    table = [[r["name"], r["type"], r["metric"], f"{r['score']:.2f}" if "score" in r else "failed"] for r in rows]
-    if mean["types"]:
-        finished = sum("score" in row for row in rows)
-        table += [[f"mean of {kind}", "", "", f"{value:.2f}"] for kind, value in mean["types"].items()]
-        table.append([f"mean over {len(mean['types'])} types", "", "", f"{mean['over_types']:.2f}"])
-        table.append([f"mean over {finished} of {len(rows)} tasks", "", "", f"{mean['over_tasks']:.2f}"])
-    print_table(f"{name} on MTEB", ["task", "type", "metric", "measured"], table)
-    if "english-v2" in result["selection"] and mean["types"]:
-        header = ["model", "measured, over types", "measured, over tasks", "published average"]
-        ours = [name, f"{mean['over_types']:.2f}", f"{mean['over_tasks']:.2f}", "-"]
-        others = [[row["model"], "-", "-", f"{row['average']:.2f}"] for row in result["published"]]
-        print_table("Beside published averages", header, [ours, *others])
-        print_lines([f"Published averages: {SOURCE}."])
-    print_lines([REMARK])
-
-
-def failure(rows: Sequence[Row], cache: Path) -> PipelineError:
-    """Return one error for the failed ``rows``: what the first one lacks, how many more failed, and what to do."""
-    first, *others = rows
-    step, reason = first["failed"]["step"], first["failed"]["reason"]
-    what = f"the data of {first['name']} could not be downloaded" if step == "data" else f"{first['name']} failed"
-    if step == "evaluation":
-        advice = "run again with --debug for the traceback"
-    else:
-        advice = "run again without it" if reason in FORBIDDEN else "check the connection and run again"
-    more = f" and {len(others)} more failed" if others else ""
-    return PipelineError(f"{what} ({reason}){more}: {advice}; finished tasks are kept in {cache}")
-
-
 def measured(args: argparse.Namespace) -> dict[str, Any]:
-    """Load the model and score it task by task; a task that fails has a row that says so."""
-    clock = Clock()
-    try:
-        args.cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write into {args.cache}: {error.strerror}; give another --cache") from error
-    check_outputs([args.output], [args.model])  # now that the cache's folder is there, and cannot be given twice
-    with quiet_mteb():
-        tasks = tasks_named(args.tasks)
-        encoder = load_encoder(args.model, offline=args.offline)
-        model = as_mteb_model(encoder, model_folder(args.model))
-        offline = go_offline(args.offline)
-        clock.lap("load")
-        rows = []
-        for number, task in enumerate(tasks, 1):
-            logger.info("%s (%d of %d)", task.metadata.name, number, len(tasks))
-            options = {"overwrite": args.overwrite, "offline": offline, "debug": args.debug}
-            rows.append(measure(model, task, args.cache, **options))
-    clock.lap("score")
+    """Load the model and score it task by task; return the content of the result file.
 
-    result = {
+    :raises InputError: if mteb is not installed, or a task or the model does not exist.
+    """
+    clock = Clock()
+    check_outputs([args.output], [args.model])
+    warnings.simplefilter("ignore")  # mteb warns when it is imported, and its tasks as they run
+    try:
+        import mteb  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"mteb is not installed ({error})", extras_command("mteb")) from error
+    for library in ("mteb", "datasets", "huggingface_hub", "sentence_transformers"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    tasks = tasks_named(args.tasks)
+    encoder = load_encoder(args.model, offline=args.offline)
+    model = as_mteb_model(encoder, model_folder(args.model))
+    forbid_network(args.offline)
+    clock.lap("load")
+    rows = []
+    for number, task in enumerate(tasks, 1):
+        logger.info("%s (%d of %d)", task.metadata.name, number, len(tasks))
+        rows.append(measure(model, task, args.debug))
+    clock.lap("score")
+    about = provenance(clock, SEED)
+    about["versions"] |= {name: importlib.metadata.version(name) for name in ("mteb", "datasets")}
+    return {
         "schema_version": SCHEMA_VERSION,
         "model": {"name": encoder.name, "kind": encoder.kind, "dims": encoder.dims, "sha256": encoder.sha256},
         "selection": args.tasks,
         "complete": all("failed" not in row for row in rows),
         "tasks": rows,
         "means": means(rows),
-        "published": [{"model": name, "average": value, "source": SOURCE} for name, value in PUBLISHED.items()],
+        "published": read_json(resource("data") / "published_mteb.json"),
         "step_seconds": clock.steps,
-        **provenance(clock, SEED),
+        **about,
     }
-    result["versions"] |= {name: importlib.metadata.version(name) for name in ("mteb", "datasets")}
-    return result
 
 
-def run_mteb(args: argparse.Namespace) -> int:
-    """Run phase 5: score, write, report."""
-    with for_people(args):
+def print_summary(result: dict[str, Any]) -> None:
+    """Print the scores and their means and, in a table of their own, the published averages."""
+    rows, mean = result["tasks"], result["means"]
+    table = [[r["name"], r["type"], r["metric"], f"{r['score']:.2f}" if "score" in r else "failed"] for r in rows]
+    if kinds := mean["types"]:
+        values = {f"mean of {kind}": value for kind, value in kinds.items()}
+        values |= {f"mean over {len(kinds)} types": mean["over_types"], "mean over tasks": mean["over_tasks"]}
+        table += [[name, "", "", f"{value:.2f}"] for name, value in values.items()]
+    print_table(f"{result['model']['name']} on MTEB", ["task", "type", "metric", "measured"], table)
+    if "english-v2" in result["selection"]:  # averages over other sets of tasks do not compare
+        published = [[row["model"], f"{row['average']:.2f}"] for row in result["published"]]
+        print_table(f"Averages {result['published'][0]['source']}", ["model", "published average"], published)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, write the result, and print the tables.
+
+    :raises PipelineError: if tasks failed; the result is written all the same.
+    """
+    with console.for_people(args):
         result = measured(args)
-        write_result(args.output, result)
+        console.write_result(args.output, result)
         print_summary(result)
-    print_result(args.output, result)
+    console.print_result(args.output, result)
     if failed := [row for row in result["tasks"] if "failed" in row]:
-        raise failure(failed, args.cache)
+        first, more = failed[0], f", and {len(failed) - 1} more failed" if len(failed) > 1 else ""
+        what = f"{first['name']} failed in its {first['failed']['step']} ({first['failed']['reason']}){more}"
+        advice = "run again, with a connection to the hub for data, with --debug for the traceback"
+        raise PipelineError(what, f"{advice}; finished tasks are in {CACHE}")
     return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run_mteb, argv)
+    return console.run(build_parser(), run, argv)

@@ -1,167 +1,196 @@
-"""A comparison as tables, Markdown and HTML."""
+"""A comparison as tables and sentences on a terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.evaluation.peers import PLAIN
-from qwen25.evaluation.recommendations import (
-    SPEED_NOISE,
-    are_tied,
-    frontier,
-    is_complete,
-    ours_of,
-    ranked,
-    recommendations,
-    score_of,
-)
-from qwen25.evaluation.results import BETTER, SAME, Comparison, ComparisonFile, Row
+from qwen25.evaluation import judgement
+from qwen25.evaluation.categories import CATEGORIES, WEIGHTS
+from qwen25.evaluation.judgement import BETTER, SAME, WORSE, Result, is_complete, ours_of, ranked
 from qwen25.reports import plots
-from qwen25.reports.advice import comparison_advice
-from qwen25.reports.evaluation_report import page_script, picture, score_or_dash
-from qwen25.runtime.markdown import render_template, table, text
-from qwen25.runtime.wording import difference_text, rate_text, size_text, with_interval
+from qwen25.reports.evaluation_report import page_script, picture
+from qwen25.runtime.display import print_lines, print_table
+from qwen25.runtime.text import difference_text, rate_text, render_template, size_text, with_interval
 
-SHORT = {name: name.split("_")[0] for name in WEIGHTS}
-QUALITY_HEADER = ["model", "overall [95 % interval]", "against ours", "control", *SHORT.values(), "obtained"]
-#: The columns as a terminal has room for them: model, overall, against ours, control, the categories by weight.
-QUALITY_IMPORTANCE = (*range(4), *sorted(range(4, 4 + len(WEIGHTS)), key=lambda i: -list(WEIGHTS.values())[i - 4]), 10)
-NOT_MEASURED = "not measured"
-
-
-def quality_rows(comparison: Comparison) -> list[list[str]]:
-    """Return one row a model: measured ones by falling overall score, then those that could not be had."""
-    rows = []
-    for row in _in_order(comparison):
-        result = row.get("result")
-        if result is None:
-            rows.append([row["name"], NOT_MEASURED, *["-"] * (len(QUALITY_HEADER) - 3), row["obtained"]])
-            continue
-        complete = is_complete(row, ours_of(comparison))
-        rows.append(
-            [
-                row["name"],
-                with_interval(result["overall"]) if complete else "-",
-                _against(row),
-                score_or_dash(result["overall"]["control"]) if complete else "-",
-                *(f"{result['categories'][c]['score']:.3f}" if c in result["categories"] else "-" for c in WEIGHTS),
-                row["obtained"],
-            ]
-        )
-    return rows
+COST_NOTE = """Sizes in megabytes (1,000,000 bytes). A speed is the median of up to five runs of this machine; \
+speeds within a tenth of each other are tied."""
+PUBLISHED_NOTE = """Published by others, not measured here, and under another protocol: not comparable with the \
+tables above. Source: {}."""
+NEEDS_NOTE = "Drawn from this run's numbers, among what was measured; only for models that do more than match words."
 
 
-CATEGORY_HEADER = ["model", *(name.replace("_", " ") for name in WEIGHTS)]
+@dataclass(frozen=True)
+class Section:
+    """A titled part of the report: a note, a list of lines, a table; not all need be there.
+
+    :ivar ours: the table's row of ours.
+    :ivar best: the cells that hold a column's best value, or one tied with it.
+    """
+
+    title: str
+    note: str = ""
+    lines: Sequence[str] = ()
+    header: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    ours: int | None = None
+    best: frozenset[tuple[int, int]] = frozenset()
 
 
-def category_rows(comparison: Comparison) -> list[list[str]]:
-    """Return the six categories of each measured model, with their intervals."""
-    return [
-        [row["name"], *(with_interval(found[c]) if c in found else "-" for c in WEIGHTS)]
-        for row in _in_order(comparison)
-        if "result" in row and (found := row["result"]["categories"])
-    ]
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    :ivar cell: the text of a row of the comparison.
+    :ivar best: takes all rows and returns those with the best value, and those tied with them.
+    :ivar whole: only for rows that were measured on every category that ours was.
+    """
+
+    header: str
+    cell: Callable[[Result], str]
+    best: Callable[[list[Result]], list[Result]] | None = None
+    whole: bool = False
 
 
-COST_HEADER = [
-    "model",
-    "kind",
-    "dims",
-    "on disk",
-    "in memory",
-    "overall per MB",
-    "speed",
-    "query p50",
-    "load",
-    "unrelated cosine",
+def _at(written: Callable[[Any], str], *path: str) -> Callable[[Result], str]:
+    """Return the cell that writes what a row holds at a path of keys, or a dash where nothing is."""
+
+    def cell(row: Result) -> str:
+        found: Any = row
+        for key in path:
+            found = found.get(key) if found else None
+        return "-" if found is None else written(found)
+
+    return cell
+
+
+def _health(header: str, written: Callable[[Any], str], key: str, **more: Any) -> Column:
+    return Column(header, _at(written, "result", "health", key), **more)
+
+
+def _categories(written: Callable[[Any], str], *path: str) -> list[Column]:
+    """Return a column for each category of the mapping at a path."""
+    best = {name: partial(judgement.best_rows, category=name) for name in WEIGHTS if path[0] == "result"}
+    return [Column(name.split("_")[0], _at(written, *path, name), best.get(name)) for name in WEIGHTS]
+
+
+def _least(rows: list[Result], key: str) -> list[Result]:
+    """Return the rows with the smallest value of a fact of health."""
+    found = {row["name"]: row["result"]["health"][key] for row in rows if row["kind"] != "control"}
+    least = min(filter(None, found.values()), default=-1)
+    return [row for row in rows if found.get(row["name"]) == least]
+
+
+def _against(row: Result) -> str:
+    if "difference_to_ours" not in row:
+        return "ours"
+    against = row["difference_to_ours"]["overall"]
+    return f"{against['value']:+.3f} {'tied' if against['word'] == SAME else against['word']}" if against else "-"
+
+
+_digits = "{:.3f}".format
+_name = Column("model", _at(str, "name"))
+_overall = _at(with_interval, "result", "overall")
+#: The most important columns are first: a narrow terminal leaves out the last ones.
+QUALITY = [
+    _name,
+    Column("overall [95 % interval]", _overall, partial(judgement.best_rows, category=None), whole=True),
+    Column("against ours", _against),
+    Column("control", _at(_digits, "result", "overall", "control", "score"), whole=True),
+    *_categories(lambda found: _digits(found["score"]), "result", "categories"),
 ]
-COST_IMPORTANCE = (0, 3, 6, 7, 2, 4, 9, 1, 5, 8)
+CATEGORY = [_name, *_categories(with_interval, "result", "categories")]
+COST = [
+    _name,
+    _health("on disk", size_text, "size_bytes", best=partial(_least, key="size_bytes")),
+    _health("speed", rate_text, "sentences_per_second", best=judgement.fastest_rows),
+    _health("query p50", "{:.2f} ms".format, "latency_p50_ms", best=partial(_least, key="latency_p50_ms")),
+    _health("dims", str, "dims"),
+    _health("in memory", size_text, "memory_bytes", best=partial(_least, key="memory_bytes")),
+    _health("unrelated cosine", _digits, "unrelated_cosine"),
+    Column("kind", _at(str, "kind")),
+    Column("overall per MB", _at("{:.4f}".format, "quality_per_mb"), whole=True),
+    _health("load", "{:.2f} s".format, "load_seconds"),
+]
+PUBLISHED = [
+    _name,
+    Column("overall", _at(_digits, "published", "overall")),
+    *_categories(_digits, "published", "categories"),
+    Column("size", _at("{:.0f} MB".format, "published", "size_mb")),
+    Column("query", _at("{:.2f} ms".format, "published", "latency_ms")),
+]
 
 
-def cost_rows(comparison: Comparison) -> list[list[str]]:
+def _section(
+    title: str, columns: Sequence[Column], comparison: Result, rows: list[Result] | None = None, note: str = ""
+) -> Section:
+    """Return a section with a table; its rows are those measured: ranked, then those that lack a category."""
+    first, ours = ranked(comparison), ours_of(comparison)
+    if rows is None:
+        rows = first + [row for row in comparison["models"] if "result" in row and row not in first]
+    names, best = [row["name"] for row in rows], set()
+    for x, column in enumerate(columns):
+        found = column.best(first if column.whole else rows) if column.best else []
+        best |= {(names.index(row["name"]), x) for row in found}
+    return Section(
+        title,
+        note,
+        header=[column.header for column in columns],
+        rows=[["-" if c.whole and not is_complete(row, ours) else c.cell(row) for c in columns] for row in rows],
+        ours=names.index(ours["name"]) if ours["name"] in names else None,
+        best=frozenset(best),
+    )
+
+
+def quality_section(comparison: Result) -> Section:
+    """Return the scores of each measured model, by falling overall score."""
+    return _section("Quality", QUALITY, comparison)
+
+
+def cost_section(comparison: Result) -> Section:
     """Return what each measured model costs: sizes read from files and arrays, times of this run."""
-    rows = []
-    for row in _in_order(comparison):
-        if "result" not in row:
-            continue
-        health = row["result"]["health"]
-        worth, cosine = row["quality_per_mb"], health["unrelated_cosine"]
-        rows.append(
-            [
-                row["name"],
-                row["kind"],
-                str(health["dims"] or "-"),
-                size_text(health["size_bytes"]),
-                size_text(health["memory_bytes"]),
-                f"{worth:.4f}" if worth is not None and is_complete(row, ours_of(comparison)) else "-",
-                rate_text(health["sentences_per_second"]),
-                f"{health['latency_p50_ms']:.2f} ms",
-                f"{health['load_seconds']:.2f} s",
-                "-" if cosine is None else f"{cosine:.3f}",
-            ]
-        )
-    return rows
+    return _section("Cost", COST, comparison, note=COST_NOTE)
 
 
-PUBLISHED_HEADER = ["model", "overall", *SHORT.values(), "size", "query"]
-
-
-def published_rows(comparison: Comparison) -> list[list[str]]:
-    """Return the figures that others published; they are not comparable with the measured ones."""
-    return [
-        [
-            row["name"],
-            f"{figures['overall']:.3f}",
-            *(f"{figures['categories'][c]:.3f}" if c in figures["categories"] else "-" for c in WEIGHTS),
-            "-" if figures["size_mb"] is None else f"{figures['size_mb']:.0f} MB",
-            "-" if figures["latency_ms"] is None else f"{figures['latency_ms']:.2f} ms",
-        ]
-        for row in comparison["models"]
-        if (figures := row["published"])
+def comparison_sections(comparison: Result) -> list[Section]:
+    """Return the comparison as titled lists and tables, in the order in which they are read."""
+    sections = [
+        Section("In short", lines=comparison_remarks(comparison)),
+        Section("Which model for which need", NEEDS_NOTE, recommendation_lines(comparison)),
+        quality_section(comparison),
+        _section("Categories", CATEGORY, comparison),
+        cost_section(comparison),
     ]
+    if published := [row for row in comparison["models"] if row["published"]]:
+        note = PUBLISHED_NOTE.format(published[0]["published"]["source"])
+        sections.append(_section("Published figures", PUBLISHED, comparison, published, note))
+    if missing := missing_lines(comparison):
+        sections.append(Section("Not measured", lines=missing))
+    return sections
 
 
-PROTOCOL_HEADER = ["model", "overall", *SHORT.values(), "unrelated pairs"]
-
-
-def protocol_rows(comparison: Comparison) -> list[list[str]]:
-    """Return what the cosine protocol gives for the measured models, beside the cosine of unrelated pairs."""
-    rows = []
-    for row in _in_order(comparison):
-        found = row.get("result", {}).get("cosine_protocol")
-        if found and set(found) == set(WEIGHTS):
-            overall = sum(WEIGHTS[c] * found[c]["value"] for c in WEIGHTS)
-            unrelated = sum(WEIGHTS[c] * found[c]["cosine_of_unrelated_pairs"] for c in WEIGHTS)
-            values = [overall, *(found[c]["value"] for c in WEIGHTS), unrelated]
-            rows.append([row["name"], *(f"{value:.3f}" for value in values)])
-    return rows
-
-
-def comparison_remarks(comparison: Comparison) -> list[str]:
-    """Return what the numbers say, bad news first: who is better, where plain words are, who is not."""
-    ours = ours_of(comparison)
-    others = [row for row in _in_order(comparison) if "difference_to_ours" in row]
-    better: list[str] = []
-    rest: list[str] = []
-    for row in others:
+def comparison_remarks(comparison: Result) -> list[str]:
+    """Return who is better than ours overall, then at what a baseline is, then who is not."""
+    ours = comparison["ours"]
+    lines: dict[str, list[str]] = {BETTER: [], SAME: [], WORSE: []}
+    baselines = []
+    others = [row for row in comparison["models"] if "difference_to_ours" in row]
+    for row in sorted(others, key=lambda row: -row["result"]["overall"]["score"]):
         if against := row["difference_to_ours"]["overall"]:
-            how = {BETTER: "better than", SAME: "not shown to differ from"}.get(against["word"], "worse than")
-            line = f"{row['name']} is {how} {ours['name']}: overall {difference_text(against)}."
-            (better if against["word"] == BETTER else rest).append(line)
-    if not better and rest:
-        better = [f"No model measured here is better than {ours['name']}."]
-    for row in others:
-        if row["kind"] in ("control", "bm25") or row["name"] == PLAIN:
-            found = row["difference_to_ours"]["categories"]
-            wins = [f"{c.replace('_', ' ')} {difference_text(d)}" for c, d in found.items() if d["word"] == BETTER]
-            better += (
-                [f"{row['name']}, a baseline, is better than {ours['name']} at {', '.join(wins)}."] if wins else []
-            )
-    return [*better, *rest]
+            how = {BETTER: "better than", SAME: "not shown to differ from", WORSE: "worse than"}[against["word"]]
+            lines[against["word"]].append(f"{row['name']} is {how} {ours}: overall {difference_text(against)}.")
+        found = row["difference_to_ours"]["categories"]
+        wins = [f"{CATEGORIES[c].title} {difference_text(d)}" for c, d in found.items() if d["word"] == BETTER]
+        if wins and judgement.is_baseline(row["kind"], row["name"]):
+            baselines.append(f"{row['name']}, a baseline, is better than {ours} at {', '.join(wins)}.")
+    rest = [*lines[SAME], *lines[WORSE]]
+    first = lines[BETTER] or ([f"No model measured here is better than {ours}."] if rest else [])
+    return [*first, *baselines, *rest]
 
 
-def missing_lines(comparison: Comparison) -> list[str]:
+def missing_lines(comparison: Result) -> list[str]:
     """Return which systems were not measured, why not, and how to measure them."""
     return [
         f"{row['name']} was not measured: {row['reason']}. To measure it: {row['how']}."
@@ -170,180 +199,46 @@ def missing_lines(comparison: Comparison) -> list[str]:
     ]
 
 
-def recommendation_lines(comparison: Comparison) -> list[str]:
-    """Return which model serves which need, and what is left for ours."""
-    chosen, ours = recommendations(comparison), comparison["ours"]
+def recommendation_lines(comparison: Result) -> list[str]:
+    """Return what ours is for, which model serves which need, and what is left for ours."""
+    chosen, ours = judgement.recommendations(comparison), comparison["ours"]
     lines = [f"{found['need']}: {found['model']} ({found['because']})" for found in chosen]
     needs = [found["need"] for found in chosen if ours in (found["model"], *found["tied"])]
     lines.append(f"{ours} is the first choice, alone or tied, for {', '.join(needs) if needs else 'none of these'}")
-    if edge := [row["name"] for row in frontier(comparison)]:
+    if edge := [row["name"] for row in judgement.frontier(comparison)]:
         where = "is on" if ours in edge else "is not on"
         lines.append(f"quality for its size: {ours} {where} the frontier, which is {', '.join(edge)}")
-    return [*comparison_advice(comparison), *lines]
+    return [*judgement.comparison_advice(comparison).lines, *lines]
 
 
-class Section(TypedDict, total=False):
-    """A titled part of the report: a note, a list of lines, a table; not all need be there.
-
-    ``ours`` is the table's row of ours; ``best`` the cells that hold a column's best value, or one tied with it.
-    """
-
-    title: str
-    note: str
-    lines: list[str]
-    header: list[str]
-    rows: list[list[str]]
-    ours: int | None
-    best: set[tuple[int, int]]
+def print_comparison(comparison: Result) -> None:
+    """Print the tables of quality and cost, and what they say, on standard output."""
+    for section in (quality_section(comparison), cost_section(comparison)):
+        print_table(section.title, section.header, section.rows)
+    print_lines(comparison_remarks(comparison), "In short")
+    print_lines(recommendation_lines(comparison), "Which model for which need")
+    print_lines(missing_lines(comparison), "Not measured")
 
 
-RECOMMENDATION_NOTE = (
-    "Drawn from this run's numbers, among what was measured; only for models that do more than match words."
-)
-COST_NOTE = (
-    "Sizes in megabytes (1,000,000 bytes). A speed is the median of up to five runs of this machine; speeds within a "
-    "tenth of each other are tied."
-)
-PUBLISHED_NOTE = (
-    "Published by others, not measured here, and under another protocol: not comparable with the tables above."
-)
-PROTOCOL_NOTE = (
-    "The same protocol measured here. A mean cosine says nothing unless unrelated pairs have a much lower one."
-)
-
-
-def comparison_sections(comparison: Comparison) -> list[Section]:
-    """Return the comparison as titled lists and tables, in the order in which they are read."""
-    published = published_rows(comparison)
-    sections: list[Section] = [
-        {"title": "In short", "lines": comparison_remarks(comparison)},
-        {"title": "Which model for which need", "note": RECOMMENDATION_NOTE, "lines": recommendation_lines(comparison)},
-        _quality_section(comparison),
-        _category_section(comparison),
-        _cost_section(comparison),
-    ]
-    if published:
-        source = next(row["published"]["source"] for row in comparison["models"] if row["published"])
-        note = f"{PUBLISHED_NOTE} Source: {source}."
-        sections.append({"title": "Published figures", "note": note, "header": PUBLISHED_HEADER, "rows": published})
-        rows = protocol_rows(comparison)
-        protocol: Section = {"title": "The protocol of those figures", "note": PROTOCOL_NOTE, "header": PROTOCOL_HEADER}
-        sections.append({**protocol, "rows": rows, "ours": _place_of_ours(rows, comparison)})
-    if missing := missing_lines(comparison):
-        sections.append({"title": "Not measured", "lines": missing})
-    return sections
-
-
-def _quality_section(comparison: Comparison) -> Section:
-    rows = _in_order(comparison)
-    best = _best_scores(ranked(comparison), rows, None, QUALITY_HEADER.index("overall [95 % interval]"))
-    for category, name in SHORT.items():
-        best |= _best_scores(rows, rows, category, QUALITY_HEADER.index(name))
-    section: Section = {"title": "Quality", "header": QUALITY_HEADER, "rows": quality_rows(comparison), "best": best}
-    return {**section, "ours": _place_of_ours(section["rows"], comparison)}
-
-
-def _category_section(comparison: Comparison) -> Section:
-    rows = [row for row in _in_order(comparison) if "result" in row]
-    best: set[tuple[int, int]] = set()
-    for i, category in enumerate(WEIGHTS):
-        best |= _best_scores(rows, rows, category, 1 + i)
-    section: Section = {"title": "Categories", "header": CATEGORY_HEADER, "rows": category_rows(comparison)}
-    return {**section, "best": best, "ours": _place_of_ours(section["rows"], comparison)}
-
-
-def _cost_section(comparison: Comparison) -> Section:
-    rows = [row for row in _in_order(comparison) if "result" in row]
-    best: set[tuple[int, int]] = set()
-    for key, column in (("size_bytes", "on disk"), ("memory_bytes", "in memory"), ("latency_p50_ms", "query p50")):
-        found = {i: row["result"]["health"][key] for i, row in enumerate(rows) if row["kind"] != "control"}
-        found = {i: value for i, value in found.items() if value}
-        best |= {(i, COST_HEADER.index(column)) for i, value in found.items() if value == min(found.values())}
-    speeds = {i: r["result"]["health"]["sentences_per_second"] for i, r in enumerate(rows) if r["kind"] != "control"}
-    limit = (1 - SPEED_NOISE) * max(speeds.values())
-    best |= {(i, COST_HEADER.index("speed")) for i, speed in speeds.items() if speed >= limit}
-    section: Section = {"title": "Cost", "note": COST_NOTE, "header": COST_HEADER, "rows": cost_rows(comparison)}
-    return {**section, "best": best, "ours": _place_of_ours(section["rows"], comparison)}
-
-
-def _best_scores(candidates: list[Row], rows: list[Row], category: str | None, column: int) -> set[tuple[int, int]]:
-    """Return the cells of the best score in a column and of those tied with it; ``category`` None: overall."""
-    scored = [row for row in candidates if "result" in row and row["kind"] != "control"]
-    scored = [row for row in scored if category is None or category in row["result"]["categories"]]
-    if not scored:
-        return set()
-    first = max(scored, key=lambda row: score_of(row, category)["score"])
-    names = {row["name"] for row in scored if row is first or are_tied(first, row, category)}
-    return {(i, column) for i, row in enumerate(rows) if row["name"] in names}
-
-
-def _place_of_ours(rows: list[list[str]], comparison: Comparison) -> int | None:
-    return next((i for i, row in enumerate(rows) if row[0] == comparison["ours"]), None)
-
-
-def difference_rows(row: Row) -> list[list[str]]:
-    """Return a peer's difference to ours, overall and in each category."""
-    found = row["difference_to_ours"]
-    parts = {"overall": found["overall"], **found["categories"]}
-    return [[name.replace("_", " "), difference_text(d), d["word"]] for name, d in parts.items() if d]
-
-
-def example_rows(items: list[dict[str, str]], fields: list[str]) -> list[list[str]]:
-    """Return items as rows of a table."""
-    return [[item[name] for name in fields] for item in items]
-
-
-def comparison_markdown(comparison: ComparisonFile) -> str:
+def comparison_markdown(comparison: Result) -> str:
     """Render the comparison as Markdown; its plot is comparison.png beside it."""
-    title = f"# {text(comparison['ours'])} beside others"
-    lines = [title, "", "![quality against size in MB](comparison.png)", ""]
-    for section in comparison_sections(comparison):
-        lines += [f"## {section['title']}", ""]
-        lines += [text(section["note"]), ""] if "note" in section else []
-        lines += [f"- {text(line)}" for line in section.get("lines", [])]
-        lines += table(section["header"], section["rows"]) if "rows" in section else []
-        lines.append("")
-    return "\n".join([*lines, text(_footer(comparison)), ""])
+    return render_template("comparison.md", **_content(comparison))
 
 
-def comparison_html(comparison: ComparisonFile) -> str:
+def comparison_html(comparison: Result) -> str:
     """Render the comparison as one self-contained page; every text in it is escaped."""
-    return render_template(
-        "comparison.html",
-        title=f"{comparison['ours']} beside others",
-        sections=comparison_sections(comparison),
-        frontier=picture(lambda: plots.quality_against_size(comparison)),
-        categories=picture(lambda: plots.categories_by_model(comparison)),
-        **page_script(),
-        footer=_footer(comparison),
-    )
+    frontier = picture(plots.quality_against_size, comparison)
+    return render_template("comparison.html", frontier=frontier, **page_script(), **_content(comparison))
 
 
-def comparison_png(comparison: Comparison) -> bytes:
-    """Draw quality against size, and the categories by model."""
-    return plots.png(plots.comparison(comparison))
+def _content(comparison: Result) -> Result:
+    """Return what Markdown and HTML show alike."""
+    run = f"{comparison['command']} · {comparison['created']} · seed {comparison['seed']}"
+    hardware = f"{comparison['hardware']['processor']}, {comparison['hardware']['cores']} cores"
+    title = f"{comparison['ours']} beside others"
+    return {"title": title, "sections": comparison_sections(comparison), "footer": f"{run} · {hardware}"}
 
 
-def _footer(comparison: ComparisonFile) -> str:
-    hardware = comparison["hardware"]
-    return (
-        f"{comparison['command']} · {comparison['created']} · seed {comparison['seed']} · "
-        f"{hardware['processor']}, {hardware['cores']} cores"
-    )
-
-
-def _in_order(comparison: Comparison) -> list[Row]:
-    """Return all rows: ranked, then measured in part, then not measured."""
-    first = ranked(comparison)
-    return first + sorted(
-        (row for row in comparison["models"] if row not in first), key=lambda row: "result" not in row
-    )
-
-
-def _against(row: Row) -> str:
-    if "difference_to_ours" not in row:
-        return "ours"
-    against = row["difference_to_ours"]["overall"]
-    return (
-        "-" if against is None else f"{against['value']:+.3f} {'tied' if against['word'] == SAME else against['word']}"
-    )
+def comparison_png(comparison: Result) -> bytes:
+    """Draw quality against size."""
+    return plots.png(plots.quality_against_size(comparison))

@@ -169,10 +169,9 @@ function step(event) {
 
 function start() {
   const size = (data.bytes / 1e6).toFixed(1);
-  const teacher = data.teacher ? `, distilled from ${data.teacher}` : "";
   const tokens = data.tokenizer.tokens.length;
   const shared = data.rows < tokens ? ` sharing ${data.rows.toLocaleString("en")} rows` : "";
-  element("facts").textContent = `${data.name}${teacher}: ${tokens.toLocaleString("en")} tokens${shared} ` +
+  element("facts").textContent = `${data.name}: ${tokens.toLocaleString("en")} tokens${shared} ` +
     `\u00d7 ${data.dims} dimensions, ${size} MB, all inside this page. Nothing that you type leaves it.`;
   sets.forEach((set, i) => {
     const radio = make("input", { type: "radio", name: "set", value: i, checked: i === 0 });

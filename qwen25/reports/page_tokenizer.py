@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -27,22 +28,18 @@ def page_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], np.ndarray]:
     steps = _steps(spec["pre_tokenizer"], "pretokenizers")
     if model["type"] != "BPE" or not any(step["type"] == "ByteLevel" for step in steps):
         raise _unsupported(f"a {model['type']} tokenizer that is not byte-level")
-    if model["dropout"]:
-        raise _unsupported("a tokenizer that skips merges at random (dropout)")
-    if model["unk_token"] in model["vocab"] or model["continuing_subword_prefix"] or model["end_of_word_suffix"]:
-        raise _unsupported("a tokenizer with an unknown token, or with marks inside or at the end of words")
-    if spec["added_tokens"]:
-        raise _unsupported("a tokenizer with words of its own (--vocabulary)")
+    unknown = model["unk_token"] in model["vocab"] or model["continuing_subword_prefix"] or model["end_of_word_suffix"]
+    if model["dropout"] or unknown or spec["added_tokens"]:
+        raise _unsupported("a tokenizer with words of its own (--vocabulary), an unknown token, marks or dropout")
     normalizers = _steps(spec["normalizer"], "normalizers")
     kinds = [step["type"] for step in normalizers]
     if kinds not in ([], ["NFC"], ["Prepend"], ["NFC", "Prepend"]):
         raise _unsupported(f"the normaliser {' and '.join(kinds)}")
-    tokens = [token for token, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
     facts = {
         "nfc": "NFC" in kinds,
         "prepend": next((step["prepend"] for step in normalizers if step["type"] == "Prepend"), ""),
         "patterns": [pattern for step in steps for pattern in _patterns(step)],
-        "tokens": tokens,
+        "tokens": sorted(model["vocab"], key=model["vocab"].get),
         "ignoreMerges": bool(model["ignore_merges"]),
     }
     return facts, _merges(model)
@@ -79,9 +76,8 @@ def _patterns(step: dict[str, Any]) -> list[str]:
     if step["type"] == "Digits":
         return [r"\p{N}" if step["individual_digits"] else r"\p{N}+"]
     if step["type"] == "Split" and step["behavior"] == "Isolated" and not step["invert"]:
-        if "Regex" in step["pattern"]:
-            return [javascript_pattern(step["pattern"]["Regex"])]
-        return [javascript_pattern(re.escape(step["pattern"]["String"]))]
+        pattern = step["pattern"]
+        return [javascript_pattern(pattern["Regex"] if "Regex" in pattern else re.escape(pattern["String"]))]
     raise _unsupported(f"the pre-tokenizer {step['type']}")
 
 
@@ -93,7 +89,7 @@ def javascript_pattern(pattern: str) -> str:
 
     :raises InputError: if the pattern has something that is not known to mean the same.
     """
-    pattern = re.sub(r"\(\?i:([^()\\\[\]]*)\)", lambda match: f"(?:{_either_case(match[1])})", pattern)
+    pattern = re.sub(r"\(\?i:([^()\\\[\]]*)\)", _either_case, pattern)
     known = {r"\s": r"\p{White_Space}", r"\S": r"\P{White_Space}", r"\d": r"\p{Nd}"}
     unknown = re.search(r"\(\?(?![:=!])|[+*?]\+|\d\}\+|\\(?![pP]\{\w+\}|[rnt sSd'/])", pattern)
     if unknown:
@@ -101,12 +97,10 @@ def javascript_pattern(pattern: str) -> str:
     return re.sub(r"\\[sSd '/]", lambda match: known.get(match[0], match[0][1]), pattern)
 
 
-def _either_case(text: str) -> str:
-    def either(match: re.Match[str]) -> str:
-        letter = match[0].lower()
-        return f"[{letter}{letter.upper()}{OTHER_CASES.get(letter, '')}]"
-
-    return re.sub("[A-Za-z]", either, text)
+def _either_case(group: re.Match[str]) -> str:
+    """Return a group without regard to case as one in which each letter is the class of its cases."""
+    classes = str.maketrans({c: f"[{c}{c.upper()}{OTHER_CASES.get(c, '')}]" for c in ascii_lowercase})
+    return f"(?:{group[1].lower().translate(classes)})"
 
 
 def _unsupported(what: str) -> InputError:

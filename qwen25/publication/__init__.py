@@ -1,1 +1,0 @@
-"""Results -> the folder that is published; its checks; its upload."""

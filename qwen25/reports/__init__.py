@@ -1,1 +1,0 @@
-"""Results -> tables, figures, Markdown and HTML."""

@@ -1,0 +1,120 @@
+"""A static model -> one HTML file in which it searches as you type, beside BM25 and random directions.
+
+Model, examples and program are inside the file: it needs no server, and its Content-Security-Policy lets it ask no
+network. The vectors in it are int8, those of the model where it has them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from model2vec import StaticModel
+
+from qwen25.reports.page_tokenizer import page_tokenizer
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import check_file, read_json, resource, write_text
+from qwen25.runtime.text import render_template, require_name
+from qwen25.store.static_model import load_model, model_name
+
+#: Of int8 vectors, in 10^6 bytes. A browser opens larger files, but nobody would send them to a colleague.
+MAX_MB = 40
+#: Of the control's random directions.
+SEED = 42
+
+
+def write_page(folder: Path, output: Path, dims: int | None = None, name: str | None = None) -> None:
+    """Write the page of the model in ``folder``, atomically; the same model gives the same bytes.
+
+    :param dims: keep only the first dimensions (None: all).
+    :param name: what the page calls the model (None: its name in ``metadata.json``, or its folder's).
+    :raises InputError: if the model cannot be put into a page, or the file would replace one of the model's.
+    :raises PipelineError: if the file cannot be written.
+    """
+    require_name("--name", name)
+    check_file(output)
+    if output.resolve().parent == folder.resolve():
+        raise InputError(f"{output} is in the model's folder: give another --output")
+    model, name = page_model(folder, dims), name or model_name(folder)
+    if model.max_length is not None:
+        raise InputError(f"the model cuts texts at {model.max_length} tokens, and the page does not: set it to null")
+    facts, merges = page_tokenizer(model.tokenizer)
+    data = {
+        "name": name,
+        "dims": model.dim,
+        "rows": len(model.embedding),
+        "seed": SEED,
+        "bytes": int(model.embedding.nbytes),
+        "tokenizer": facts,
+        "examples": read_json(resource("data") / "page_examples.json"),
+    }
+    row_of = np.empty(0) if model.token_mapping is None else model.token_mapping
+    parts = files("qwen25") / "templates" / "page"
+    *scripts, style = ((parts / file).read_text(encoding="utf-8") for file in ("engine.js", "page.js", "page.css"))
+    text = render_template(
+        "page/page.html",
+        name=name,
+        data=_script_json(data),
+        table=_base64(model.embedding.tobytes()),
+        weights=_base64(np.asarray(model.weights).astype("<f4").tobytes()),
+        row_of=_base64(row_of.astype("<u4").tobytes()),
+        merges=_base64(merges.astype("<u4").tobytes()),
+        style=style,
+        scripts=scripts,
+        style_hash=_csp_hash(style),
+        script_hashes=[_csp_hash(script) for script in scripts],
+    )
+    write_text(output, text)
+
+
+def page_model(folder: Path, dims: int | None = None) -> StaticModel:
+    """Return the model that the page holds: int8 rows, each token's with a weight of its own.
+
+    Rows that tokens share stay shared.
+
+    :param dims: keep only the first dimensions, which carry most (None: all).
+    :raises InputError: if the model does not load, has fewer dimensions, or is too large for a page.
+    """
+    model = load_model(folder)
+    table = np.asarray(model.embedding)
+    if dims is not None and not 1 <= dims <= table.shape[1]:
+        raise InputError(f"--dims must be from 1 to the model's {table.shape[1]}, not {dims}")
+    table = table[:, :dims]
+    if table.size > MAX_MB * 1e6:
+        raise InputError(
+            f"{table.size / 1e6:.0f} MB of int8 vectors are too large for a page, which holds {MAX_MB}: "
+            f"add --dims {int(MAX_MB * 1e6 / len(table))} or less, or give a model of fewer rows"
+        )
+    weights = np.ones(len(model.tokens)) if model.weights is None else model.weights.astype(np.float64)
+    if table.dtype != np.int8:
+        scales = np.abs(table.astype(np.float64)).max(axis=1) / 127
+        table = np.rint(table / np.maximum(scales, 1e-30)[:, None]).astype(np.int8)
+        weights = weights * (scales if model.token_mapping is None else scales[model.token_mapping])
+    return StaticModel(
+        table,
+        model.tokenizer,
+        normalize=True,
+        weights=weights.astype(np.float32),
+        token_mapping=model.token_mapping,
+        max_length=model.max_length,
+    )
+
+
+def _script_json(data: Any) -> str:
+    """Return JSON that can stand in a script element: no text in it can end the element."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _csp_hash(text: str) -> str:
+    """Return what the page's policy calls an inline script or style that may run."""
+    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
