@@ -8,7 +8,6 @@ python -m benchmarks.page_speed MODEL --dims 64     # only the first dimensions 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -18,11 +17,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.render_readme import with_block
-from qwen25.publication.page import page_model, write_page
+from qwen25.reports.page import page_model, write_page
 from qwen25.runtime.files import read_json, write_json, write_text
-from qwen25.runtime.markdown import table
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.runtime.wording import size_text
+from qwen25.runtime.text import size_text, table
 from qwen25.store.static_model import load_model, model_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,24 +78,13 @@ def measure(browser: Any, folder: Path, dims: int | None) -> dict[str, Any]:
 
 def block(result: dict[str, Any]) -> str:
     """Return the table of the guide."""
-    header = [
-        "model",
-        "vectors",
-        "page",
-        "written in",
-        "opens in",
-        "first key",
-        "a key",
-        "slowest key",
-        "loads in Python",
-    ]
+    header = ["model", "vectors", "page", "written", "opens", "first key", "a key", "slowest key", "loads in Python"]
     rows = [
         [
             f"{row['name']}: {row['tokens']:,} x {row['dims']}",
             size_text(row["rows"] * row["dims"]),
             size_text(row["page_bytes"]),
-            f"{row['write_seconds']:.1f} s",
-            f"{row['ready_ms'] / 1000:.1f} s",
+            *(f"{seconds:.1f} s" for seconds in (row["write_seconds"], row["ready_ms"] / 1000)),
             *(f"{row[key]:.0f} ms" for key in ("first_key_ms", "key_ms", "slowest_key_ms")),
             f"{row['load_in_python_seconds']:.1f} s",
         ]
@@ -105,8 +92,7 @@ def block(result: dict[str, Any]) -> str:
     ]
     about = (
         f"Chromium {result['browser']} on {result['hardware']['processor']}, {result['created'][:10]}, medians of "
-        f"{OPENED} browsers that had never seen the page; a key is timed from the event to three rankings laid out"
-        + ("; other programs had the machine busy, so that it is faster alone." if result["was_busy"] else ".")
+        f"{OPENED} browsers that had never seen the page; a key is timed from the event to three rankings laid out."
     )
     return "\n".join([*table(header, rows), "", about])
 
@@ -120,20 +106,19 @@ def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=Path, help="folders of static models (default: only render)")
-    dims = "keep only the first N dimensions of a model that has more (default: all)"
-    parser.add_argument("--dims", type=int, help=dims, metavar="N")
+    parser.add_argument("--dims", type=int, help="keep only the first N dimensions (default: all)", metavar="N")
     args = parser.parse_args()
     if args.models:
         from playwright.sync_api import sync_playwright
 
-        clock, was_busy = Clock(), os.getloadavg()[0] > (os.cpu_count() or 1)
+        clock = Clock()
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             pages = [measure(browser, folder, args.dims) for folder in args.models]
-            about = {"browser": browser.version, "was_busy": was_busy, "pages": pages}
+            result = {"schema_version": 1, "browser": browser.version, "pages": pages}
             browser.close()
-        write_json(RESULT, {"schema_version": 1, **about, **provenance(clock, None)})
+        write_json(RESULT, result | provenance(clock, None))
     write_text(GUIDE, rendered())
     return 0
 

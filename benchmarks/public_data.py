@@ -13,19 +13,6 @@ from qwen25.runtime.errors import InputError
 PublicScore = Callable[[Any], dict[str, Any]]
 
 
-def public_scorer(folder: Path) -> Any:
-    """Import ``score.py`` from ``folder``.
-
-    :raises InputError: if there is none.
-    """
-    spec = importlib.util.spec_from_file_location("public_score", folder / "score.py")
-    if spec is None or spec.loader is None or not (folder / "score.py").is_file():
-        raise InputError(f"{folder} has no score.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def public_score(folder: Path | None) -> PublicScore | None:
     """Return the public scorer on its development sets, its overall score and categories alone; None without a folder.
 
@@ -33,19 +20,14 @@ def public_score(folder: Path | None) -> PublicScore | None:
     """
     if folder is None:
         return None
-    module = public_scorer(folder)
+    spec = importlib.util.spec_from_file_location("public_score", folder / "score.py")
+    if spec is None or spec.loader is None or not (folder / "score.py").is_file():
+        raise InputError(f"{folder} has no score.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
     def score(encode: Any) -> dict[str, Any]:
         found = module.score(encode, folder / "dev")
         return {"overall": found["overall"], "categories": found["categories"]}
 
     return score
-
-
-def rounded(value: Any) -> Any:
-    """Round floats to six places, far below any interval."""
-    if isinstance(value, dict):
-        return {key: rounded(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(v) for v in value]
-    return round(float(value), 6) if isinstance(value, float) else value

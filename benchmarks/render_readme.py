@@ -4,7 +4,6 @@
 bash run_qwen25.sh demo
 python -m benchmarks.render_readme --from demo   # keep the demo's results in docs/results/demo, then render
 python -m benchmarks.render_readme               # render again from the results kept
-python -m benchmarks.render_readme --check       # exit 1 if a document says something else
 """
 
 from __future__ import annotations
@@ -14,18 +13,23 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
-from qwen25.evaluation.recommendations import ranked
-from qwen25.evaluation.results import Comparison
+from qwen25.evaluation.judgement import ranked
 from qwen25.reports import plots
-from qwen25.reports.demo import demo_markdown
-from qwen25.runtime.files import read_json, write_bytes, write_text
-from qwen25.runtime.markdown import table
-from qwen25.runtime.wording import rate_text, size_text, with_interval
-from qwen25.states.plan import checkpoint_bytes
+from qwen25.reports.comparison_report import (
+    comparison_remarks,
+    cost_section,
+    missing_lines,
+    quality_section,
+    recommendation_lines,
+)
+from qwen25.reports.evaluation_report import evaluation_remarks, scores_table
+from qwen25.runtime.files import read_json, write_files, write_text
+from qwen25.runtime.text import rate_text, render_template, size_text, table, with_interval
 from qwen25.store.packaged import PACKAGED
 from qwen25.store.static_model import FLOAT16_COPY
-from qwen25.training.mixtures import MIXTURES, read_mixture, wheel_bytes
+from qwen25.training.sources import MIXTURES, read_mixture
 
 ROOT = Path(__file__).resolve().parent.parent
 README, DEMO, PICTURE = ROOT / "README.md", ROOT / "docs" / "DEMO.md", ROOT / "docs" / "quality_size.png"
@@ -43,7 +47,7 @@ COPY = f"{FLOAT16_COPY}/model.safetensors"
 ROWS = 5
 
 
-def short_table(comparison: Comparison) -> str:
+def short_table(comparison: dict[str, Any]) -> str:
     """Return the best models of a comparison as a Markdown table."""
     rows = []
     for row in ranked(comparison)[:ROWS]:
@@ -53,6 +57,24 @@ def short_table(comparison: Comparison) -> str:
     return "\n".join(table(["model", "size", "overall [95 % interval]", "speed"], rows))
 
 
+def demo_markdown(metadata: dict[str, Any], evaluation: dict[str, Any], comparison: dict[str, Any]) -> str:
+    """Render what the demo made, what it scores and what it is set beside."""
+    return render_template(
+        "demo.md",
+        metadata=metadata,
+        sizes={name: size_text(size) for name, size in metadata["sizes_bytes"].items()},
+        scores=scores_table(evaluation),
+        evaluation_remarks=evaluation_remarks(evaluation),
+        quality=quality_section(comparison),
+        cost=cost_section(comparison),
+        comparison_remarks=[
+            *comparison_remarks(comparison),
+            *recommendation_lines(comparison),
+            *missing_lines(comparison),
+        ],
+    )
+
+
 def rendered() -> dict[Path, str]:
     """Return the documents with the blocks between their markers drawn from the results kept."""
     metadata, evaluation, comparison = (read_json(RESULTS / name) for name in FILES.values())
@@ -60,10 +82,8 @@ def rendered() -> dict[Path, str]:
     minutes = sum(result["wall_seconds"] for result in (metadata, evaluation, comparison)) / 60
     time = f"{minutes:.0f} minutes on {metadata['hardware']['cores']} cores"
     teacher, larger = PACKAGED["qwen2.5-coder-0.5b"].size, PACKAGED["qwen2.5-coder-1.5b"].size
-    pairs = wheel_bytes(read_mixture(MIXTURES["packaged"]))
+    pairs = sum({entry["sha256"]: entry["bytes"] for entry in read_mixture(MIXTURES["packaged"])}.values())
     model = metadata["sizes_bytes"]
-    state = metadata["vocabulary"]["tokens"] * metadata["teacher"]["hidden_size"] * 4  # float32, on a CPU
-    checkpoints = checkpoint_bytes(state, state, len(metadata["layers"]))
     story = (
         f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}) and pairs of texts to train on "
         f"({size_text(pairs)}) from the package index; no account, no hub. After that the run kept here took {time}; "
@@ -73,8 +93,7 @@ def rendered() -> dict[Path, str]:
     )
     announced = (
         f'echo "demo: Qwen2.5-Coder-0.5B at {metadata["vocabulary"]["max_size_mb"]:.0f} MB: downloads '
-        f"{size_text(teacher + pairs)} once, needs {(checkpoints + sum(model.values())) / 1e9:.1f} GB of disk, "
-        f'took {time} when measured"'
+        f'{size_text(teacher + pairs)} once, took {time} when measured"'
     )
     return {
         README: with_block(with_block(readme, "demo", wrapped(story)), "table", short_table(comparison)),
@@ -103,20 +122,16 @@ def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--from", dest="demo", type=Path, help="folder of a demo run to keep (default: none)")
-    parser.add_argument("--check", action="store_true", help="write nothing, compare (default: write)")
     args = parser.parse_args()
     if args.demo:
         RESULTS.mkdir(parents=True, exist_ok=True)
         for source, name in FILES.items():
             shutil.copyfile(args.demo / source, RESULTS / name)
-    documents = rendered()
-    if args.check:
-        return int(any(path.read_text(encoding="utf-8") != content for path, content in documents.items()))
-    for path, content in documents.items():
+    for path, content in rendered().items():
         mode = path.stat().st_mode  # one of them is run
         write_text(path, content)
         path.chmod(mode)
-    write_bytes(PICTURE, plots.png(plots.quality_against_size(read_json(RESULTS / FILES["comparison_results.json"]))))
+    write_files({PICTURE: plots.png(plots.quality_against_size(read_json(RESULTS / FILES["comparison_results.json"])))})
     return 0
 
 

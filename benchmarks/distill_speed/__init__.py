@@ -1,1 +1,0 @@
-"""How long phase 1 takes, beside model2vec."""

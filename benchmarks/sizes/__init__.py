@@ -1,1 +1,0 @@
-"""Which form of a whole model keeps most in how many bytes?"""
