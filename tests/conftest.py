@@ -7,50 +7,36 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads of one would wait for those of another
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products are quicker on one core, and workers share the cores
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What messages advise depends on how they were called: as scripts, unless a test says otherwise.
+os.environ.pop("QWEN25_COMMAND", None)
 
 import pytest
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from qwen25.evaluation import category as scoring
+from qwen25.runtime.errors import logger
+from qwen25.runtime.files import resource
+from qwen25.teacher.gguf import QWEN2_PATTERN
+
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# What messages advise depends on how they were called: as scripts, unless a test says otherwise.
-os.environ.pop("QWEN25_COMMAND", None)
-
-from qwen25.evaluation import statistics  # noqa: E402
-from qwen25.evaluation.categories.all import WEIGHTS  # noqa: E402
-from qwen25.runtime.log import logger  # noqa: E402
-from qwen25.teacher.gguf_tokenizer import QWEN2_PATTERN  # noqa: E402
-
-#: The bootstrap takes most of an evaluation's time, and few tests judge its intervals.
-ALL_RESAMPLES, statistics.BOOTSTRAP_RESAMPLES = statistics.BOOTSTRAP_RESAMPLES, 50
-EVAL_DATA = ROOT / "eval_data"
+EVAL_DATA = resource("data/evaluation")
 REAL_TOKENIZER = ROOT.parent / "shared" / "qwen25_tokenizer" / "tokenizer.json"
+#: The bootstrap takes most of an evaluation's time, and few tests judge its intervals.
+ALL_RESAMPLES, scoring.BOOTSTRAP_RESAMPLES = scoring.BOOTSTRAP_RESAMPLES, 50
 #: Late interaction is optional.
 NEEDS_PYLATE = pytest.mark.skipif(find_spec("pylate") is None, reason="setup_qwen25.sh --with-extras installs pylate")
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def caplog_hears_us() -> None:
     """A command that an earlier test ran took the log for itself."""
     logger.propagate = True
-
-
-def empty_before(monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str, file: Path) -> None:
-    """Have somebody empty ``file`` just before a script takes a step."""
-    take = getattr(module, step)
-
-    def edited(*args: Any, **more: Any) -> Any:
-        file.write_text("")
-        return take(*args, **more)
-
-    monkeypatch.setattr(module, step, edited)
 
 
 def qwen_like_tokenizer(texts: list[str], size: int = 2000) -> Tokenizer:
@@ -74,15 +60,13 @@ def qwen_like_tokenizer(texts: list[str], size: int = 2000) -> Tokenizer:
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """English sentences and code to train a tokenizer on: the project's own items."""
-    found = []
-    for name, field in (
-        ("topic_clustering", "text"),
-        ("code_understanding", "code"),
-        ("semantic_similarity", "anchor"),
-    ):
-        lines = (EVAL_DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-        found += [json.loads(line)[field] for line in lines]
-    return found
+    fields = {"topic_clustering": "text", "code_understanding": "code", "semantic_similarity": "anchor"}
+    return [json.loads(line)[field] for category, field in fields.items() for line in item_lines(category)]
+
+
+def item_lines(category: str) -> list[str]:
+    """Return the lines of one of the project's own files of items."""
+    return (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture(scope="session")
@@ -114,49 +98,45 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Token
 
 
 @pytest.fixture(scope="session")
-def small_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a few of the project's items of each category: enough to run, quick to score."""
-    folder = tmp_path_factory.mktemp("items")
-    for category in WEIGHTS:
-        lines = (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
-        kept = lines[:18] if category == "instruction_awareness" else lines[:: max(1, len(lines) // 24)]
-        (folder / f"{category}.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def few_items(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the fewest items that every category accepts."""
-    return write_few_items(tmp_path_factory.mktemp("few"))
-
-
-def write_few_items(folder: Path) -> Path:
-    """Write the fewest items that every category accepts into a folder, and return it."""
-    for category in WEIGHTS:
-        lines = (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
+    folder = tmp_path_factory.mktemp("few")
+    for path in EVAL_DATA.glob("*.jsonl"):
+        lines = item_lines(path.stem)
         kept = {"instruction_awareness": lines[:12], "topic_clustering": [*lines[:2], *lines[-2:]]}
-        (folder / f"{category}.jsonl").write_text("\n".join(kept.get(category, lines[:2])), encoding="utf-8")
+        (folder / path.name).write_text("\n".join(kept.get(path.stem, lines[:2])) + "\n", encoding="utf-8")
     return folder
+
+
+def use_items(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have the phases take the items of evaluation and calibration from a folder."""
+    found = dict.fromkeys(("data/evaluation", "data/calibration"), folder)
+    monkeypatch.setattr("qwen25.evaluation.categories.resource", lambda name: found.get(name) or resource(name))
+
+
+@pytest.fixture
+def on_few_items(monkeypatch: pytest.MonkeyPatch, few_items: Path) -> Path:
+    """Have the phases score the fewest items; returns their folder."""
+    use_items(monkeypatch, few_items)
+    return few_items
 
 
 @pytest.fixture(scope="module")
 def all_resamples() -> Iterator[None]:
     """Bootstrap as much as the product does, for tests that judge an interval."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(statistics, "BOOTSTRAP_RESAMPLES", ALL_RESAMPLES)
+        monkeypatch.setattr(scoring, "BOOTSTRAP_RESAMPLES", ALL_RESAMPLES)
         yield
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> Path:
     """What phase 1 makes of the tiny teacher."""
-    from qwen25.commands import distill as distill_command
+    import distill_qwen25_1024d
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    log = folder.with_suffix(".log")
-    arguments = ["--teacher", str(tiny_teacher), "--output", str(folder), "--log-file", str(log), "--device", "cpu"]
-    arguments += ["--texts", "64"]
-    assert distill_command.main(arguments) == 0
+    arguments = ["--teacher", str(tiny_teacher), "--output", str(folder), "--device", "cpu"]
+    assert distill_qwen25_1024d.main([*arguments, "--log-file", str(folder.with_suffix(".log"))]) == 0
     return folder
 
 

@@ -1,7 +1,4 @@
-"""Python programs in processes forked from one that knows the large libraries, so that each starts in a moment.
-
-What reads its environment when it is imported, as the hub's client does, is not among them.
-"""
+"""Python programs in processes forked from one that knows the large libraries, so that each starts in a moment."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+#: Not the hub's client, which reads its environment when it is imported.
 LIBRARIES = ["numpy", "scipy.stats", "pandas", "sklearn.metrics", "torch", "torch._dynamo"]
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(LIBRARIES)

@@ -1,4 +1,4 @@
-"""Tiny teachers: all architectures that are streamed, with the whole model's states; and embedding models."""
+"""Tiny teachers: decoders of several architectures, with the whole model's states; and embedding models."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from qwen25.states.checkpoint import Checkpointing
-from qwen25.states.device import Computing
-from qwen25.states.jobs import Frame
-from qwen25.states.token_states import token_states
 from qwen25.teacher.teacher import Teacher
 
-LAYERS = 4
-VOCABULARY = 61
+LAYERS, HIDDEN, VOCABULARY = 4, 24, 61
 SIZES = {
     "vocab_size": VOCABULARY,
-    "hidden_size": 24,
+    "hidden_size": HIDDEN,
     "intermediate_size": 40,
     "num_hidden_layers": LAYERS,
     "num_attention_heads": 4,
@@ -44,16 +39,21 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {"tie_word_embeddings": True}),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 2}),
     "qwen3": ("qwen3", {"head_dim": 8, "tie_word_embeddings": False}),
-    "llama": ("llama", {"tie_word_embeddings": True}),
     "llama-biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
     "llama3-rope": ("llama", {"rope_scaling": LLAMA3, "max_position_embeddings": 256}),
-    "linear-rope": ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
-    "mistral": ("mistral", {"head_dim": 6, "sliding_window": None}),
     "mistral-window": ("mistral", {"head_dim": 6, "sliding_window": 4}),
     "gemma3": (
         "gemma3_text",
         {"head_dim": 8, "query_pre_attn_scalar": 16, "sliding_window": 4, "sliding_window_pattern": 2},
     ),
+    "olmo2": ("olmo2", {}),
+}
+#: Decoders that cannot be taken apart, and an encoder.
+WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "gemma2": ("gemma2", {"head_dim": 8, "query_pre_attn_scalar": 16}),  # scales the embeddings in the model's own call
+    "mixtral": ("mixtral", {"num_local_experts": 2}),
+    "gpt_neox": ("gpt_neox", {}),
+    "bert": ("bert", {}),
 }
 #: name -> model type and pooling of an embedding model; the last one has two dense layers behind it.
 EMBEDDERS = {
@@ -62,35 +62,26 @@ EMBEDDERS = {
     "qwen3-last": ("qwen3", "lasttoken"),
     "gemma3-dense": ("gemma3_text", "mean"),
 }
-PREFIX, SUFFIX = (5, 9, 5, 30, 2, 7), (3, 8)
+#: The tokenizers of all teachers here know w5, w6, ... as the tokens 5, 6, ...
+PREFIX, PREFIX_IDS = "w5 w9 w5 w30 w8 w7", [5, 9, 5, 30, 8, 7]
 WORDS = [[11], [4, 12, 13], [14, 15], [16], [17, 18, 19], [20, 21, 22]]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Keep tiny products on one core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_teacher(folder: Path, name: str = "qwen2", seed: int = 0, **save: Any) -> Teacher:
     """Write a teacher with random weights, norms and biases included, and return it."""
-    kind, more = CONFIGS[name]
+    kind, more = {**CONFIGS, **WHOLE}[name]
     if kind not in CONFIG_MAPPING:
         pytest.skip(f"this transformers does not know {kind}")
     config = AutoConfig.for_model(kind, **SIZES, **copy.deepcopy(more))
-    if name == "qwen2-window" and not hasattr(config, "layer_types"):
-        pytest.skip("this transformers puts the window on layers that have none")
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    model = (AutoModel if kind == "bert" else AutoModelForCausalLM).from_config(config)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for parameter, weight in model.named_parameters():
             weight.normal_(std=0.3)
-            if "norm" in name and "gemma" not in kind:
+            if "norm" in parameter.lower() and "gemma" not in kind:
                 weight.add_(1.0)
     model.to(save.pop("dtype", torch.float32)).save_pretrained(folder, **save)
+    embedder_tokenizer(kind).save(str(folder / "tokenizer.json"))
     return Teacher(folder.name, "folder", folder)
 
 
@@ -106,50 +97,19 @@ def change(teacher: Teacher, **tensors: torch.Tensor | None) -> None:
     found: dict[str, Any] = load_file(path)
     for name, tensor in tensors.items():
         found[f"model.layers.1.mlp.{name}.weight"] = tensor
-    save_file({name: t for name, t in found.items() if t is not None}, path)
+    save_file({name: t for name, t in found.items() if t is not None}, path, {"format": "pt"})
 
 
-def plain_states(
-    teacher: Teacher, words: Any, prefix: tuple[int, ...], suffix: tuple[int, ...], at: str
-) -> list[np.ndarray]:
-    """Compute every layer's states, one sequence at a time, with the whole model."""
-    model = AutoModelForCausalLM.from_pretrained(teacher.folder).float().eval()
+def plain_states(teacher: Teacher, words: Any, before: Any = (), behind: Any = ()) -> list[np.ndarray]:
+    """Compute every layer's states with the whole model, one sequence at a time, and read the word's last one."""
+    model = AutoModel.from_pretrained(teacher.folder).float().eval()
     rows: list[list[np.ndarray]] = []
     for word in words:
-        ids = [*prefix, *word, *suffix]
+        ids = [*before, *word, *behind]
         with torch.inference_mode():
             hidden = model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False).hidden_states
-        position = len(ids) - 1 if at == "last" else len(prefix) + len(word) - 1
-        rows.append([state[0, position].numpy() for state in hidden])
+        rows.append([state[0, len(before) + len(word) - 1].numpy() for state in hidden])
     return [np.stack([row[layer] for row in rows]) for layer in range(len(rows[0]))]
-
-
-def states_of(
-    teacher: Teacher,
-    ids: Any,
-    frame: Frame,
-    layers: Any,
-    *,
-    at: Any = "token",
-    folder: Path | None = None,
-    resume: bool = True,
-    **computing: Any,
-) -> dict[int, np.ndarray]:
-    """Compute states in one call; ``folder``: of the checkpoint; ``computing``: the fields of Computing."""
-    checkpointing = Checkpointing(folder, resume) if folder else None
-    return token_states(teacher, frame, layers, Computing(**computing), at).compute(ids, checkpointing)
-
-
-def check(teacher: Teacher, words: Any, frame: Frame, at: str = "token", **options: Any) -> dict[int, np.ndarray]:
-    """Compare all layers' streamed states with the whole model's."""
-    ids = words if isinstance(words, list) else np.asarray(words)
-    assert token_states(teacher, frame, [LAYERS], at=at).plan(ids).streams  # type: ignore[arg-type]
-    states = states_of(teacher, ids, frame, range(LAYERS + 1), at=at, **options)
-    plain = plain_states(teacher, [np.atleast_1d(word).tolist() for word in words], frame.prefix, frame.suffix, at)
-    for layer, expected in enumerate(plain):
-        np.testing.assert_allclose(states[layer], expected, rtol=2e-4, atol=2e-4, err_msg=f"layer {layer}")
-        assert states[layer].dtype == np.float32
-    return states
 
 
 def embedder_tokenizer(kind: str) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""The rules of the house: who imports whom, and how long a file may be."""
+"""The rules of the code: who imports whom, who knows the settings, how long modules and parameter lists may be."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "qwen25"
-#: Room -> the rooms that it may import from; see docs/ARCHITECTURE.md.
-MAY_IMPORT = {
-    "runtime": set(),
-    "store": {"runtime"},
-    "teacher": {"store", "runtime"},
-    "evaluation": {"store", "runtime"},
-    "states": {"teacher", "store", "runtime"},
-    "training": {"states", "evaluation", "teacher", "store", "runtime"},
-    "distillation": {"training", "states", "evaluation", "teacher", "store", "runtime"},
-    "reports": {"evaluation", "store", "runtime"},
-    "publication": {"reports", "evaluation", "store", "runtime"},
-}
-#: What stands on top of all rooms.
-TOP = {"commands"}
-SCRIPTS = sorted(ROOT.glob("*.py"))
-MODULES = sorted(PACKAGE.rglob("*.py"))
+#: The rooms from below; each imports only from those before it. docs/ARCHITECTURE.md draws them from above.
+ROOMS = ("runtime", "store", "evaluation", "reports", "teacher", "training", "distillation", "commands")
+SCRIPTS = {"distill_qwen25_1024d", "quick_eval_qwen25_1024d", "compare_qwen25_vs_all"}
+MODULES = sorted([*ROOT.glob("*.py"), *PACKAGE.rglob("*.py")])
+LONGEST_MODULE, MOST_PARAMETERS = 400, 7
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the project's modules that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "qwen25":
-            yield node.module
+def nodes(path: Path) -> Iterator[ast.AST]:
+    """Yield every node of a module."""
+    yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield what a file imports, anywhere in it: the module, and the name taken from it."""
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", name.name) for name in node.names)
         elif isinstance(node, ast.Import):
-            yield from (name.name for name in node.names if name.name.split(".")[0] == "qwen25")
+            yield from ((name.name, "") for name in node.names)
 
 
-def test_every_room_has_a_rule() -> None:
-    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert rooms <= set(MAY_IMPORT) | TOP
+def test_every_room_has_a_place_and_is_drawn() -> None:
+    assert {path.parent.name for path in PACKAGE.glob("*/*.py")} == set(ROOMS)
+    drawn = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    places = [drawn.index(f"\n{room} ") for room in ROOMS]
+    assert places == sorted(places, reverse=True)
 
 
-@pytest.mark.parametrize("room", list(MAY_IMPORT))
+@pytest.mark.parametrize("room", ROOMS)
 def test_rooms_import_only_from_below(room: str) -> None:
+    below = ROOMS[: ROOMS.index(room) + 1]
     for path in (PACKAGE / room).rglob("*.py"):
-        for module in imports(path):
-            parts = module.split(".")
-            assert len(parts) == 1 or parts[1] in MAY_IMPORT[room] | {room}, f"{path.relative_to(ROOT)}: {module}"
+        for module, name in imports(path):
+            parts = [*module.split("."), name]
+            assert parts[0] != "qwen25" or parts[1] not in ROOMS or parts[1] in below, f"{path}: {module}"
+            assert parts[0] not in SCRIPTS or room == "commands", f"{path}: {module}"
 
 
 def test_benchmarks_import_nothing_from_scripts() -> None:
-    names = {path.stem for path in SCRIPTS}
-    for path in (ROOT / "benchmarks").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            found = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not names & set(found), path
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert not SCRIPTS & {module for module, _ in imports(path)}, path
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_stay_short(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= (250 if path in SCRIPTS else 400)
+def test_only_the_script_knows_the_settings() -> None:
+    knowing = {
+        path.relative_to(ROOT).as_posix() for path in MODULES if "Settings" in dict(map(reversed, imports(path)))
+    }
+    assert knowing <= {"distill_qwen25_1024d.py"}
 
 
-def test_the_rooms_are_drawn() -> None:
-    drawn = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    assert all(f"\n{room} " in drawn or f"`{room}/`" in drawn for room in (*MAY_IMPORT, *TOP))
+@each_module
+def test_modules_and_parameter_lists_stay_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+    for node in nodes(path):
+        if isinstance(node, ast.FunctionDef):
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            assert len(set(names) - {"self", "cls"}) <= MOST_PARAMETERS, node.name
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=lambda path: str(path.relative_to(ROOT)))
+@each_module
 def test_what_starts_a_module_stands_last(path: Path) -> None:
     """Run as a module, it would start before the functions behind it are there."""
     body = ast.parse(path.read_text(encoding="utf-8")).body

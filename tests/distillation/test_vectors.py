@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 
-from qwen25.distillation.frequencies import zipf_frequencies
-from qwen25.distillation.recipe import RECIPES, Recipe, recipe_named
-from qwen25.distillation.vectors import distil_vectors, sif_weights
-from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.distillation.rows import zipf_frequencies
+from qwen25.distillation.vectors import RECIPES, Recipe, distil_vectors, recipe_for, sif_weights, training_start
+from qwen25.runtime.errors import PipelineError
 
 TOKENS = 3000
 NO_SIF = 1e12  # a / (a + p) is then 1 for every token
@@ -45,17 +46,11 @@ def test_plain_recipe_is_model2vecs_pca_and_weights() -> None:
     np.testing.assert_allclose(ours, theirs * signs, rtol=1e-3, atol=np.abs(theirs).max() * 1e-4)
 
 
-def test_layers_side_by_side_span_more_than_one() -> None:
-    states = [skewed_states(24, seed=1), skewed_states(24, seed=2)]
-    vectors = distil_vectors(states, zipf_frequencies(TOKENS), whitening_recipe(), 40)
-    assert vectors.shape == (TOKENS, 40)
-    assert np.linalg.matrix_rank(vectors) == 40
-
-
-def test_dims_are_capped_at_what_the_states_span() -> None:
+def test_dims_are_capped_at_what_the_states_span(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "qwen25")
     low_rank = skewed_states(24)[:, :5] @ np.random.default_rng(3).standard_normal((5, 24)).astype(np.float32)
     vectors = distil_vectors([low_rank], zipf_frequencies(TOKENS), whitening_recipe(), 24)
-    assert vectors.shape[1] <= 6
+    assert vectors.shape[1] <= 6 and f"span only {vectors.shape[1]} directions" in caplog.text
 
 
 def test_rare_tokens_weigh_more() -> None:
@@ -79,6 +74,20 @@ def test_layers_are_shares_of_the_depth() -> None:
     assert RECIPES["default"].layer_numbers(1) == [0, 1]
 
 
-def test_unknown_recipe() -> None:
-    with pytest.raises(InputError, match="plain"):
-        recipe_named("magic")
+def test_the_recipe_in_the_file_is_the_one_that_runs() -> None:
+    assert recipe_for("default") == RECIPES["default"]
+    assert (RECIPES["default"].frequencies, RECIPES["default"].sif) == ("zipf", 1e-4)
+    corpus = {name: recipe_for(name, has_corpus=True) for name in RECIPES}
+    assert {recipe.frequencies for recipe in corpus.values()} == {"corpus"}
+    assert {name: recipe.sif for name, recipe in corpus.items()} == {"default": 5e-4, "plain": 1e-4, "pooled": 1e-4}
+    assert recipe_for("default", is_causal=False).prefix == ""  # an encoder's own special tokens stand around a token
+
+
+def test_the_untrained_start_is_the_untrained_table() -> None:
+    random = np.random.default_rng(0)
+    states = [random.normal(size=(300, 20)).astype(np.float32) + layer for layer in range(2)]
+    frequencies = np.full(300, 1 / 300)
+    start = training_start(states, frequencies, RECIPES["default"], 16)
+    expected = distil_vectors(states, frequencies, RECIPES["default"], 16)
+    found = start.wide.astype(np.float32) @ start.projection * start.weights[:, None]
+    np.testing.assert_allclose(found, expected, atol=2e-3)

@@ -1,22 +1,19 @@
-"""A saved model segments text as its teacher does, save for one space before the first word."""
+"""A model's rows: it segments text as its teacher does, save for one space before the first word; and custom words."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
 import pytest
 from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from qwen25.distillation.custom_words import read_words, with_words
-from qwen25.distillation.frequencies import rank_frequencies, zipf_frequencies
-from qwen25.distillation.vocabulary import (
-    Vocabulary,
-    static_vocabulary,
-)
+from qwen25.distillation.vocabulary import Vocabulary, read_words, static_vocabulary, with_words
 from qwen25.runtime.errors import InputError
 
 SENTENCE = "It's 2024, hello world (yes)"
@@ -30,21 +27,8 @@ def real() -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def real_static(real: Tokenizer) -> Tokenizer:
-    return static_vocabulary(real).tokenizer
-
-
-@pytest.fixture(scope="module")
-def tiny_static(tiny_tokenizer: Tokenizer) -> Tokenizer:
-    return static_vocabulary(tiny_tokenizer).tokenizer
-
-
-@given(text=st.text(max_size=60).filter(lambda t: t and not any(s in t for s in SPECIAL_TOKENS)))
-@settings(max_examples=300, deadline=None)
-def test_any_text_is_segmented_as_by_the_teacher_after_a_space(
-    tiny_tokenizer: Tokenizer, tiny_static: Tokenizer, text: str
-) -> None:
-    assert tiny_static.encode(text).tokens == tiny_tokenizer.encode(" " + text).tokens
+def real_static(real: Tokenizer) -> Vocabulary:
+    return static_vocabulary(real)
 
 
 def test_rows_point_at_the_teachers_ids(tiny_tokenizer: Tokenizer) -> None:
@@ -59,83 +43,140 @@ def test_control_tokens_are_text_to_a_static_model(tiny_tokenizer: Tokenizer) ->
     assert not set(static.tokenizer.encode("a <|im_start|> b").tokens) & set(SPECIAL_TOKENS)
 
 
-def test_nothing_in_gives_nothing_out(tiny_tokenizer: Tokenizer) -> None:
-    assert static_vocabulary(tiny_tokenizer).tokenizer.encode("").ids == []
-
-
-def test_real_qwen_sentence(real_static: Tokenizer) -> None:
-    tokens = real_static.encode(SENTENCE).tokens
-    assert tokens == ["ĠIt", "'s", "Ġ", "2", "0", "2", "4", ",", "Ġhello", "Ġworld", "Ġ(", "yes", ")"]
-
-
 @given(text=st.text(max_size=60).filter(lambda t: t and not any(s in t for s in SPECIAL_TOKENS)))
 @settings(max_examples=300, deadline=None)
-def test_real_qwen_any_text(real: Tokenizer, real_static: Tokenizer, text: str) -> None:
-    assert real_static.encode(text).tokens == real.encode(" " + text).tokens
+def test_real_qwen_any_text(real: Tokenizer, real_static: Vocabulary, text: str) -> None:
+    assert real_static.tokenizer.encode(text).tokens == real.encode(" " + text).tokens
 
 
-def test_real_qwen_size(real: Tokenizer) -> None:
-    assert len(static_vocabulary(real)) == 151_643
+@pytest.fixture(scope="module")
+def plain(tiny_tokenizer: Tokenizer) -> Vocabulary:
+    return static_vocabulary(tiny_tokenizer)
 
 
-def test_wordpiece_keeps_its_vocabulary() -> None:
-    vocabulary = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "hello": 3, "world": 4, "##s": 5}
-    teacher = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
-    teacher.normalizer = normalizers.BertNormalizer()
-    teacher.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    teacher.add_special_tokens(["[UNK]", "[CLS]", "[SEP]"])
-    static = static_vocabulary(teacher)
-    assert static.teacher_ids.tolist() == list(range(6))
-    assert static.tokenizer.encode("Hello worlds").tokens == ["hello", "world", "##s"]
+def rows_of(vocabulary: Vocabulary, text: str, plain: Vocabulary) -> list[int]:
+    """Return which of the words, by their numbers, a text holds."""
+    return [row - len(plain) for row in vocabulary.tokenizer.encode(text).ids if row >= len(plain)]
 
 
-class TestCustomWords:
-    @pytest.mark.parametrize("text", ["kubernetes", "We like kubernetes a lot", "(kubernetes)"])
-    def test_a_word_gets_its_own_row(self, tiny_tokenizer: Tokenizer, text: str) -> None:
-        plain = static_vocabulary(tiny_tokenizer)
-        static = with_words(plain, ["kubernetes", "machine learning"])
-        assert len(plain) in static.tokenizer.encode(text).ids
-
-    def test_the_rest_of_the_text_is_as_before(self, tiny_tokenizer: Tokenizer) -> None:
-        plain = static_vocabulary(tiny_tokenizer)
-        static = with_words(plain, ["machine learning"])
-        ids = static.tokenizer.encode("We use machine learning for code").ids
-        at = ids.index(len(plain))
-        assert ids[:at] == plain.tokenizer.encode("We use").ids
-        assert ids[at + 1 :] == plain.tokenizer.encode("for code").ids
-
-    def test_part_of_another_word_is_no_match(self, tiny_tokenizer: Tokenizer) -> None:
-        plain = static_vocabulary(tiny_tokenizer)
-        static = with_words(plain, ["cat"])
-        assert max(static.tokenizer.encode("concatenate").ids) < len(plain)
-
-    def test_its_state_comes_from_its_pieces(self, tiny_tokenizer: Tokenizer) -> None:
-        static = with_words(static_vocabulary(tiny_tokenizer), ["kubernetes"])
-        assert static.sequences[-1] == tiny_tokenizer.encode(" kubernetes").ids
-        assert len(static.sequences) == len(static)
-
-    def test_reading_the_file(self, tmp_path: Path) -> None:
-        path = tmp_path / "words.txt"
-        path.write_text("kubernetes\n\n machine   learning \nkubernetes\n", encoding="utf-8")
-        assert read_words(path) == ["kubernetes", "machine learning"]
-        path.write_text("\n")
-        with pytest.raises(InputError):
-            read_words(path)
-        with pytest.raises(InputError):
-            read_words(tmp_path / "absent.txt")
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("kubernetes", "We like kubernetes a lot"),
+        ("kubernetes", "(kubernetes)"),
+        ("machine learning", "We use machine learning."),
+        ("café", "the cafe\u0301 is open"),
+        ("cafe\u0301", "the café is open"),
+        ("机器学习", "我喜欢机器学习和编程"),
+        ("機械学習", "これは機械学習です"),
+        ("การเรียนรู้", "ฉันชอบการเรียนรู้ของเครื่อง"),
+        ("C++", "in C++ it is"),
+    ],
+)
+def test_a_word_is_found(plain: Vocabulary, word: str, text: str) -> None:
+    assert rows_of(with_words(plain, [word]), text, plain) == [0]
 
 
-def test_zipf_frequencies() -> None:
-    frequencies = zipf_frequencies(1000)
-    assert frequencies.sum() == pytest.approx(1)
-    assert (np.diff(frequencies) < 0).all()
-    assert frequencies[0] / frequencies[8] == pytest.approx(5)
+@pytest.mark.parametrize(("word", "text"), [("qzcat", "conqzcatenate"), ("kubernetes", "kubernetesless")])
+def test_part_of_a_word_is_none(plain: Vocabulary, word: str, text: str) -> None:
+    assert rows_of(with_words(plain, [word]), text, plain) == []
 
 
-def test_unused_and_special_tokens_have_the_last_ranks() -> None:
-    words = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "the", "of", "word"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[3]))
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]"])
-    frequencies = rank_frequencies(Vocabulary(tokenizer, np.arange(len(words))))
-    assert [words[i] for i in np.argsort(-frequencies)][:3] == ["the", "of", "word"]
-    assert frequencies.sum() == pytest.approx(1)
+@pytest.fixture(scope="module")
+def one_word(plain: Vocabulary) -> Vocabulary:
+    return with_words(plain, ["qzword"])
+
+
+@given(before=st.text(max_size=12), behind=st.text(max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_the_rest_of_the_text_stays_as_it_was(
+    plain: Vocabulary, one_word: Vocabulary, before: str, behind: str
+) -> None:
+    """Whatever stands before and behind a word in brackets, its tokens are those that it has without the word."""
+    before, behind = (unicodedata.normalize("NFC", part) for part in (before + "(", ")" + behind))
+    expected = [*plain.tokenizer.encode(before).ids, len(plain)]
+    found = one_word.tokenizer.encode(f"{before}qzword{behind}").ids
+    assert found[: len(expected)] == expected
+    # Behind it there is no space that the text does not have.
+    assert one_word.tokenizer.decode(found[len(expected) :]) == behind
+
+
+def test_an_uncased_teacher_finds_any_case() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = ["[UNK]", "we", "run", "and", *letters, *(f"##{letter}" for letter in letters)]
+    tokenizer = Tokenizer(models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    plain = static_vocabulary(tokenizer)
+    vocabulary = with_words(plain, ["Kubernetes", "数学", "kubernetes", "Éclair"])  # one is unknown to it
+    assert len(vocabulary) == vocabulary.tokenizer.get_vocab_size() == len(plain) + 2
+    assert rows_of(vocabulary, "we run KUBERNETES and eclair", plain) == [0, 1]
+
+
+def test_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeffkubernetes\r\nmachine\u00a0learning\r\n\r\na\u2028b\r\nkubernetes\r\n".encode())
+    assert read_words(path) == ["kubernetes", "machine learning", "a b"]
+    path.write_text(" \n")
+    with pytest.raises(InputError, match="holds no word"):
+        read_words(path)
+    path.write_bytes("café".encode("latin-1"))
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        read_words(path)
+
+
+def kinds_of(plain: Vocabulary, words: list[str], text: str) -> list[str]:
+    """Return the words that a text holds, in order."""
+    return [words[row] for row in rows_of(with_words(plain, words), text, plain)]
+
+
+PIECES = st.lists(st.sampled_from(["heart", "attack", "risk", "big", "s", "x", ",", " ", " ", "  ", "\n", "é"]))
+
+
+class TestPhrases:
+    WORDS: ClassVar = ["heart", "heart attack", "heart attack risk", "big heart", "qz learning rate"]
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("a heart attack.", ["heart attack"]),
+            ("heart attacks", ["heart"]),
+            ("two heart attacks, one heart attack risk", ["heart", "heart attack risk"]),
+            ("heart attack risks", ["heart attack"]),
+            ("sweetheart attack", []),
+            ("heart\u00a0attack", ["heart attack"]),
+            ("heart  \n\tattack", ["heart attack"]),
+            ("qz\u2028learning\r\n rate", ["qz learning rate"]),
+            ("a big heart attack", ["big heart"]),
+            ("heart, attack", ["heart"]),
+        ],
+    )
+    def test_the_longest_that_is_there_as_whole_words(self, plain: Vocabulary, text: str, found: list[str]) -> None:
+        assert kinds_of(plain, self.WORDS, text) == found
+
+    def test_two_that_share_a_word_leave_no_trace(self, plain: Vocabulary) -> None:
+        vocabulary = with_words(plain, ["big heart", "heart attack"])
+        found = vocabulary.tokenizer.encode("big heart attack").ids
+        assert found == [len(plain), *plain.tokenizer.encode("attack").ids]
+
+    @pytest.fixture(scope="class")
+    def vocabulary(self, plain: Vocabulary) -> Vocabulary:
+        return with_words(plain, ["heart attack risk", "big qzheart"])
+
+    @given(pieces=PIECES)
+    @settings(max_examples=150, deadline=None)
+    def test_what_holds_no_phrase_stays_as_it_was(
+        self, plain: Vocabulary, vocabulary: Vocabulary, pieces: list[str]
+    ) -> None:
+        text = "".join(pieces)
+        found = vocabulary.tokenizer.encode(text).ids
+        if re.search(r"\bheart\s+attack\s+risk\b", text):
+            assert len(plain) in found
+        else:
+            assert found == plain.tokenizer.encode(text).ids
+
+
+def test_a_words_state_comes_from_its_pieces(plain: Vocabulary, tiny_tokenizer: Tokenizer) -> None:
+    words = with_words(plain, ["kubernetes"])
+    assert words.sequences[-1] == tiny_tokenizer.encode(" kubernetes").ids
+    assert len(words.sequences) == len(words)

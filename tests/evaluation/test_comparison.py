@@ -1,165 +1,197 @@
-"""Phase 3: every system in one comparison, each honest about how it was obtained."""
+"""Phases 2 and 3, as scripts and from Python: each system is honest about how it was obtained."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
-from conftest import NEEDS_PYLATE, ROOT, empty_before
+from conftest import NEEDS_PYLATE
 from fake_hub import FakeHub, Fault, run_as_user
 from model2vec import StaticModel
+from small_models import write_static_model
+from tokenizers import Tokenizer
 
-from qwen25.commands import compare as compare_command
-from qwen25.distillation import Settings, distil
-from qwen25.evaluation.categories.all import WEIGHTS
-from qwen25.evaluation.comparison import Measured, compare, difference
-from qwen25.evaluation.items import items_sha256, load_categories
-from qwen25.evaluation.loading import load_encoder
+import compare_qwen25_vs_all as compare_script
+import quick_eval_qwen25_1024d as eval_script
+import qwen25
+from qwen25.evaluation.category import CategoryScore
+from qwen25.evaluation.evaluate import Evaluation
 from qwen25.evaluation.matching import Bm25, LateInteraction
-from qwen25.evaluation.peers import PEERS, PUBLISHED, Peer
-from qwen25.evaluation.recommendations import frontier, recommendations
-from qwen25.reports.comparison_report import (
-    comparison_markdown,
-    comparison_png,
-    comparison_remarks,
-    published_rows,
-    quality_rows,
-)
+from qwen25.evaluation.models import OURS, PEERS, load_encoder
+from qwen25.evaluation.results import check_outputs, differences
+from qwen25.runtime.console import MODEL
 from qwen25.runtime.errors import InputError
-from qwen25.runtime.files import read_json
+from qwen25.runtime.files import read_json, schema_fault
+
+pytestmark = pytest.mark.usefixtures("on_few_items")
 
 
-def check(comparison: dict[str, Any]) -> None:
-    jsonschema.validate(comparison, read_json(ROOT / "docs" / "schema" / "comparison.schema.json"))
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
+    return write_static_model(tmp_path_factory.mktemp("static") / "mine", tiny_tokenizer)
 
 
 def rows_of(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in comparison["models"]}
 
 
+class TestEvaluation:
+    def test_from_python(self, model: Path) -> None:
+        result = qwen25.evaluate(str(model))
+        assert schema_fault(result, "evaluation") is None
+        assert result["model"]["name"] == "mine" and len(result["categories"]) == 6
+        assert result == json.loads(json.dumps(result))
+        again = qwen25.evaluate(model, seed=42)
+        assert (again["overall"], again["categories"]) == (result["overall"], result["categories"])
+        assert qwen25.evaluate(model, seed=7)["overall"]["control"] != result["overall"]["control"]
+
+    def test_the_difference_to_the_control_is_paired(self, model: Path) -> None:
+        for found in qwen25.evaluate(model)["categories"].values():
+            control = found["control"]
+            assert control["difference"]["value"] == pytest.approx(found["score"] - control["score"], abs=1e-5)
+            low, high = control["difference"]["interval"]
+            widest = found["interval"][1] - control["interval"][0], found["interval"][0] - control["interval"][1]
+            assert widest[1] - 1e-5 <= low <= high <= widest[0] + 1e-5
+
+    def test_the_page_is_written_beside_the_result(self, model: Path, tmp_path: Path) -> None:
+        output = tmp_path / "demo" / "eval_results.json"
+        assert eval_script.main(["--model", str(model), "--output", str(output), "-q"]) == 0
+        assert schema_fault(read_json(output), "evaluation") is None
+        assert {path.name for path in output.parent.iterdir()} == {"eval_results.json", "eval_report.html"}
+
+    def test_a_part_has_no_verdict(self, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ["--model", str(model), "--output", "-", "-q", "--categories", "code_understanding"]
+        assert eval_script.main([*arguments, "--fail-under", "poor"]) == 1
+        result = json.loads(capsys.readouterr().out)
+        assert list(result["categories"]) == ["code_understanding"] and result["verdict"]["verdict"] is None
+
+    @pytest.mark.parametrize(
+        ("limit", "score", "verdict", "is_below"),
+        [
+            ("0.5", 0.5, "Poor", False),
+            ("0.5", 0.4, "Good", True),
+            ("good", 0.4, "Good", False),
+            ("Good", 0.9, "Fair", True),
+            ("poor", 0.9, None, True),
+        ],
+    )
+    def test_fail_under(self, limit: str, score: float, verdict: str | None, is_below: bool) -> None:
+        result = {"overall": {"score": score}, "verdict": {"verdict": verdict}}
+        assert eval_script.is_below(result, eval_script.fail_under(limit)) == is_below
+
+
 class Runner:
-    """Runs phase 3 on a few items, with ours the tiny model."""
+    """Runs phase 3 with a model as ours."""
 
-    def __init__(self, model: Path, items: Path, folder: Path) -> None:
+    def __init__(self, model: Path, folder: Path) -> None:
         self.output = folder / "out" / "comparison_results.json"
-        self.arguments = ["--ours", f"OURS={model}", "--items", str(items), "--output", str(self.output)]
+        self.arguments = ["--model", f"OURS={model}", "--output", str(self.output), "-q"]
 
-    def __call__(self, *arguments: str, peers: bool = False) -> dict[str, Any]:
-        assert self.code(*arguments, peers=peers) == 0
+    def __call__(self, *arguments: str) -> dict[str, Any]:
+        assert self.code(*arguments) == 0
         comparison = read_json(self.output)
-        check(comparison)
+        assert schema_fault(comparison, "comparison") is None
         return comparison
 
-    def code(self, *arguments: str, peers: bool = False) -> int:
-        return compare_command.main([*self.arguments, *arguments, *([] if peers else ["--no-peers"])])
-
-    def text(self, kind: str) -> str:
-        return self.output.with_name(f"comparison.{kind}").read_text(encoding="utf-8")
+    def code(self, *arguments: str) -> int:
+        return compare_script.main([*self.arguments, "--no-peers", *arguments])
 
 
 @pytest.fixture
-def run(tiny_model: Path, small_items: Path, tmp_path: Path) -> Runner:
-    return Runner(tiny_model, small_items, tmp_path)
-
-
-@pytest.fixture(scope="session")
-def collapsed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with nearly the same vector for every token: it should lose to everything."""
-    model = StaticModel.from_pretrained(tiny_model)
-    table = np.asarray(model.embedding, dtype=np.float32)
-    flat = np.ones_like(table) + 1e-4 * table
-    folder = tmp_path_factory.mktemp("models") / "collapsed"
-    StaticModel(flat, model.tokenizer, config=model.config).save_pretrained(folder)
-    return folder
+def run(model: Path, tmp_path: Path) -> Runner:
+    return Runner(model, tmp_path)
 
 
 class TestRows:
-    def test_the_control_stands_beside_ours_and_a_twin_does_not_differ(self, run: Runner, tiny_model: Path) -> None:
-        comparison = run("--model", f"TWIN={tiny_model}")
+    def test_the_control_stands_beside_ours_and_a_twin_does_not_differ(self, run: Runner, model: Path) -> None:
+        comparison = run("--model", f"TWIN={model}")
         rows = rows_of(comparison)
         assert list(rows) == ["OURS", "random directions", "TWIN"]
         ours, control, twin = rows.values()
         assert control["result"]["overall"]["score"] == ours["result"]["overall"]["control"]["score"]
+        assert control["result"]["health"]["sentences_per_second"] > 0
         same = {"value": 0.0, "interval": [0.0, 0.0], "word": "no difference shown"}
         assert twin["difference_to_ours"]["overall"] == same
         assert all(found == same for found in twin["difference_to_ours"]["categories"].values())
-        assert ours["quality_per_mb"] == pytest.approx(
-            ours["result"]["overall"]["score"] / ours["result"]["health"]["size_bytes"] * 1e6, abs=1e-5
-        )
-
-    def test_sizes_are_read_from_the_files_and_the_arrays(self, run: Runner, tiny_model: Path) -> None:
-        health = rows_of(run())["OURS"]["result"]["health"]
-        on_disk = [(tiny_model / name).stat().st_size for name in ("model.safetensors", "tokenizer.json")]
-        assert health["size_bytes"] == sum(on_disk)
-        assert health["memory_bytes"] == StaticModel.from_pretrained(tiny_model).embedding.nbytes
-
-    def test_a_collapsed_model_is_worse_and_never_recommended(self, run: Runner, collapsed: Path) -> None:
-        comparison = run("--model", f"FLAT={collapsed}")
-        flat = rows_of(comparison)["FLAT"]
-        assert flat["result"]["health"]["unrelated_cosine"] > 0.9
-        assert not [
-            r for r in recommendations(comparison) if r["model"] == "FLAT" and r["need"] in ("smallest", "fastest")
-        ]
+        health = ours["result"]["health"]
+        assert health["size_bytes"] == sum((model / f).stat().st_size for f in ("model.safetensors", "tokenizer.json"))
+        assert health["memory_bytes"] == StaticModel.from_pretrained(model).embedding.nbytes
+        quality = ours["result"]["overall"]["score"] / health["size_bytes"] * 1e6
+        assert ours["quality_per_mb"] == pytest.approx(quality, abs=1e-5)
+        written = {path.name for path in run.output.parent.iterdir()}
+        assert written == {run.output.name, *(f"comparison.{kind}" for kind in ("png", "md", "html"))}
 
     def test_bm25_is_scored_where_a_category_is_retrieval(self, run: Runner) -> None:
-        comparison = run("--model", "WORDS=bm25")
-        row = rows_of(comparison)["WORDS"]
+        row = rows_of(run("--model", "WORDS=bm25"))["WORDS"]
         assert "topic_clustering" not in row["result"]["categories"] and len(row["result"]["categories"]) == 5
         assert row["difference_to_ours"]["overall"] is None
         assert len(row["difference_to_ours"]["categories"]) == 5
         assert row["result"]["cosine_protocol"] == {}
-        assert "| WORDS | - | " in run.text("md")  # no overall beside complete ones
 
-    def test_every_peer_of_the_issue_is_there_or_says_how_to_get_it(
-        self, run: Runner, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    def test_sentence_transformers_gives_the_same_scores(self, run: Runner, model: Path) -> None:
+        row = rows_of(run("--model", f"ST=st:{model}"))["ST"]
+        assert row["kind"] == "sentence-transformers"
+        assert abs(row["difference_to_ours"]["overall"]["value"]) < 1e-3
+
+    def test_every_peer_is_there_or_says_how_to_get_it(
+        self, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.chdir(tmp_path)  # where no model was made yet
         for slow in ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 by model2vec"):
             monkeypatch.delitem(PEERS, slow)
-        rows = rows_of(run("--offline", peers=True))
-        for name, folder in (
-            ("Gemma-768D", "gemma-768d"),
-            ("Qwen3-256D", "qwen3-256d"),
-            ("Qwen3-1024D", "qwen3-1024d"),
-        ):
-            assert rows[name]["obtained"] == "published" and folder in rows[name]["how"]
+        comparison = qwen25.compare(model, offline=True)
+        assert schema_fault({**comparison, "ours": "mine"}, "comparison") is None
+        rows = rows_of(comparison)
+        for name in ("Gemma-768D", "Qwen3-256D", "Qwen3-1024D"):
+            assert rows[name]["obtained"] == "published" and f"--preset {name.lower()}" in rows[name]["how"]
             assert rows[name]["published"]["source"] and "cosine" in rows[name]["published"]["protocol"]
         assert rows["ColBERT 32M"]["published"]["latency_ms"] == 5.94
         assert rows["plain recipe"]["obtained"] == "unavailable" and "--recipe plain" in rows["plain recipe"]["how"]
         assert rows["WordLlama-256"]["obtained"] == "measured" and rows["BM25"]["obtained"] == "measured"
-        for kind in ("md", "html"):
-            assert "--preset gemma-768d" in run.text(kind)
 
-    def test_published_figures_never_stand_among_measured_ones(self, run: Runner) -> None:
-        comparison = run()
-        comparison["models"].append(
-            {
-                "name": "Gemma-768D",
-                "obtained": "published",
-                "what": "",
-                "reason": "absent",
-                "how": "distil it",
-                "published": PUBLISHED["Gemma-768D"].as_json(),
-            }
-        )
-        check(comparison)
-        assert [row for row in quality_rows(comparison) if row[0] == "Gemma-768D"] == [
-            ["Gemma-768D", "not measured", *["-"] * 8, "published"]
-        ]
-        assert ["Gemma-768D", "0.659"] in [row[:2] for row in published_rows(comparison)]
-        assert "not measured here" in comparison_markdown(comparison)
+    def test_a_difference_needs_the_same_categories(self) -> None:
+        def scored(score: float, names: list[str]) -> Evaluation:
+            replicates = score + np.linspace(-0.01, 0.01, 1000)
+            categories = {name: CategoryScore(score, replicates, {}, {}, [], []) for name in names}
+            return Evaluation({}, categories, score, replicates, None, {})
 
-    @pytest.mark.parametrize("names", [["OURS=bm25"], ["A=bm25", "A=bm25"], ["random directions=bm25"]])
-    def test_names_must_differ(self, run: Runner, names: list[str]) -> None:
+        ours = scored(0.5, ["a", "b"])
+        assert differences(scored(0.6, ["a", "b"]), ours)["overall"]["word"] == "better"
+        assert differences(scored(0.4, ["a", "b"]), ours)["overall"]["word"] == "worse"
+        part = differences(scored(0.6, ["a"]), ours)
+        assert part["overall"] is None and part["categories"]["a"]["word"] == "better"
+
+
+class TestNames:
+    def test_from_python(self, model: Path) -> None:
+        comparison = qwen25.compare(f"MINE={model}", {"WORDS": "bm25"}, peers=False)
+        assert comparison["ours"] == "MINE" and set(rows_of(comparison)) == {"MINE", "random directions", "WORDS"}
+
+    def test_a_model_without_a_name_has_its_own(self, model: Path, tmp_path: Path) -> None:
+        named = tmp_path / "folder=1"
+        shutil.copytree(model, named)
+        assert compare_script.named_model(str(named)) == ("folder=1", str(named))
+        (named / "metadata.json").write_text('{"name": "Ada"}')
+        assert compare_script.named_model(str(named)) == ("Ada", str(named))
+        assert compare_script.named_model(str(MODEL)) == (OURS, str(MODEL))
+        assert compare_script.named_model("bm25") == ("BM25", "bm25")
+        assert compare_script.named_model("X=st:owner/name") == ("X", "st:owner/name")
+
+    @pytest.mark.parametrize(
+        "names", [["OURS=bm25"], ["A=bm25", "A=bm25"], ["random directions=bm25"], ["=bm25"], ["a\nb=bm25"]]
+    )
+    def test_names_must_differ_and_be_printable(self, run: Runner, names: list[str]) -> None:
         assert run.code(*(word for name in names for word in ("--model", name))) == 2
 
+
+class TestModels:
     def test_a_model_the_user_names_must_load(
         self, run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -167,151 +199,44 @@ class TestRows:
         assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
         assert not run.output.exists()
 
-    def test_pickled_weights_are_refused(self, run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        folder = tmp_path / "pickled"
-        folder.mkdir()
-        (folder / "pytorch_model.bin").write_bytes(b"x")
-        for kind in ("st:", "colbert:", "model2vec:"):
-            assert run.code("--model", f"X={kind}{folder}") == 2
-            assert "pickled" in capsys.readouterr().err
+    @pytest.mark.parametrize("kind", ["", "st:", "colbert:", "model2vec:"])
+    def test_pickled_weights_are_refused(self, tmp_path: Path, kind: str) -> None:
+        (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+        with pytest.raises(InputError, match="pickled"):
+            load_encoder(f"{kind}{tmp_path}")
 
     @pytest.mark.parametrize("kind", ["st:", "colbert:"])
-    def test_code_in_the_folder_is_never_run(
-        self, run: Runner, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
-    ) -> None:
+    def test_code_in_the_folder_is_never_run(self, tiny_bert: Path, tmp_path: Path, kind: str) -> None:
         folder = tmp_path / "trojan"
         shutil.copytree(tiny_bert, folder)
         (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "trojan.Step"}]))
         (folder / "trojan.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Step: pass\n")
-        assert run.code("--model", f"X={kind}{folder}") == 2
-        assert "code of its own" in capsys.readouterr().err and not (tmp_path / "ran").exists()
+        with pytest.raises(InputError, match="code of its own"):
+            load_encoder(f"{kind}{folder}")
+        assert not (tmp_path / "ran").exists()
 
-
-class TestReports:
-    def test_a_better_model_is_named_first(self, run: Runner, tiny_model: Path, collapsed: Path) -> None:
-        run.arguments[1] = f"OURS={collapsed}"
-        comparison = run("--model", f"GOOD={tiny_model}")
-        word = rows_of(comparison)["GOOD"]["difference_to_ours"]["overall"]["word"]
-        assert word == "better"
-        assert "GOOD is better than OURS" in comparison_remarks(comparison)[0] or (
-            "random directions is better than OURS" in comparison_remarks(comparison)[0]
-        )
-        assert any("a baseline, is better than OURS" in line for line in comparison_remarks(comparison))
-
-    def test_recommendations_follow_the_numbers(self, run: Runner, tiny_model: Path) -> None:
-        comparison = run("--model", f"TWIN={tiny_model}")
-        ours, _, twin = comparison["models"]
-        for row, overall, size, speed, code in ((ours, 0.5, 10**6, 10.0, 0.2), (twin, 0.4, 10**5, 99.0, 0.9)):
-            row["result"]["overall"] |= {"score": overall, "interval": [overall - 0.01, overall + 0.01]}
-            row["result"]["overall"]["control"] = {"score": 0.1, "interval": [0.05, 0.15]}
-            row["result"]["health"] |= {"size_bytes": size, "sentences_per_second": speed, "unrelated_cosine": 0.0}
-            row["result"]["categories"]["code_understanding"]["score"] = code
-        chosen = {found["need"]: found["model"] for found in recommendations(comparison)}
-        assert chosen["best quality"] == "OURS"
-        assert chosen["smallest"] == chosen["fastest"] == chosen["code"] == "TWIN"
-        assert [row["name"] for row in frontier(comparison)] == ["TWIN", "OURS"]
-        ours["result"]["overall"]["score"] = 0.3  # larger and worse
-        assert [row["name"] for row in frontier(comparison)] == ["TWIN"]
-        ours["result"]["health"]["sentences_per_second"] = 95.0  # as fast as one run can tell, and better
-        ours["result"]["overall"]["score"] = 0.5
-        fastest = next(found for found in recommendations(comparison) if found["need"] == "fastest")
-        assert fastest["model"] == "OURS" and "TWIN, 99 sentences/s" in fastest["because"]
-        twin["result"]["overall"]["control"] = {"score": 0.4, "interval": [0.39, 0.41]}  # now it only matches words
-        chosen = {found["need"]: found["model"] for found in recommendations(comparison)}
-        assert chosen["smallest"] == chosen["fastest"] == "OURS"
-        assert [row["name"] for row in frontier(comparison)] == ["OURS"]
-
-    def test_the_page_is_self_contained_and_escapes_names(self, run: Runner, tiny_model: Path) -> None:
-        run("--model", f"<script>alert(1)</script>={tiny_model}")
-        page = run.text("html")
-        assert page.count("<script") == 1 and "<script>alert" not in page and "&lt;script&gt;" in page
-        assert 'src="data:image/png;base64,' in page
-        assert not re.findall(r"(?:src|srcset|href)=\"(?!data:)", page)
-
-    def test_the_plot_is_a_png_and_the_same_for_the_same_result(self, run: Runner) -> None:
-        comparison = run("--model", "WORDS=bm25")
-        drawn = run.output.with_name("comparison.png").read_bytes()
-        assert drawn.startswith(b"\x89PNG") and drawn == comparison_png(comparison)
-        comparison["models"][0]["result"]["overall"]["score"] += 0.1
-        assert comparison_png(comparison) != drawn
+    def test_a_model_that_was_not_made_yet_is_never_asked_for_at_the_hub(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(InputError, match=r"make it with .*distill"):
+            load_encoder(str(MODEL))
 
 
 class TestWriting:
-    """What is read, what is replaced, and when."""
-
-    def contents(self, run: Runner) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in run.output.parent.iterdir()}
-
-    @pytest.mark.parametrize("what", ["comparison_html", "comparison_png"])
-    def test_a_run_that_ends_while_it_draws_leaves_the_old_files(
-        self, run: Runner, monkeypatch: pytest.MonkeyPatch, what: str
-    ) -> None:
-        run()
-        before = self.contents(run)
-
-        def interrupted(_: Any) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(compare_command, what, interrupted)
-        assert run.code("--seed", "7") == 130
-        assert self.contents(run) == before
-
-    def test_a_disk_that_fills_up_leaves_the_old_files(self, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-        run()
-        before, sync, calls = self.contents(run), os.fsync, []
-
-        def full(descriptor: int) -> None:
-            calls.append(descriptor)
-            if len(calls) == 4:  # png, md and html are written
-                raise OSError(28, "No space left on device")
-            sync(descriptor)
-
-        monkeypatch.setattr(os, "fsync", full)
-        assert run.code("--seed", "7") == 1 and len(calls) == 4
-        assert self.contents(run) == before
-
-    def test_items_are_hashed_as_they_were_read(
-        self, run: Runner, small_items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        items = tmp_path / "items"
-        shutil.copytree(small_items, items)
-        hashes = items_sha256(items, WEIGHTS)
-        empty_before(monkeypatch, compare_command, "compare", items / "code_understanding.jsonl")
-        assert run("--items", str(items))["items_sha256"] == hashes
-
     @pytest.mark.parametrize(
-        "place",
-        [
-            "model/model.safetensors",
-            "model/1_Normalize/config.json",
-            "items/code_understanding.jsonl",
-            "x/../a/comparison.md",
-        ],
+        "place", ["model/model.safetensors", "model/1_Normalize/config.json", "items", "x/../a/comparison.md", "."]
     )
     def test_what_is_read_or_written_is_not_replaced(
-        self,
-        run: Runner,
-        tiny_model: Path,
-        small_items: Path,
-        tmp_path: Path,
-        capsys: pytest.CaptureFixture[str],
-        place: str,
+        self, model: Path, tmp_path: Path, on_few_items: Path, place: str
     ) -> None:
-        shutil.copytree(tiny_model, tmp_path / "model")
-        shutil.copytree(small_items, tmp_path / "items")
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
-        flags = ["--model", f"X={tmp_path / 'model'}", "--items", str(tmp_path / "items")]
-        assert run.code(*flags, "--output", str(tmp_path / place)) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: ") and "give another path" in line
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
-
-    @pytest.mark.parametrize("place", [".", "/"])
-    def test_a_folder_is_no_place_for_the_result(
-        self, run: Runner, capsys: pytest.CaptureFixture[str], place: str
-    ) -> None:
-        assert run.code("--output", place) == 2
-        assert capsys.readouterr().err.startswith("error: ")
+        shutil.copytree(model, tmp_path / "model")
+        (tmp_path / "model" / "1_Normalize").mkdir(exist_ok=True)
+        (tmp_path / "model" / "1_Normalize" / "config.json").write_text("{}")
+        output = on_few_items / "code_understanding.jsonl" if place == "items" else tmp_path / place
+        with pytest.raises(InputError):
+            check_outputs([tmp_path / "a" / "comparison.md", output], [f"st:{tmp_path / 'model'}", "bm25"])
+        check_outputs([Path("-"), Path("-"), tmp_path / "model" / "results.json"], [str(tmp_path / "model")])
 
 
 class TestMatchers:
@@ -321,7 +246,7 @@ class TestMatchers:
             text: generator.standard_normal((n, 8)).astype(np.float32) for text, n in zip("abc", (2, 3, 1), strict=True)
         }
         found = {text: tokens / np.linalg.norm(tokens, axis=1, keepdims=True) for text, tokens in found.items()}
-        matcher = LateInteraction(lambda texts: [found[t] for t in texts], lambda texts: [found[t] for t in texts])
+        matcher = LateInteraction(lambda texts, _: [found[t] for t in texts])
         expected = np.array([[np.mean([max(q @ d for d in found[b]) for q in found[a]]) for b in "abc"] for a in "abc"])
         np.testing.assert_allclose(matcher.similarity("abc", "abc"), expected, rtol=1e-5)
         np.testing.assert_allclose(matcher.pairwise("ab", "cb"), [expected[0, 2], expected[1, 1]], rtol=1e-5)
@@ -353,108 +278,55 @@ class TestMatchers:
 
 
 SCRIPT = """
+import subprocess
 import sys
-from qwen25.commands import compare as compare_command
-from qwen25.evaluation import statistics
+from pathlib import Path
+import compare_qwen25_vs_all
+from qwen25.evaluation import categories, category
 from qwen25.store import hub
-hub.WAIT_SECONDS, statistics.BOOTSTRAP_RESAMPLES = 0, 50
-sys.exit(compare_command.main(sys.argv[1:]))
+hub.WAIT_SECONDS, category.BOOTSTRAP_RESAMPLES = 0, 50
+categories.default_items_folder = lambda: Path(sys.argv[1])
+sys.exit(compare_qwen25_vs_all.main(sys.argv[2:]))
 """
 
 
 class TestHub:
     @pytest.fixture
-    def hub(self, tiny_model: Path) -> Any:
+    def hub(self, model: Path) -> Any:
         with FakeHub() as hub:
-            hub.add("tiny/static", tiny_model)
+            hub.add("tiny/static", model)
             yield hub
 
-    def row(self, run: Runner, hub: FakeHub, home: Path, *arguments: str, spec: str = "tiny/static") -> dict[str, Any]:
-        command = ["-c", SCRIPT, *run.arguments, "--no-peers", "--model", f"HUB={spec}", *arguments]
-        done = run_as_user(hub.url, home, command)
-        assert done.returncode == 0, done.stderr
-        comparison = read_json(run.output)
-        check(comparison)
-        return rows_of(comparison)["HUB"]
+    @pytest.fixture
+    def row(self, run: Runner, hub: FakeHub, few_items: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+        def measured(*arguments: str) -> dict[str, Any]:
+            command = ["-c", SCRIPT, str(few_items), *run.arguments, "--no-peers", "--model", "HUB=tiny/static"]
+            done = run_as_user(hub.url, tmp_path / "home", [*command, *arguments])
+            assert done.returncode == 0, done.stderr
+            return rows_of(read_json(run.output))["HUB"]
 
-    def test_a_hub_model_is_measured_with_its_size_and_then_offline(
-        self, run: Runner, hub: FakeHub, tmp_path: Path, tiny_model: Path
-    ) -> None:
-        row = self.row(run, hub, tmp_path / "home")
-        assert row["obtained"] == "measured"
-        assert row["result"]["health"]["size_bytes"] > (tiny_model / "model.safetensors").stat().st_size
-        hub.requests.clear()
-        row = self.row(run, hub, tmp_path / "home", "--offline")
-        assert row["obtained"] == "measured" and hub.requests == []
+        return measured
 
-    def test_sentence_transformers_gets_the_copy_that_it_needs(
-        self, run: Runner, hub: FakeHub, tmp_path: Path, tiny_teacher: Path
-    ) -> None:
-        folder = tmp_path / "int8"
-        distil(Settings(teacher=str(tiny_teacher), output=folder, dims=32, storage="int8", device="cpu"))
-        hub.add("tiny/int8", folder)
-        assert self.row(run, hub, tmp_path / "home", spec="tiny/int8")["obtained"] == "measured"
-        assert not any("static_embedding" in path for path in hub.requests)
-        assert self.row(run, hub, tmp_path / "home", spec="st:tiny/int8")["obtained"] == "measured"
+    def test_a_hub_model_is_measured(self, row: Callable[..., dict[str, Any]], model: Path) -> None:
+        found = row()
+        assert found["obtained"] == "measured"
+        assert found["result"]["health"]["size_bytes"] > (model / "model.safetensors").stat().st_size
 
-    def test_a_hub_failure_costs_the_row_not_the_run(self, run: Runner, hub: FakeHub, tmp_path: Path) -> None:
+    def test_a_hub_failure_costs_the_row_not_the_run(self, row: Callable[..., dict[str, Any]], hub: FakeHub) -> None:
         hub.faults.append(Fault("broken"))
-        row = self.row(run, hub, tmp_path / "home")
-        assert row["obtained"] == "unavailable" and "500" in row["reason"]
-
-    def test_offline_without_a_cache_costs_the_row_and_no_request(
-        self, run: Runner, hub: FakeHub, tmp_path: Path
-    ) -> None:
-        row = self.row(run, hub, tmp_path / "home", "--offline")
-        assert row["obtained"] == "unavailable" and "cache" in row["reason"] and hub.requests == []
+        found = row()
+        assert found["obtained"] == "unavailable" and "500" in found["reason"]
 
 
-def test_a_difference_needs_the_same_categories() -> None:
-    def measured(score: float, names: list[str]) -> Measured:
-        replicates = {name: score + np.linspace(-0.01, 0.01, 1000) for name in names}
-        result = {"overall": {"score": score}, "categories": {name: {"score": score} for name in names}}
-        return Measured(result, score + np.linspace(-0.01, 0.01, 1000), replicates, None)
-
-    ours = measured(0.5, ["a", "b"])
-    assert difference(measured(0.6, ["a", "b"]), ours)["overall"]["word"] == "better"
-    assert difference(measured(0.4, ["a", "b"]), ours)["overall"]["word"] == "worse"
-    part = difference(measured(0.6, ["a"]), ours)
-    assert part["overall"] is None and part["categories"]["a"]["word"] == "better"
-
-
-class TestFromPython:
-    """``compare`` without a command line."""
-
-    def test_a_missing_peer_is_a_row_and_a_missing_model_is_an_error(
-        self, tiny_model: Path, small_items: Path, tmp_path: Path
-    ) -> None:
-        items = load_categories(small_items, ["code_understanding"])
-        peers = {"GONE": Peer(str(tmp_path / "gone"), "a model", "make it")}
-        found = compare(("OURS", str(tiny_model)), {"WORDS": "bm25"}, items, 42, peers=peers)
-        assert [row["obtained"] for row in found["models"]] == ["measured"] * 3 + ["unavailable"]
-        assert found["models"][-1]["name"] == "GONE" and found["models"][-1]["reason"]
-        with pytest.raises(InputError, match="no such model folder"):
-            compare(("OURS", str(tiny_model)), {"GONE": str(tmp_path / "gone")}, items, 42, peers={})
-
-    def test_names_must_differ_before_anything_is_loaded(self) -> None:
-        with pytest.raises(InputError, match="a name of its own"):
-            compare(("OURS", "nowhere"), {"OURS": "bm25"}, {}, 42, peers={})
-
-
-def test_two_models_are_tied_where_the_paired_interval_says_so(run: Runner, tiny_model: Path) -> None:
-    comparison = run("--model", f"TWIN={tiny_model}")
-    chosen = {found["need"]: found for found in recommendations(comparison)}
-    assert {chosen["code"]["model"], *chosen["code"]["tied"]} >= {"OURS", "TWIN"}
-    twin = rows_of(comparison)["TWIN"]
-    twin["result"]["categories"]["code_understanding"] |= {"score": 0.99, "interval": [0.98, 1.0]}
-    twin["difference_to_ours"]["categories"]["code_understanding"]["word"] = "better"
-    chosen = {found["need"]: found for found in recommendations(comparison)}
-    assert chosen["code"]["model"] == "TWIN" and chosen["code"]["tied"] == []
-
-
-def test_a_model_that_was_not_made_yet_is_never_asked_for_at_the_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"make it with qwen25 distill$"):
-        load_encoder("models/qwen25-deposium-1024d")
+def test_libraries_are_imported_late_but_before_the_clock_starts(model: Path) -> None:
+    code = (
+        "import sys, qwen25; print('numpy' in sys.modules); qwen25.evaluate; before = set(sys.modules)\n"
+        "from qwen25.evaluation import models\n"
+        f"models.load_model(models.Path({str(model)!r})); print(*set(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, *late = done.stdout.split()
+    assert first == "False" and not [n for n in late if n.startswith(("model2vec", "tokenizers", "safetensors"))]
+    assert {"distil", "evaluate", "compare", "Settings"} <= set(dir(qwen25))
+    with pytest.raises(AttributeError):
+        _ = qwen25.nothing

@@ -11,7 +11,6 @@ from tokenizers import Tokenizer
 
 from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.runtime.errors import InputError
-from qwen25.store.packaged import licence_of
 from qwen25.store.quantisation import quantise, rows_within
 from qwen25.store.static_model import FLOAT16_COPY, write_model
 
@@ -19,11 +18,7 @@ TEXTS = ["How do I reset my password?", "the", "a b c", "Les chats dorment \U000
 
 
 #: Texts that belong together and share no word.
-PAIRS = [
-    ("a red lamp", "light from crimson glass"),
-    ("the cat sleeps", "our animal rests"),
-    ("open that file", "read it"),
-]
+PAIRS = [("a red lamp", "light from crimson glass"), ("the cat sleeps", "our animal rests"), ("open it", "read that")]
 
 
 def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -40,7 +35,7 @@ def table(tiny_tokenizer: Tokenizer) -> np.ndarray:
     return vectors
 
 
-def written(folder: Path, table: np.ndarray, tokenizer: Tokenizer, storage: str, copy: bool = True) -> Path:
+def written(folder: Path, table: np.ndarray, tokenizer: Tokenizer, storage: str) -> Path:
     metadata = {
         "name": "tiny",
         "dims": table.shape[1],
@@ -50,18 +45,13 @@ def written(folder: Path, table: np.ndarray, tokenizer: Tokenizer, storage: str,
         "recipe": {"name": "default", "sif": 5e-4, "whitening": 0.5},
     }
     folder.mkdir()
-    write_model(folder, quantise(table, storage), static_vocabulary(tokenizer).tokenizer, metadata, copy)
+    write_model(folder, quantise(table, storage), static_vocabulary(tokenizer).tokenizer, metadata)
     return folder
 
 
 def test_every_row_keeps_its_direction(table: np.ndarray) -> None:
     assert cosines(quantise(table, "int8").vectors(), table).min() > 0.9995
-
-
-def test_a_row_of_zeros_stays_one() -> None:
-    table = np.zeros((2, 4), dtype=np.float32)
-    table[1] = 1
-    assert not quantise(table, "int8").vectors()[0].any()
+    assert not quantise(np.eye(2, 4, 1, dtype=np.float32) * [[0], [1]], "int8").vectors()[0].any()
 
 
 def test_both_libraries_give_the_same_vectors(table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -82,11 +72,8 @@ def test_both_libraries_give_the_same_vectors(table: np.ndarray, tiny_tokenizer:
 
 def test_the_copy_can_be_fine_tuned(table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
     from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
     model = SentenceTransformer(str(written(tmp_path / "int8", table, tiny_tokenizer, "int8")), device="cpu").float()
@@ -96,21 +83,12 @@ def test_the_copy_can_be_fine_tuned(table: np.ndarray, tiny_tokenizer: Tokenizer
         return float(cosines(model.encode(questions), model.encode(answers)).mean())
 
     before = agreement()
-    how = SentenceTransformerTrainingArguments(
-        str(tmp_path / "runs"), num_train_epochs=20, learning_rate=0.05, report_to="none", save_strategy="no"
-    )
+    how = {"num_train_epochs": 20, "learning_rate": 0.05, "report_to": "none", "save_strategy": "no"}
     data = Dataset.from_dict({"anchor": questions, "positive": answers})
-    SentenceTransformerTrainer(model, how, data, loss=MultipleNegativesRankingLoss(model)).train()
+    SentenceTransformerTrainer(
+        model, Arguments(str(tmp_path / "runs"), **how), data, loss=MultipleNegativesRankingLoss(model)
+    ).train()
     assert agreement() > before + 0.1
-    model.save(str(tmp_path / "tuned"))
-    again = SentenceTransformer(str(tmp_path / "tuned"), device="cpu")
-    assert cosines(again.encode(questions), model.encode(questions)).min() > 0.9995
-
-
-def test_the_copy_can_be_left_out(table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
-    folder = written(tmp_path / "int8", table, tiny_tokenizer, "int8", copy=False)
-    assert not (folder / FLOAT16_COPY).exists() and not (folder / "modules.json").exists()
-    assert StaticModel.from_pretrained(folder).encode(TEXTS).any()
 
 
 def test_model2vec_does_not_download_the_copy() -> None:
@@ -127,12 +105,7 @@ def test_rows_fit_into_the_size(storage: str) -> None:
 
 
 def test_numbers_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match="too large for float16"):
+    with pytest.raises(InputError, match="too large or too small for float16"):
         quantise(np.full((2, 2), 1e6, dtype=np.float32), "float16")
-    with pytest.raises(InputError, match="larger --sif"):
+    with pytest.raises(InputError, match="use --storage float32"):
         quantise(np.full((2, 2), 1e-12, dtype=np.float32), "float16")
-
-
-def test_a_model_has_its_teachers_licence() -> None:
-    assert licence_of("qwen2.5-coder-0.5b") == licence_of("Qwen/Qwen2.5-1.5B-Instruct") == "apache-2.0"
-    assert licence_of("meta-llama/Llama-3.2-1B-Instruct") == licence_of("my-folder") == "other"

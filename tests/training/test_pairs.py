@@ -1,104 +1,88 @@
-"""Reading pairs: every format, what is left out, and each bad file's one line."""
+"""Reading pairs: every format, what is left out, and each bad file's one line; nothing of a file is run."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from qwen25.runtime.errors import InputError
-from qwen25.training.hub_pairs import HubSet
-from qwen25.training.keep_out import keep_out, texts_to_keep_out
-from qwen25.training.mixtures import MIXTURES, read_mixture
-from qwen25.training.pairs import MAX_LINE, Columns, Pair, PairSet, read_file, read_path
-from qwen25.training.sources import Files, OnHub, parse_source, read_sources
+from qwen25.training import pairs as pairs_module
+from qwen25.training.pairs import MAX_CHARACTERS, MAX_LINE, Pair, read_path
 
 ROWS = [{"question": f"What is {i}?", "answer": f'{i}, "it" is', "lang": "en"} for i in range(1200)]
-ANY = Columns()
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 
 
-def jsonl(path: Path, rows: list[dict] = ROWS) -> Path:
+CSV = "question,answer,lang\n" + "".join(f'What is {i}?,"{i}, ""it"" is",en\n' for i in range(1200))
+TSV = "question\tanswer\tlang\n" + "".join(f'What is {i}?\t"{i}, ""it"" is"\ten\n' for i in range(1200))
+CONTENTS = {
+    "qa.jsonl.gz": gzip.compress(LINES, mtime=0),
+    "qa.csv": CSV.encode("utf-8-sig"),
+    "qa.tsv.gz": gzip.compress(TSV.encode(), mtime=0),
+}
+
+
+def jsonl(path: Path, rows: list[dict]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
-def as_csv(path: Path, delimiter: str = ",") -> Path:
-    lines = [f'What is {i}?{delimiter}"{i}, ""it"" is"{delimiter}en' for i in range(1200)]
-    path.write_text("\n".join([delimiter.join(ROWS[0]), *lines]) + "\n", encoding="utf-8-sig")
-    return path
-
-
-def gzipped(path: Path) -> Path:
-    target = path.with_name(path.name + ".gz")
-    target.write_bytes(gzip.compress(path.read_bytes()))
-    path.unlink()
-    return target
-
-
-def as_parquet(path: Path, rows: list[dict] = ROWS) -> Path:
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    return path
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda folder: jsonl(folder / "qa.jsonl"),
-        lambda folder: gzipped(jsonl(folder / "qa.jsonl")),
-        lambda folder: as_csv(folder / "qa.csv"),
-        lambda folder: as_csv(folder / "qa.tsv", "\t"),
-        lambda folder: gzipped(as_csv(folder / "qa.csv")),
-        lambda folder: as_parquet(folder / "qa.parquet"),
-    ],
-)
-def test_every_format_gives_the_same_pairs(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    (found,) = read_path(make(tmp_path), ANY)
+@pytest.mark.parametrize("name", [*CONTENTS, "qa.parquet"])
+def test_every_format_gives_the_same_pairs(tmp_path: Path, name: str) -> None:
+    if name.endswith(".parquet"):
+        parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(CONTENTS[name])
+    (found,) = read_path(tmp_path / name)
     assert found.name == "qa"
     assert found.pairs == [Pair(row["question"], row["answer"], "en") for row in ROWS]
 
 
+def test_cells_are_texts_as_they_stand(tmp_path: Path) -> None:
+    """No type is guessed, and a text may have several lines."""
+    (tmp_path / "a.csv").write_text('a,b\n007,NULL\n1e3,"x\n""y"""\n')
+    assert [(p.left, p.right) for p in read_path(tmp_path)[0].pairs] == [("007", "NULL"), ("1e3", 'x\n"y"')]
+
+
 def test_columns_are_named_or_found(tmp_path: Path) -> None:
-    rows = [{"x": f"x{i}", "y": f"y{i}", "z": f"z{i}"} for i in range(5)]
-    path = jsonl(tmp_path / "odd.jsonl", rows)
-    assert read_file(path, Columns("z", "x"))[0].pairs[3] == Pair("z3", "x3", "")
+    path = jsonl(tmp_path / "odd.jsonl", [{"x": f"x{i}", "y": f"y{i}", "z": f"z{i}"} for i in range(5)])
+    assert read_path(path, ("z", "x"))[0].pairs[3] == Pair("z3", "x3", "")
     with pytest.raises(InputError, match=r"which columns hold the pairs\? It has 'x', 'y', 'z'"):
-        read_file(path, ANY)
+        read_path(path)
     with pytest.raises(InputError, match="has no column 'w'; it has 'x', 'y', 'z'"):
-        read_file(path, Columns("w", "x"))
-    two = jsonl(tmp_path / "two.jsonl", [{"from": "a", "to": "b", "lang": "fr"}])
-    assert read_file(two, ANY)[0].pairs == [Pair("a", "b", "fr")]
+        read_path(path, ("w", "x"))
     headless = tmp_path / "headless.csv"
     headless.write_text("how do I reset the router,hold its button for ten seconds\nx,y\n")
-    with pytest.raises(InputError, match="its first line must name the columns"):
-        read_file(headless, ANY)
-    question, answer = headless.read_text().splitlines()[0].split(",")
-    assert read_file(headless, Columns(question, answer))[0].pairs == [Pair("x", "y", "")]
-    long_names = jsonl(tmp_path / "long.jsonl", [{question: "x", answer: "y"}])  # each of its lines names them
-    assert read_file(long_names, ANY)[0].pairs == [Pair("x", "y", "")]
+    with pytest.raises(InputError, match="which columns hold the pairs"):
+        read_path(headless)
 
 
-def test_a_set_column_and_a_folder_make_several_sets(tmp_path: Path) -> None:
-    jsonl(tmp_path / "mixed.jsonl", [{"a": f"a{i}", "b": f"b{i}", "set": "pq"[i % 2]} for i in range(10)])
-    jsonl(tmp_path / "other.jsonl")
+def test_each_file_of_a_folder_makes_a_set(tmp_path: Path) -> None:
+    jsonl(tmp_path / "mixed.jsonl", [{"a": f"a{i}", "b": f"b{i}"} for i in range(10)])
+    jsonl(tmp_path / "other.jsonl", ROWS)
+    (tmp_path / "._other.jsonl").write_bytes(b"\0\5\x16\7")  # another program's
     (tmp_path / "README.md").write_text("no pairs")
-    assert [found.name for found in read_path(tmp_path, ANY)] == ["mixed/p", "mixed/q", "other"]
+    assert [found.name for found in read_path(tmp_path)] == ["mixed", "other"]
 
 
 def test_what_teaches_nothing_is_left_out_and_counted(tmp_path: Path) -> None:
     rows = [*ROWS, ROWS[0], {"question": "same", "answer": "same"}, {"question": "alone", "answer": None}]
-    (found,) = read_file(jsonl(tmp_path / "qa.jsonl", rows), ANY)
+    (found,) = read_path(jsonl(tmp_path / "qa.jsonl", rows))
     assert len(found.pairs) == len(ROWS)
     assert found.summary()["dropped"] == {"alike": 1, "repeated": 1, "one-sided": 1}
 
 
 def test_of_more_pairs_than_wanted_a_sample_is_taken_that_the_seed_decides(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "qa.jsonl")
-    samples = [read_file(path, ANY, rows=100, seed=seed)[0] for seed in (1, 1, 2)]
+    path = jsonl(tmp_path / "qa.jsonl", ROWS)
+    samples = [read_path(path, rows=100, seed=seed)[0] for seed in (1, 1, 2)]
     assert samples[0].pairs == samples[1].pairs != samples[2].pairs
     assert len(samples[0].pairs) == 100 and samples[0].dropped["beyond the limit"] == 1100
     assert sum(int(pair.left.split()[2][:-1]) >= 600 for pair in samples[0].pairs) > 30
@@ -107,84 +91,57 @@ def test_of_more_pairs_than_wanted_a_sample_is_taken_that_the_seed_decides(tmp_p
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"a": "x", "b": "y"}\n{"a": "x", "b"', "line 2: not JSON"),
-        ("a.jsonl", b'["x", "y"]\n', "line 1: not a JSON object"),
-        ("a.jsonl", '{"a": "\xe9", "b": "y"}\n'.encode("latin-1"), "line 1: not UTF-8"),
-        ("a.jsonl", b'{"a": "x", "b": "' + b"y" * MAX_LINE + b'"}\n', "line 1: longer than 1,000,000 bytes"),
+        ("a.jsonl", b'{"a": "\\ud800", "b": "y"}\n{"a": "x", "b"', "line 2: not a JSON object"),
+        ("a.jsonl", '{"a": "\xe9", "b": "y"}\n'.encode("latin-1"), "line 1: not a JSON object in UTF-8"),
+        ("a.jsonl", b'{"a": "x", "b": "' + b"y" * MAX_LINE + b'"}\n', "line 1: not a JSON object .* of at most 1 MB"),
         ("a.jsonl", b'{"a": "x", "b": ""}\n{"a": "x", "b": "y"}\n', "1 of 2 rows lack a text in 'a' or 'b'"),
-        ("a.jsonl", b"\n", "holds no pairs"),
-        ("a.csv", b'a,b\n"x,y\n', "unexpected end of data"),
-        ("a.csv", b"a,b\nx,y,z\n", "line 2: has more fields"),
-        ("a.parquet", b"PAR1 not really", "cannot be read as Parquet"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": "x", "b": "y"}\n' * 99, mtime=0)[:-12], "cut short"),
-        ("a.jsonl.gz", b"plain text", "cannot be read"),
-        ("a.docx", b"", "is no file of pairs"),
+        ("a.csv", b"a,b\n", "holds no pairs"),
+        ("a.csv", b"a,b\nx,y,z\n", "Expected 2 columns, got 3"),
+        ("a.csv", b"a,b\nx,\xff\n", "invalid UTF8"),
+        ("a.parquet", b"PAR1 not really", "cannot be read"),
+        ("a.jsonl.gz", CONTENTS["qa.jsonl.gz"][:-12], "Truncated"),
+        ("a.docx", b"", "holds no file of pairs"),
+        ("a.jsonl", None, "cannot be read"),
     ],
 )
-def test_a_bad_file_ends_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
+def test_a_bad_file_ends_in_one_line(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as raised:
-        read_path(tmp_path / name, ANY)
-    assert "\n" not in str(raised.value)
+        read_path(tmp_path / name)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 2000
 
 
-def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "few.jsonl", ROWS[:999])
-    with pytest.raises(InputError, match="999 pairs are too few to learn from; give at least 1,000"):
-        read_sources([parse_source(str(path))])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no file of pairs"):
-        read_sources([parse_source(str(tmp_path / "empty"))])
+def test_other_columns_of_a_parquet_file_do_not_matter(tmp_path: Path) -> None:
+    table = pyarrow.Table.from_pylist(ROWS)
+    table = table.append_column("long", pyarrow.array([2**62] * 1200, pyarrow.duration("s")))
+    table = table.append_column("bytes", pyarrow.array([b"\xff"] * 1200))
+    table = table.append_column("lists", pyarrow.array([["some", "texts"]] * 1200))
+    names = ["question", "answer"]
+    coded = pyarrow.table({name: pyarrow.array([row[name] for row in ROWS]).dictionary_encode() for name in names})
+    for number, one in enumerate((table, coded)):
+        parquet.write_table(one, tmp_path / f"{number}.parquet")
+    for found in read_path(tmp_path):
+        assert [pair[:2] for pair in found.pairs] == [(row["question"], row["answer"]) for row in ROWS]
 
 
-def test_what_pairs_takes_is_understood(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "a:b,c.jsonl")
-    assert parse_source(str(path)) == Files(path)
-    assert parse_source("no.jsonl:x, y") == Files(Path("no.jsonl"), Columns("x", "y"))
-    hub = HubSet("me/data", "en-de", Columns("source", "target"), revision="v1")
-    assert parse_source("hub:me/data@v1:en-de:source,target") == OnHub(hub)
-    assert parse_source("hub:me/data") == parse_source("hub:me/data:") == OnHub(HubSet("me/data"))
-    for wrong in ("hub:me/data:a:b:c", "hub:", "nothing-here", "no.jsonl:x,y,z"):
-        with pytest.raises(InputError, match="--pairs"):
-            parse_source(wrong)
+def test_a_pickle_in_a_parquet_file_is_never_opened(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+            return open, (f"{tmp_path / 'it was run'}", "w")  # type: ignore[return-value]
+
+    kind = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickle.dumps(Evil())}
+    fields = [pyarrow.field("a", pyarrow.string(), metadata=kind), pyarrow.field("b", pyarrow.string())]
+    rows = [{"a": f"q {i}", "b": f"it is {i}"} for i in range(9)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(fields)), tmp_path / "a.parquet")
+    assert len(read_path(tmp_path)[0].pairs) == 9
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
-def test_pairs_of_the_items_are_kept_out(tmp_path: Path) -> None:
-    items = tmp_path / "items" / "deep"
-    items.mkdir(parents=True)
-    jsonl(items / "similarity.jsonl", [{"id": "1", "anchor": "A  Cat sleeps", "others": [{"text": "dogs bark"}]}])
-    (items / "notes.txt").write_text("the sky is blue\n")
-    kept = [Pair("birds sing", "a cat", "")]
-    pairs = PairSet(
-        "p", [Pair("a cat SLEEPS", "x", ""), Pair("y", "Dogs bark", ""), Pair("The sky is blue", "z", ""), *kept]
-    )
-    keep_out([pairs], texts_to_keep_out([tmp_path / "items"]))
-    assert pairs.pairs == kept and pairs.dropped["kept out"] == 3
-    with pytest.raises(InputError, match="holds no items to keep out"):
-        texts_to_keep_out([tmp_path / "nowhere"])
-
-
-def test_the_recommended_mixture_is_what_it_says() -> None:
-    entries = read_mixture(MIXTURES["recommended"])
-    foreign = {language for entry in entries for language in entry.languages} - {"en"}
-    assert len(foreign) >= 12
-    assert not [entry.name for entry in entries if "-NC" in entry.licence or "not stated" in entry.licence]
-    assert all(entry.origin.columns.left and entry.rows >= 1_000 for entry in entries)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"rows": 0}, "'rows' must be"),
-        ({"licence": None}, "'licence' is missing"),
-        ({"colums": []}, "unknown field 'colums'"),
-        ({"enabled": False}, "none of its sets is enabled"),
-        ({"columns": ["a"]}, "'columns' must be"),
-    ],
-)
-def test_a_broken_mixture_ends_in_one_line(tmp_path: Path, change: dict, message: str) -> None:
-    entry = {"repo": "a/b", "rows": 10, "languages": ["en"], "licence": "MIT", "why": "test", **change}
-    path = tmp_path / "mixture.json"
-    path.write_text(json.dumps({"sets": [entry]}))
-    with pytest.raises(InputError, match=message):
-        parse_source(str(path))
+def test_long_cells_are_cut_and_few_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs_module, "PARQUET_ROWS", 2)
+    table = pyarrow.table({"a": ["x" * 900_000 + str(i) for i in range(4)], "b": [f"y {i}" for i in range(4)]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "b.csv").write_text("a,b\n" + "".join(f"{'x' * 200_000}{i},y {i}\n" for i in range(4)))
+    for found in read_path(tmp_path):
+        assert [(len(pair.left), pair.right) for pair in found.pairs] == [(MAX_CHARACTERS, f"y {i}") for i in range(4)]

@@ -10,7 +10,7 @@ import torch
 
 from qwen25.runtime.errors import InputError
 from qwen25.teacher.teacher import find_teacher
-from qwen25.training.bags import Bags
+from qwen25.training.batches import Bags
 from qwen25.training.pairs import Pair, PairSet
 from qwen25.training.soft_targets import PROMPT, sentence_vectors, soft_targets, texts_of
 
@@ -38,57 +38,18 @@ def test_targets_are_unit_vectors_without_a_common_direction_and_with_less_of_th
     assert abs((targets.vectors[::2][:249] * targets.vectors[1::2][:249]).sum(axis=1).mean()) < 0.1
     spread = targets.vectors.std(axis=0)
     assert 2 < spread[0] / spread[19] < 6  # of 10 to 1 in the vectors
-
-
-def test_one_text_is_too_few() -> None:
     with pytest.raises(InputError, match="at least 2 texts"):
         soft_targets(Bags(np.array([1], dtype=np.int32), np.array([0, 1, 1])), np.ones((2, 4), dtype=np.float32))
 
 
-def test_a_run_that_was_cut_off_asks_only_for_the_vectors_that_are_missing(
-    tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("qwen25.training.soft_targets.BATCH", 2)
-    monkeypatch.setattr("qwen25.training.soft_targets.SAVED_EVERY", 1)
-    teacher = find_teacher(str(tiny_teacher))
-    texts = [f"the cat number {i}" * (1 + i % 3) for i in range(9)]
-    whole = sentence_vectors(teacher, texts)
-    read: list[int] = []
-    load = type(teacher).load
-
-    def cut_off_after(batches: int) -> None:
-        def loaded(self: object, *settings: object) -> object:
-            model = load(teacher, *settings)  # type: ignore[arg-type]
-
-            def count(*_: object) -> None:
-                read.append(1)
-                if len(read) > batches:
-                    raise KeyboardInterrupt
-
-            model.register_forward_pre_hook(count)
-            return model
-
-        monkeypatch.setattr(type(teacher), "load", loaded)
-
-    cut_off_after(3)
-    with pytest.raises(KeyboardInterrupt):
-        sentence_vectors(teacher, texts, checkpoint=tmp_path / "vectors")
-    read.clear()
-    cut_off_after(2)  # five batches in all, three of them saved
-    np.testing.assert_array_equal(sentence_vectors(teacher, texts, checkpoint=tmp_path / "vectors"), whole)
-    read.clear()
-    cut_off_after(0)
-    np.testing.assert_array_equal(sentence_vectors(teacher, texts, checkpoint=tmp_path / "vectors"), whole)
-
-
 def test_texts_are_drawn_from_every_set_alike_and_from_both_sides() -> None:
-    def pairs(name: str, count: int) -> PairSet:
-        return PairSet(name, [Pair(f"{name} left {i}", f"{name} right {i}", "") for i in range(count)])
-
-    sets = [pairs("large", 500), pairs("small", 10)]
-    texts = texts_of(sets, 60, seed=1)
-    assert texts == texts_of(sets, 60, seed=1) != texts_of(sets, 60, seed=2)
+    large, small = (
+        PairSet(name, [Pair(f"{name} left {i}", f"{name} right {i}", "") for i in range(count)])
+        for name, count in (("large", 500), ("small", 10))
+    )
+    texts = texts_of([large, small], 60, seed=1)
+    assert texts == texts_of([large, small], 60, seed=1) != texts_of([large, small], 60, seed=2)
     assert len(set(texts)) == 60 and sum(text.startswith("small") for text in texts) == 10
     assert {text.split()[1] for text in texts if text.startswith("large")} == {"left", "right"}
-    assert len(texts_of([pairs("few", 3)], 60, seed=1)) == 3
+    assert len(texts_of([small], 60, seed=1)) == 10
     assert texts_of([PairSet("long", [Pair("word " * 100, "word " * 90, "")])], 60, seed=1) == []

@@ -19,12 +19,8 @@ const rankings = data.examples.map(({ documents, queries }) => {
   ];
   return queries.map(({ text }) => indexes.map((index) => index.scores(text)));
 });
-const places = [
-  [[0.5, 0.9, 0.5, 0.1], [1]], [[0.5, 0.9, 0.5, 0.1], [2]], [[0, 0, 0, 0], [1, 3]], [[1, 2, 3], [0, 1]],
-].map(([scores, answers]) => Engine.placeOf(Engine.ranking(scores), answers));
 console.log(JSON.stringify({
   tokens: texts.map((text) => model.tokenizer.encode(text)),
   vectors: texts.map((text) => Array.from(model.vector(text))),
   rankings,
-  places,
 }));

@@ -1,0 +1,270 @@
+"""GGUF files: headers checked, tokenizers equal to the released ones, tensors unpacked as transformers does."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
+from tokenizers import Tokenizer
+
+from qwen25.distillation.vocabulary import static_vocabulary
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.store.packaged import PACKAGED, cache_folder, is_complete, packaged_path
+from qwen25.teacher.gguf import gguf_tokenizer, unpaired
+from qwen25.teacher.layers import open_weights
+from qwen25.teacher.states import token_states
+from qwen25.teacher.teacher import Teacher, find_teacher
+
+#: What a Qwen2.5 file at q4_k_m holds, in places where all four matter.
+PACKINGS = {
+    "token_embd": "Q8_0",
+    "attn_q": "Q4_K",
+    "attn_k": "Q5_0",
+    "attn_v": "Q6_K",
+    "attn_output": "Q4_K",
+    "ffn_gate": "Q5_0",
+    "ffn_up": "Q8_0",
+    "ffn_down": "Q6_K",
+}
+WIDTH = 256
+
+
+def packed(kind: str, rows: int, generator: np.random.Generator) -> np.ndarray:
+    """Return random packed rows of ``WIDTH`` weights of about the size of a trained model's."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+    from gguf.quants import quantize
+
+    packing = GGMLQuantizationType[kind]
+    if kind in ("Q5_0", "Q8_0"):
+        return quantize(generator.normal(size=(rows, WIDTH), scale=0.05).astype(np.float32), packing)
+    # gguf cannot pack these: any bytes are a block, once its scales are sensible numbers.
+    block, size = GGML_QUANT_SIZES[packing]
+    blocks = generator.integers(0, 256, (rows * WIDTH // block, size), dtype=np.uint8)
+    scales = {"Q4_K": (slice(0, 4), [2e-4, 1e-3]), "Q6_K": (slice(208, 210), [2e-5])}
+    where, values = scales[kind]
+    blocks[:, where] = np.array(values, dtype=np.float16).view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+def write_gguf(path: Path, tokenizer: Tokenizer, pre: str = "qwen2", kind: str = "qwen2", **more: Any) -> Path:
+    """Write a model of two layers, each of its matrices packed in one of the four ways, with three unused tokens.
+
+    :param more: fields of the tokenizer that differ; ``endianess``, ``split``: of the file.
+    """
+    from gguf import GGMLQuantizationType, GGUFEndian, GGUFWriter
+
+    generator = np.random.default_rng(0)
+    spec, size = json.loads(tokenizer.to_str()), tokenizer.get_vocab_size()
+    names = {i: token for token, i in tokenizer.get_vocab(with_added_tokens=True).items()}
+    control = {token["id"]: 3 if token["special"] else 4 for token in spec["added_tokens"]}
+    rows = size + 3
+    writer = GGUFWriter(path, kind, endianess=more.pop("endianess", GGUFEndian.LITTLE))
+    if split := more.pop("split", 0):
+        writer.add_uint16("split.count", split)
+    writer.add_block_count(2)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(WIDTH)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_context_length(512)
+    writer.add_vocab_size(rows)
+    writer.add_string("tokenizer.ggml.model", more.get("model", "gpt2"))
+    writer.add_string("tokenizer.ggml.pre", pre)
+    writer.add_array("tokenizer.ggml.tokens", [names[i] for i in range(size)] + [f"[PAD{i}]" for i in range(3)])
+    writer.add_array("tokenizer.ggml.token_type", [control.get(i, 1) for i in range(size)] + [5] * 3)
+    writer.add_array("tokenizer.ggml.merges", [" ".join(merge) for merge in spec["model"]["merges"]])
+
+    def add(name: str, count: int) -> None:
+        packing = PACKINGS[name.split(".")[-1]]
+        writer.add_tensor(f"{name}.weight", packed(packing, count, generator), raw_dtype=GGMLQuantizationType[packing])
+
+    def add_plain(name: str, count: int, mean: float) -> None:
+        writer.add_tensor(name, generator.normal(mean, 0.1, count).astype(np.float32))
+
+    add("token_embd", rows)
+    add_plain("output_norm.weight", WIDTH, 1.0)
+    for layer in range(2):
+        for name, count in (("attn_q", WIDTH), ("attn_k", WIDTH // 2), ("attn_v", WIDTH // 2)):
+            add(f"blk.{layer}.{name}", count)
+            if kind == "qwen2":
+                add_plain(f"blk.{layer}.{name}.bias", count, 0.0)
+        for name in ("attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+            add(f"blk.{layer}.{name}", WIDTH)
+        for name in ("attn_norm", "ffn_norm"):
+            add_plain(f"blk.{layer}.{name}.weight", WIDTH, 1.0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+class TestHeader:
+    def test_facts(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        for name in ("tiny.gguf", "TINY.GGUF"):
+            teacher = find_teacher(str(write_gguf(tmp_path / name, tiny_tokenizer)))
+            assert (teacher.name, teacher.origin, teacher.is_causal) == (name, "gguf", True)
+            assert (teacher.layers, teacher.hidden_size) == (2, WIDTH)
+
+    def test_what_is_not_read(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        with pytest.raises(InputError, match="one of the 3 parts of a split file: join them"):
+            find_teacher(str(write_gguf(tmp_path / "part.gguf", tiny_tokenizer, split=3)))
+        with pytest.raises(InputError, match=r"of the kind 't5'.* folder with safetensors"):
+            find_teacher(str(write_gguf(tmp_path / "t5.gguf", tiny_tokenizer, model="t5")))
+        with pytest.raises(InputError, match="no such file"):
+            find_teacher("nowhere/model.gguf")
+
+    def test_a_damaged_file(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        whole = write_gguf(tmp_path / "whole.gguf", tiny_tokenizer).read_bytes()
+        contents = {
+            "empty": b"",
+            "another format": b"PK" + whole[2:],
+            "header alone": whole[:24],
+            "truncated": whole[: len(whole) - 1000],
+        }
+        for content in contents.values():
+            (tmp_path / "tiny.gguf").write_bytes(content)
+            with pytest.raises(InputError, match=r"^tiny\.gguf is damaged \(.*\): fetch it again$"):
+                find_teacher(str(tmp_path / "tiny.gguf"))
+
+
+#: First and last character of the blocks that texts are made of: Latin, digits, Greek, Cyrillic, Armenian, Hebrew,
+#: Arabic, Devanagari, Bengali, Tamil, Thai, Lao, Burmese, Georgian, Ethiopic, Khmer, conjoining Jamo, Ogham, more Latin
+#: and Greek, small digits, arrows, mathematics, circled digits, Hiragana, Katakana, Han, Hangul, combining marks,
+#: compatibility forms, full width, mathematical letters, pictures and emoji.
+BLOCKS = """
+61-7A 41-5A 30-39 21-2F C0-17F 370-3FF 400-4FF 531-586 5D0-5EA 621-669 901-97F 981-9FE B82-BFA E01-E5B E81-EDF
+1000-109F 10A0-10FF 1200-135A 1780-17F9 1100-11FF 1680-169C 1E00-1EFF 1F00-1FFE 2070-209C 2190-21FF 2200-22FF
+2460-24FF 3041-3096 30A1-30FA 4E00-9FFF AC00-D7A3 300-36F F900-FA6D FF21-FF5A 1D400-1D433 1F300-1F5FF 1F600-1F64F
+"""
+CODE = [
+    "def f(x):\n    return x ** 2",
+    "for (i=0; i<10; i++) {",
+    "\t\tif a == b && c:",
+    "# don't, we'LL, they'RE",
+    "x_1 = 0x1F",
+]
+SPACES = [*"   \t\n\u00a0\u2003\u3000\u200b\u200d\ufe0f", "  ", "   ", "\r\n", "\n\n\n", " \n "]
+
+
+def varied_strings(count: int) -> list[str]:
+    """Return strings of all scripts, composed and decomposed, with code, emoji, digits and white space."""
+    chance = np.random.default_rng(7)
+
+    def one_of(choices: list[str]) -> str:
+        return choices[chance.integers(len(choices))]
+
+    strings = []
+    for _ in range(count):
+        text = ""
+        for _ in range(chance.integers(1, 7)):
+            low, high = (int(end, 16) for end in chance.choice(BLOCKS.split()).split("-"))
+            word = "".join(map(chr, chance.integers(low, high + 1, size=chance.integers(1, 8))))
+            text += one_of([word, word, word.title(), one_of(CODE)]) + one_of(SPACES)
+        strings.append(one_of([text, text.strip(), unicodedata.normalize("NFD", text)]))
+    return strings
+
+
+def assert_equal(static: Tokenizer, teacher: Tokenizer, strings: list[str]) -> None:
+    expected = teacher.encode_batch([" " + text for text in strings], add_special_tokens=False)
+    found = static.encode_batch(strings)
+    different = [text for text, e, f in zip(strings, expected, found, strict=True) if e.tokens != f.tokens]
+    assert not different, f"{len(different)} of {len(strings)}, such as {different[:3]!r}"
+
+
+class TestTokenizer:
+    def test_a_tiny_qwen_tokenizer(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        """Composed form, control tokens and unused ones: all that the header does not say in so many words."""
+        static = static_vocabulary(gguf_tokenizer(write_gguf(tmp_path / "tiny.gguf", tiny_tokenizer)))
+        assert_equal(static.tokenizer, tiny_tokenizer, varied_strings(1000))
+        assert len(static.teacher_ids) == tiny_tokenizer.get_vocab_size() - len(SPECIAL_TOKENS)
+        assert static.added == {}
+
+    def test_words_that_are_tokens_are_taken_whole_by_llama(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        """Llama 3 has tokens to which no merges lead; other tokenizers split them."""
+        spec = json.loads(tiny_tokenizer.to_str())
+        spec["model"]["vocab"]["Ġzzyzzy"] = len(spec["model"]["vocab"])
+        spec["added_tokens"] = []
+        orphan = Tokenizer.from_str(json.dumps(spec))
+        llama, qwen = (
+            gguf_tokenizer(write_gguf(tmp_path / f"{pre}.gguf", orphan, pre)).encode("a zzyzzy").tokens
+            for pre in ("llama-bpe", "qwen2")
+        )
+        assert llama == ["a", "Ġzzyzzy"] and len(qwen) > 2
+
+    def test_user_defined_tokens_are_added_words(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        more = Tokenizer.from_str(tiny_tokenizer.to_str())
+        more.add_tokens(["kubernetes", "<tool_call>"])
+        teacher = gguf_tokenizer(write_gguf(tmp_path / "tiny.gguf", more))
+        assert teacher.encode("a kubernetes<tool_call>").tokens[-2:] == ["kubernetes", "<tool_call>"]
+        assert static_vocabulary(teacher).added == {"kubernetes": more.token_to_id("kubernetes")}
+
+    def test_an_unknown_pre_tokenizer(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        teacher = find_teacher(str(write_gguf(tmp_path / "tiny.gguf", tiny_tokenizer, "from-the-future")))
+        with pytest.raises(InputError, match="from-the-future is not supported"):
+            teacher.tokenizer()
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(not REAL_TOKENIZER.exists(), reason="the real tokenizer lies in a folder beside the checkout")
+    def test_the_real_qwen_tokenizer(self) -> None:
+        name = "qwen2.5-coder-0.5b"
+        if not is_complete(cache_folder() / name, PACKAGED[name]):
+            pytest.skip(f"{name} is not in the cache, and is large: a run with --teacher {name} fetches it")
+        static = static_vocabulary(gguf_tokenizer(packaged_path(name)))
+        assert len(static.teacher_ids) == 151_643 and static.added == {}
+        assert_equal(static.tokenizer, Tokenizer.from_file(str(REAL_TOKENIZER)), varied_strings(6000))
+
+
+def assert_as_the_whole_model(teacher: Teacher, ids: np.ndarray, layers: list[int]) -> None:
+    """Compare states with those of the model as transformers unpacks it."""
+    found, model = token_states(teacher, ids, layers, prefix="\n"), teacher.load(torch.float32)
+    before = teacher.tokenizer().encode("\n").ids
+    with torch.inference_mode():
+        states = model(torch.tensor([[*before, int(i)] for i in ids]), output_hidden_states=True).hidden_states
+    for layer in layers:
+        whole = states[layer][:, -1].numpy()
+        np.testing.assert_allclose(found[layer], whole, atol=1e-5 * float(np.abs(whole).max()))
+
+
+class TestTensors:
+    @pytest.mark.parametrize("kind", ["qwen2", "llama"])
+    def test_every_packing_is_unpacked_as_transformers_does(
+        self, kind: str, tmp_path: Path, tiny_tokenizer: Tokenizer
+    ) -> None:
+        teacher = find_teacher(str(write_gguf(tmp_path / "tiny.gguf", tiny_tokenizer, kind=kind)))
+        assert_as_the_whole_model(teacher, np.arange(300, 340), [0, 1, 2])
+        weights, name = open_weights(teacher), "embed_tokens.weight"
+        ids = torch.tensor([7, 90, 7])
+        assert torch.equal(weights.rows(name, ids), weights.read(name)[ids])  # only these are unpacked
+        assert weights.rows(name, ids[:0]).shape == (0, WIDTH)
+
+    @pytest.mark.slow
+    def test_the_packaged_teacher(self) -> None:
+        assert_as_the_whole_model(find_teacher("smollm2-135m"), np.arange(1000, 1024), [0, 3])
+
+    def test_rotation_pairs_are_put_back(self) -> None:
+        """GGUF's order of a llama head's rows is (0, half, 1, half + 1, ...), undone for each head."""
+        rows = np.arange(8.0)[:, None]  # two heads of four rows
+        stored = rows.reshape(2, 2, 2, 1).swapaxes(1, 2).reshape(8, 1)
+        np.testing.assert_array_equal(unpaired(stored, 2), rows)
+
+    def test_what_cannot_be_unpacked_is_named(
+        self, tmp_path: Path, tiny_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        weights = open_weights(find_teacher(str(write_gguf(tmp_path / "tiny.gguf", tiny_tokenizer))))
+
+        def fail(*_: Any) -> None:
+            raise NotImplementedError("no reader for Q8_K")
+
+        monkeypatch.setattr("gguf.quants.dequantize", fail)
+        name = "layers.0.self_attn.q_proj.weight"
+        with pytest.raises(PipelineError, match=rf"{name} cannot be unpacked \(no reader for Q8_K\); fetch another"):
+            weights.read(name)

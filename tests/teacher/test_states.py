@@ -1,0 +1,292 @@
+"""Token states are those of transformers' plain forward pass, and a run that was killed goes on with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from teachers import (
+    CONFIGS,
+    HIDDEN,
+    LAYERS,
+    PREFIX,
+    PREFIX_IDS,
+    VOCABULARY,
+    WHOLE,
+    WORDS,
+    change,
+    make_teacher,
+    plain_states,
+)
+from teachers import teacher as teacher  # a fixture
+
+from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.steps import StepCache
+from qwen25.teacher import layers, states
+from qwen25.teacher.layers import Stack
+from qwen25.teacher.states import choose_device, choose_dtype, dry_run_line, fast_dtype, token_states
+from qwen25.teacher.teacher import Teacher
+
+IDS = np.arange(VOCABULARY)
+EVERY = range(LAYERS + 1)
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "CPU_ROWS", 16)
+    monkeypatch.setattr(states, "WHOLE_MODEL_ROWS", 16)
+
+
+def assert_plain(teacher: Teacher, prefix: str, around: tuple[list[int], list[int]]) -> None:
+    """Compare all layers' states of single tokens and of words with the whole model's."""
+    for ids in (IDS[10:30], WORDS):
+        found = token_states(teacher, ids, EVERY, prefix=prefix)
+        plain = plain_states(teacher, [np.atleast_1d(word).tolist() for word in ids], *around)
+        for layer, expected in enumerate(plain):
+            np.testing.assert_allclose(found[layer], expected, rtol=2e-4, atol=2e-4, err_msg=f"layer {layer}")
+            assert found[layer].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_decoders_are_taken_apart_and_give_their_own_states(name: str, tmp_path: Path, small_batches: None) -> None:
+    teacher = make_teacher(tmp_path / name, name)
+    assert isinstance(layers.take_apart(teacher, "cpu", torch.float32), Stack)
+    assert_plain(teacher, PREFIX, (PREFIX_IDS, []))
+    assert_plain(teacher, "", ([], []))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_everything_else_goes_through_the_whole_model(
+    name: str, tmp_path: Path, small_batches: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    teacher = make_teacher(tmp_path / name, name)
+    with caplog.at_level("INFO", logger="qwen25"):
+        assert_plain(teacher, PREFIX, ([1], [2]) if name == "bert" else (PREFIX_IDS, []))
+    assert "by the whole model" in caplog.text
+    shallow, deep = (token_states(teacher, IDS[:9], wanted)[2] for wanted in ([2], [2, LAYERS]))
+    np.testing.assert_allclose(shallow, deep, rtol=1e-5, atol=1e-5)  # an inner layer's state is never normed
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_large_biases_and_numbers_of_a_state_survive_half_precision(teacher: Teacher, dtype: torch.dtype) -> None:
+    """As in Qwen2.5, whose keys have biases of a hundred and whose states have numbers of thousands."""
+    path = teacher.folder / "model.safetensors"
+    weights = load_file(path)
+    for name, tensor in weights.items():
+        if name.endswith(("q_proj.bias", "k_proj.bias")):
+            tensor.mul_(20)
+    weights["model.embed_tokens.weight"][:, 3] = 1000.0
+    save_file(weights, path)
+    exact, half = (token_states(teacher, IDS, [0, 3], prefix=PREFIX, dtype=d) for d in (torch.float32, dtype))
+    added, rounded = (found[3] - found[0] for found in (exact, half))
+    error = np.linalg.norm(added - rounded, axis=1) / np.linalg.norm(added, axis=1)
+    assert 0 < error.max() < 0.05
+
+
+def test_only_what_is_asked_for_is_returned_and_a_subset_equals_the_whole(teacher: Teacher) -> None:
+    whole = token_states(teacher, IDS, EVERY, prefix=PREFIX)
+    some = token_states(teacher, np.array([40, 7, 7]), [2, 1, 2], prefix=PREFIX)
+    assert list(some) == [1, 2]
+    np.testing.assert_allclose(some[2], whole[2][[40, 7, 7]], rtol=1e-4, atol=1e-4)
+    assert token_states(teacher, IDS[:0], [1])[1].shape == (0, HIDDEN)
+
+
+def test_sharded_bfloat16_weights_under_another_root_and_a_table_stored_as_the_head(tmp_path: Path) -> None:
+    sharded = make_teacher(tmp_path / "sharded", dtype=torch.bfloat16, max_shard_size="20KB")
+    assert len(sharded.weight_files) > 2
+    expected = token_states(sharded, IDS, EVERY, prefix=PREFIX)
+    plain = plain_states(sharded, IDS[:, None].tolist(), PREFIX_IDS)
+    np.testing.assert_allclose(expected[LAYERS], plain[LAYERS], rtol=2e-4, atol=2e-4)
+    tensors = {name: tensor for path in sharded.weight_files for name, tensor in load_file(path).items()}
+    table = tensors.pop("model.embed_tokens.weight")
+    tensors = {name.replace("model.", "model.language_model."): tensor for name, tensor in tensors.items()}
+    tensors["lm_head.weight"] = torch.cat([table, torch.zeros(7, HIDDEN, dtype=table.dtype)])  # longer than needed
+    for path in [*sharded.weight_files, sharded.folder / "model.safetensors.index.json"]:
+        path.unlink()
+    save_file(tensors, sharded.folder / "model.safetensors")
+    found = token_states(Teacher("one", "folder", sharded.folder), IDS, EVERY, prefix=PREFIX)
+    for layer in EVERY:
+        np.testing.assert_array_equal(found[layer], expected[layer])
+
+
+class TestFaults:
+    def test_a_missing_tensor_is_named(self, teacher: Teacher) -> None:
+        change(teacher, up_proj=None)
+        with pytest.raises(PipelineError, match=r"lack .*layers\.1\.mlp\.up_proj\.weight"):
+            token_states(teacher, IDS, [LAYERS])
+
+    def test_a_tensor_of_the_wrong_shape_is_named(self, teacher: Teacher) -> None:
+        change(teacher, up_proj=torch.zeros(41, HIDDEN))
+        with pytest.raises(PipelineError, match=r"up_proj\.weight is of shape \(41, 24\), not \(40, 24\)"):
+            token_states(teacher, IDS, [LAYERS])
+
+    def test_a_truncated_file_is_named(self, teacher: Teacher) -> None:
+        path = teacher.folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(PipelineError, match=r"model\.safetensors cannot be read .* download it again"):
+            token_states(teacher, IDS, [LAYERS])
+
+    def test_not_a_number_is_reported_with_its_layer(self, teacher: Teacher, tmp_path: Path) -> None:
+        change(teacher, down_proj=torch.full((HIDDEN, 40), torch.nan))
+        token_states(teacher, IDS, [1])
+        with pytest.raises(PipelineError, match=r"layer 2 gives NaN or infinity for 61 tokens.*--dtype float32"):
+            token_states(teacher, IDS, [LAYERS], cache=StepCache(tmp_path / "cache"))
+        encoder = make_teacher(tmp_path / "bert", "bert")
+        path = encoder.folder / "model.safetensors"
+        save_file({name: torch.full_like(t, torch.nan) for name, t in load_file(path).items()}, path, {"format": "pt"})
+        with pytest.raises(PipelineError, match="layer 1 gives NaN"):
+            token_states(encoder, IDS, [1])
+
+    @pytest.mark.parametrize("name", ["qwen2", "bert"])
+    def test_wrong_ids_and_layers(self, name: str, tmp_path: Path) -> None:
+        teacher = make_teacher(tmp_path / name, name)
+        for ids in (np.array([3, VOCABULARY]), np.array([-1, 3]), [[3], [4, VOCABULARY]]):
+            with pytest.raises(InputError, match="has no embedding"):
+                token_states(teacher, ids, [LAYERS])
+        with pytest.raises(InputError, match="item 1 has no tokens"):
+            token_states(teacher, [[3], []], [1])
+        for wanted in ([], [-1], [LAYERS + 1]):
+            with pytest.raises(InputError, match="layers must be between 0 and 4"):
+                token_states(teacher, IDS, wanted)
+
+    def test_a_gpu_that_runs_out_of_memory(self, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: Any) -> None:
+            raise torch.cuda.OutOfMemoryError("no room")
+
+        monkeypatch.setattr(Stack, "__call__", fail)
+        with pytest.raises(PipelineError, match="out of memory on CUDA; go on with --device cpu"):
+            token_states(teacher, IDS, [LAYERS], prefix=PREFIX)
+
+
+RUN = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np, torch
+from qwen25.runtime.steps import StepCache
+from qwen25.teacher import layers, states
+from qwen25.teacher.teacher import Teacher
+
+torch.set_num_threads(1)
+teacher, folder, fatal = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+layers.CPU_ROWS, calls, real = 16, 0, layers.Stack.__call__
+
+def call(*args):
+    global calls
+    calls += 1
+    if calls == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+
+layers.Stack.__call__ = call
+words = [[i] for i in range(40)] + [[5, 6], [7, 8, 9], [3]]
+states.token_states(Teacher("t", "folder", teacher), words, [0, 1, 3, 4], prefix="w5 w9", cache=StepCache(folder))
+"""
+RUN_WORDS = [*([i] for i in range(40)), [5, 6], [7, 8, 9], [3]]
+
+
+def layers_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list that the numbers of the layers go to as they are read."""
+    read, real = [], Stack.use
+
+    def use(self: Stack, index: int) -> None:
+        read.append(index)
+        real(self, index)
+
+    monkeypatch.setattr(Stack, "use", use)
+    return read
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize(("fatal", "left"), [(1, [0, 1, 2, 3]), (9, [1, 2, 3]), (22, [3])])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(
+    fatal: int,
+    left: list[int],
+    teacher: Teacher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_batches: None,
+) -> None:
+    undisturbed = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9")
+    root = str(Path(states.__file__).parents[2])
+    command = [sys.executable, "-c", RUN, str(teacher.folder), str(tmp_path / "cache"), str(fatal)]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    read, cache = layers_read(monkeypatch), StepCache(tmp_path / "cache")
+    resumed = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache)
+    again = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache)
+    assert read == left  # the third time, nothing is left to be computed
+    for layer, expected in undisturbed.items():
+        assert resumed[layer].tobytes() == expected.tobytes() == again[layer].tobytes()
+    with pytest.raises(ValueError, match="read-only"):  # a file that the next run relies on
+        resumed[1][:] = 0.0
+    cache.discard()
+    assert resumed[4].tobytes() == undisturbed[4].tobytes()  # the mapping outlives its file
+
+
+@pytest.mark.parametrize("other", ["weights", "prefix", "dtype", "tokens"])
+def test_steps_of_another_run_are_not_used(
+    other: str, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = StepCache(tmp_path / "cache")
+    token_states(teacher, IDS, [0, 2], prefix=PREFIX, cache=cache)
+    if other == "weights":
+        teacher = make_teacher(tmp_path / "other", seed=1)
+    ids, prefix = IDS[::-1].copy() if other == "tokens" else IDS, "w6" if other == "prefix" else PREFIX
+    dtype = torch.float16 if other == "dtype" else torch.float32
+    read = layers_read(monkeypatch)
+    found = token_states(teacher, ids, [0, 2], prefix=prefix, dtype=dtype, cache=cache)
+    assert read == [0, 1]
+    np.testing.assert_array_equal(found[2], token_states(teacher, ids, [2], prefix=prefix, dtype=dtype)[2])
+
+
+def test_a_full_disk_keeps_the_steps_before(teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, real, calls = StepCache(tmp_path / "cache"), np.save, 0
+
+    def save(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # of the third layer that is kept
+            raise OSError(28, "No space left on device")
+        real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", save)
+        with pytest.raises(PipelineError, match="No space left on device; free some space and run again"):
+            token_states(teacher, IDS, EVERY, prefix=PREFIX, cache=cache)
+    read = layers_read(monkeypatch)
+    found = token_states(teacher, IDS, EVERY, prefix=PREFIX, cache=cache)
+    assert read == [1, 2, 3]
+    np.testing.assert_array_equal(found[4], token_states(teacher, IDS, [4], prefix=PREFIX)[4])
+
+
+def test_the_dry_run_is_one_line(teacher: Teacher, tmp_path: Path) -> None:
+    line = dry_run_line(teacher, 1000, [0, 2], "cpu", torch.float32)
+    assert (
+        line.startswith("token states: 1,000 tokens, layers 0, 2, cpu in float32, layer by layer: 0.")
+        and "\n" not in line
+    )
+    assert "whole model" in dry_run_line(make_teacher(tmp_path / "b", "bert"), 1000, [2], "cpu", torch.float32)
+
+
+def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(InputError, match="--device cpu"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cuda"
+    assert choose_dtype("auto", "cpu") == torch.float32
+    assert choose_dtype("auto", "cuda") == torch.bfloat16
+    with pytest.raises(InputError, match="unknown dtype"):
+        choose_dtype("int8", "cpu")
+    for built_in, fastest in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda found=built_in: found)
+        assert fast_dtype("cpu") == fastest

@@ -1,0 +1,117 @@
+"""What --pairs takes, mixtures, and what is kept out of training."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import resource
+from qwen25.training.hub_pairs import HubSet, read_hub
+from qwen25.training.pairs import Pair, PairSet
+from qwen25.training.sources import MIXTURES, drop_texts, parse_source, read_mixture, read_pairs, texts_to_keep_out
+from qwen25.training.wheel_pairs import READERS
+
+ROWS = [{"a": f"what is {i}?", "b": f"it is {i}"} for i in range(1200)]
+HUB_ENTRY = {"repo": "a/b", "rows": 10, "languages": ["en"], "licence": "MIT", "why": "test"}
+WHEEL = {"package": "texts", "version": "1.0", "sha256": "0" * 64, "bytes": 1, "reader": "code", "members": "*.py"}
+WHEEL_ENTRY = {name: value for name, value in (WHEEL | HUB_ENTRY).items() if name != "repo"}
+
+
+def jsonl(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_files_and_their_columns_are_understood(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a:b,c.jsonl", ROWS)
+    assert parse_source(str(path)).path == path
+    other = jsonl(tmp_path / "d.jsonl", [{"x": f"x{i}", "y": f"y{i}", "z": f"z{i}"} for i in range(9)])
+    source = parse_source(f"{other}:z, x")
+    assert source.path == other and source.read(0, False)[0].pairs[1] == Pair("z1", "x1", "")
+    for wrong in ("", "nothing-here", f"{other}:x,y,z", "hub:", "hub:me/data:a:b:c"):
+        with pytest.raises(InputError, match="--pairs"):
+            parse_source(wrong)
+
+
+def test_data_sets_of_the_hub_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[HubSet] = []
+    monkeypatch.setattr("qwen25.training.sources.read_hub", lambda wanted, *more: asked.append(wanted))
+    for text in ("hub:me/data@v1:en-de:source,target", "hub:me/data:", "hub:me/data:a,b"):
+        parse_source(text).read(0, True)
+    given = HubSet("me/data", "en-de", ("source", "target"), revision="v1")
+    assert asked == [given, HubSet("me/data"), HubSet("me/data", columns=("a", "b"))]
+
+
+def test_a_revision_leads_to_no_other_folder() -> None:
+    for revision in ("../../x", "/etc", "a/../b", "main\n", "a//b"):
+        with pytest.raises(InputError, match="is no branch, tag or commit"):
+            read_hub(HubSet("me/there", revision=revision), 10, 0, offline=True)
+
+
+def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="999 pairs are too few to learn from; give at least 1,000"):
+        read_pairs([str(jsonl(tmp_path / "few.jsonl", ROWS[:999]))])
+    assert read_pairs([]) == []
+
+
+def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Else the losses of what is held out of one would stand for both."""
+    found = read_pairs([str(jsonl(tmp_path / folder / "train.jsonl", ROWS)) for folder in "xy"])
+    assert [pairs.name for pairs in found] == ["train", "train (2)"]
+
+
+def test_the_projects_own_items_and_further_ones_are_kept_out(tmp_path: Path) -> None:
+    rows = list(ROWS)
+    for name in ("evaluation", "calibration"):
+        item = json.loads((resource(f"data/{name}") / "semantic_similarity.jsonl").read_text().splitlines()[0])
+        rows.append({"a": item["anchor"].upper(), "b": f"anything {name}"})
+    (tmp_path / "held.txt").write_text("It is  7\r\n", encoding="utf-8-sig")
+    (found,) = read_pairs([str(jsonl(tmp_path / "qa.jsonl", rows))], [tmp_path / "held.txt"])
+    assert found.dropped["kept out"] == 3 and Pair("what is 7?", "it is 7", "") not in found.pairs
+    assert len(found.pairs) == 1199
+
+
+def test_every_string_of_items_is_kept_out_in_any_case_and_spacing(tmp_path: Path) -> None:
+    jsonl(tmp_path / "items.jsonl", [{"id": "1", "anchor": "A  Cat sleeps", "others": [{"text": "dogs bark"}]}])
+    (tmp_path / "notes.txt.gz").write_bytes(gzip.compress(b"the sky is blue\n"))
+    kept = [Pair("birds sing", "a cat", "")]
+    out = [Pair("a cat SLEEPS", "x", ""), Pair("y", "Dogs bark", ""), Pair("The sky is blue", "z", "")]
+    pairs = PairSet("p", [*out, *kept])
+    drop_texts(pairs, texts_to_keep_out([tmp_path]))
+    assert pairs.pairs == kept and pairs.dropped["kept out"] == 3
+
+
+def test_a_broken_mixture_ends_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mixture.json"
+    for entry, change, message in (
+        (HUB_ENTRY, {"rows": 0}, "sets.0.rows: 0 is less than"),
+        (HUB_ENTRY, {"colums": []}, "'colums' was unexpected"),
+        (HUB_ENTRY, {"enabled": False}, "none of its sets is enabled"),
+        (WHEEL_ENTRY, {"reader": "magic"}, "sets.0.reader: 'magic' is not one of"),
+        (WHEEL_ENTRY, {"version": ">=1"}, "sets.0.version"),
+        (WHEEL_ENTRY, {"package": "../texts"}, "sets.0.package"),
+    ):
+        path.write_text(json.dumps({"sets": [{**entry, **change}]}))
+        with pytest.raises(InputError, match=message):
+            parse_source(str(path))
+
+
+def test_the_mixtures_are_what_they_say() -> None:
+    entries = read_mixture(MIXTURES["recommended"])
+    assert len({language for entry in entries for language in entry["languages"]}) > 12
+    assert not [entry["repo"] for entry in entries if "-NC" in entry["licence"] or "not stated" in entry["licence"]]
+    assert all(entry["columns"] and entry["rows"] >= 1_000 for entry in entries)
+    entries = read_mixture(MIXTURES["packaged"])
+    assert len(entries) == len({(entry["package"], entry["reader"]) for entry in entries})
+    assert {"de", "fr", "es", "it", "pt", "nl", "pl", "ru", "tr", "ar", "ja", "zh", "ko", "hi", "vi", "id"} <= {
+        language for entry in entries for language in entry["languages"]
+    }
+    assert all(entry["licence"].startswith(("Apache-2.0", "BSD", "MIT")) for entry in entries)
+    schema = json.loads((resource("data/schema") / "mixture.schema.json").read_text())
+    assert {entry["reader"] for entry in entries} == set(READERS)
+    assert set(schema["$defs"]["wheel"]["properties"]["reader"]["enum"]) == set(READERS)
