@@ -2,7 +2,7 @@
 # Make the pipeline's environment, venv_qwen25, and check it. Safe to interrupt and to run again.
 #
 #   bash setup_qwen25.sh                 what the pipeline needs
-#   bash setup_qwen25.sh --with-extras   and mteb (phase 5) and pylate (late interaction in phase 3)
+#   bash setup_qwen25.sh --with-extras   and mteb (phase 5), onnx, vicinity, and pylate (late interaction in phase 3)
 #   bash setup_qwen25.sh --with-tests    and all that the tests need, the extras too
 #   bash setup_qwen25.sh --oldest        the same in the oldest versions supported, in venv_oldest
 #   PYTHON=python3.12 bash setup_qwen25.sh
@@ -13,25 +13,23 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # absolute, through links
 cd "$here"
 venv="$here/venv_qwen25"
-constraints=constraints_qwen25.txt
+constraints=.ci/constraints.txt
 python=${PYTHON:-python3}
 
-requirements=(-r requirements_qwen25.txt)
-without_their_dependencies=()
+extras=()
 has="plain"
 case "${1:-}" in
     "") ;;
-    --with-extras | --with-tests | --oldest)
-        requirements+=(-r requirements_extras.txt)
-        without_their_dependencies+=(-r requirements_pylate.txt)
-        has="$has --with-extras"
-        if [ "$1" != --with-extras ]; then
-            requirements+=(-r requirements_test.txt)
-            has="$has --with-tests"
-        fi
+    --with-extras)
+        extras=(mteb onnx rag)
+        has="plain --with-extras"
+        ;;
+    --with-tests | --oldest)
+        extras=(mteb onnx rag test)
+        has="plain --with-extras --with-tests"
         if [ "$1" = --oldest ]; then
             venv="$here/venv_oldest"
-            constraints=constraints_oldest.txt
+            constraints=.ci/constraints_oldest.txt
             has="$has --oldest"
         fi
         ;;
@@ -78,20 +76,45 @@ if [ ! -d "$venv" ]; then
     }
 fi
 
-rm -f "$venv/.ready"
+requirements_of() { # requirements_of EXTRA...: print their lines in pyproject.toml
+    "$venv/bin/python" -c '
+import sys
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    from pip._vendor import tomli as tomllib
+with open("pyproject.toml", "rb") as file:
+    parts = tomllib.load(file)["project"]["optional-dependencies"]
+print(*[line for name in sys.argv[1:] for line in parts[name]], sep="\n")' "$@"
+}
+
+install() { # install ARGUMENT...: pip's warnings go into a file, which is shown if it fails
+    # Python compiles what it imports; compiling every file of every library here would take longer than that.
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --no-compile "$@" \
+        >>"$venv/setup.log" 2>&1 || {
+        cat "$venv/setup.log" >&2
+        echo "error: pip could not install what is needed (above): check the network and pip's settings, run again" >&2
+        exit 1
+    }
+}
+
+rm -f "$venv/.ready" "$venv/setup.log"
 echo "setup: installing (the first time takes minutes)"
-# Python compiles what it imports; compiling every file of every library here would take longer than that.
-pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --no-compile)
 # torch first and alone, so that a later package cannot draw in another build of it.
-"${pip[@]}" -c "$constraints" torch
-"${pip[@]}" -c "$constraints" "${requirements[@]}"
-if [ ${#without_their_dependencies[@]} -gt 0 ]; then
-    "${pip[@]}" --no-deps "${without_their_dependencies[@]}"
+install -c "$constraints" torch
+requirements=(-r requirements_qwen25.txt)
+if [ ${#extras[@]} -gt 0 ]; then
+    found=$(requirements_of "${extras[@]}")
+    mapfile -t -O "${#requirements[@]}" requirements <<<"$found"
+fi
+install -c "$constraints" "${requirements[@]}"
+if [ ${#extras[@]} -gt 0 ]; then
+    install --no-deps "$(requirements_of pylate)"
 fi
 
-"$venv/bin/python" -m qwen25.runtime.environment
+"$venv/bin/python" -m qwen25.runtime.provenance
 # What was installed, so that run_qwen25.sh knows whether anything is missing.
-cat requirements_*.txt "$constraints" | cksum >"$venv/.ready.new"
+cat requirements_qwen25.txt pyproject.toml "$constraints" | cksum >"$venv/.ready.new"
 echo "$has" >>"$venv/.ready.new"
 mv "$venv/.ready.new" "$venv/.ready"
 echo "setup: done"
