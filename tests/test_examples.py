@@ -60,25 +60,11 @@ def test_a_model_that_cannot_be_used(
     assert shown.err.startswith("error: ") and len(shown.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("row", "right", "points"),
-    [([0.1, 0.9, 0.3], 1, 1), ([0.1, 0.9, 0.3], 2, 0), ([0.5, 0.5, 0.1], 0, 0.5), ([0, 0, 0, 0], 3, 0.25)],
-)
-def test_credit(row: list[float], right: int, points: float) -> None:
-    assert demo.credit(np.array(row), right) == points
-
-
 def test_the_grid_counts_what_it_says() -> None:
     size, (topics, intents) = len(demo.REQUESTS), demo.SHAPE
     assert all(part.all() for part in demo.grid_credits(np.eye(size)))
     by_topic, by_intent = demo.grid_credits(np.kron(np.eye(topics), np.ones((intents, intents))))
     assert by_topic.all() and by_intent == pytest.approx(1 / intents)
-
-
-def test_controls_are_averaged() -> None:
-    expected = ["4.0", "of", "4,", "control", "2.0,", "chance", "1.0"]
-    found = demo.count([np.ones(4), np.array([1, 0, 0, 0]), np.array([1, 1, 1, 0])], 0.25)
-    assert found.split() == cases.count([np.eye(4), -np.eye(4), np.eye(4)]).split() == expected
 
 
 def test_it_is_the_projects_control(model: Path) -> None:

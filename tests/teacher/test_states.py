@@ -205,24 +205,18 @@ def layers_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize(("fatal", "left"), [(1, [0, 1, 2, 3]), (9, [1, 2, 3]), (22, [3])])
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(
-    fatal: int,
-    left: list[int],
-    teacher: Teacher,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    small_batches: None,
+    teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_batches: None
 ) -> None:
     undisturbed = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9")
     root = str(Path(states.__file__).parents[2])
-    command = [sys.executable, "-c", RUN, str(teacher.folder), str(tmp_path / "cache"), str(fatal)]
+    command = [sys.executable, "-c", RUN, str(teacher.folder), str(tmp_path / "cache"), "9"]
     killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     read, cache = layers_read(monkeypatch), StepCache(tmp_path / "cache")
     resumed = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache)
     again = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache)
-    assert read == left  # the third time, nothing is left to be computed
+    assert read == [1, 2, 3]  # the third time, nothing is left to be computed
     for layer, expected in undisturbed.items():
         assert resumed[layer].tobytes() == expected.tobytes() == again[layer].tobytes()
     with pytest.raises(ValueError, match="read-only"):  # a file that the next run relies on
