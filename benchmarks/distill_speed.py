@@ -129,7 +129,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """
     if name not in PACKAGED and not Path(name, "config.json").is_file():
         raise InputError(f"{name} is no packaged teacher and no folder of a teacher")
-    from qwen25.teacher.states import choose_dtype, fast_dtype, format_name
+    from qwen25.teacher.states import fast_dtype, format_name
 
     clock = Clock()
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
@@ -138,7 +138,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             in_own_process(unpack, name, folder)
         sha256(sorted(folder.glob("*.safetensors")))  # reads them once, so that no side pays for a cold disk
         # The plain recipe is compared with exact states; the default one is what phase 1 does.
-        exact, fast = (format_name(one) for one in (choose_dtype("auto", args.device), fast_dtype(args.device)))
+        exact = "bfloat16" if args.device.startswith("cuda") else "float32"
+        fast = format_name(fast_dtype(args.device))
         mine, default, peer = (Path(scratch, f"{side}.npy") for side in ("plain", "default", "peer"))
         sides = {
             "ours, plain recipe": in_own_process(ours, folder, mine, args.rows, "plain", args.device, exact),

@@ -44,18 +44,6 @@ def choose_device(name: str) -> str:
     return name
 
 
-def choose_dtype(name: str, device: str) -> torch.dtype:
-    """Turn ``auto`` into bfloat16 on CUDA and float32 on the CPU: what suits a whole model.
-
-    :raises InputError: if the name is not known.
-    """
-    if name == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    if name not in DTYPES:
-        raise InputError(f"unknown dtype {name!r}: use auto, {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
 def fast_dtype(device: str) -> torch.dtype:
     """Return the fastest number format for products with weights: bfloat16, where the device has it built in.
 
