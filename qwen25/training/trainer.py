@@ -165,8 +165,10 @@ def train_map(
     before, stage = _train("map", table, optimiser, objective, inputs, cache)
     after = objective.score(table)
     _log("trained", after)
+    rates = {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE}
+    constants = {"learning_rates": rates, "tuned_share": TUNED_SHARE}
     facts = {"settings": {"tune": "map", **asdict(settings)}, "stages": [stage], "untrained": before}
-    return Trained(table.vectors(), _rounded({**facts, "trained": after}))
+    return Trained(table.vectors(), {**_rounded({**facts, "trained": after}), **constants})
 
 
 def tune_rows(

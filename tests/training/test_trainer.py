@@ -119,8 +119,10 @@ def test_rows_that_tokens_share_are_tuned_as_they_are_stored(
 
 
 def test_soft_targets_alone_teach(start: Start, soft: SoftTargets) -> None:
-    trained = train_map(start, [], soft, TrainingSettings(steps=200))
-    assert trained.facts["trained"]["divergence"] < 0.97 * trained.facts["untrained"]["divergence"]
+    trained = train_map(start, [], soft, TrainingSettings(steps=400))
+    assert trained.facts["trained"]["divergence"] < 0.95 * trained.facts["untrained"]["divergence"]
+    assert trained.facts["untrained"]["sets"] == {}
+    assert trained.facts["learning_rates"]["projection"] == pytest.approx(1e-4)  # gentler than with pairs
 
 
 @pytest.mark.parametrize("stopped_at", [20, 60], ids=["map", "rows"])
