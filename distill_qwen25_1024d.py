@@ -70,7 +70,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         states_line = dry_run_line(teacher, len(vocabulary), layers, device, dtype)
         logger.info("    %s; %s", states_line, settings.result_line(len(vocabulary)))
         return {}
-    pairs = read_pairs(settings.pairs, settings.keep_out, seed=settings.seed, offline=settings.offline)
+    pairs = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
     decoder = find_teacher(settings.sentence_teacher, settings.offline) if settings.sentence_teacher else teacher
     sentences = sentences_of(decoder, corpus, pairs, settings.sentence_vectors, settings.seed)
     clock.lap("load")
@@ -112,7 +112,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences)}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
-        metadata = save_model(new, stored, vocabulary.tokenizer, metadata, settings.float16_copy, settings.onnx)
+        metadata = save_model(new, stored, vocabulary.tokenizer, metadata, settings.onnx)
         clock.lap("save")
         metadata = describe(new, {**metadata, "step_seconds": clock.steps, **provenance(clock, settings.seed, device)})
     cache.discard()

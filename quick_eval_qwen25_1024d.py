@@ -3,7 +3,6 @@
 
     qwen25 eval                                   # the model of phase 1
     qwen25 eval --model demo/model --output demo/eval_results.json
-    qwen25 eval --categories semantic_similarity code_understanding
     qwen25 eval --fail-under 0.35 -q              # exit 1 below that score, or verdict; for CI
     qwen25 eval -q --output - | jq .overall       # the result into a pipe
 
@@ -16,11 +15,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qwen25.evaluation.categories import WEIGHTS, items_sha256, load_categories
+from qwen25.evaluation.categories import items_sha256, load_categories
 from qwen25.evaluation.evaluate import SEED, score_model
 from qwen25.evaluation.judgement import DECISION_TABLE, POOR
 from qwen25.evaluation.models import SPECS, load_encoder
@@ -28,29 +27,23 @@ from qwen25.evaluation.results import EVALUATION_VERSION, as_json, check_outputs
 from qwen25.reports.evaluation_report import evaluation_html, print_evaluation
 from qwen25.runtime import console
 from qwen25.runtime.console import EVALUATION, MODEL, STDOUT
-from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, InputError, logger
+from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, logger
 from qwen25.runtime.provenance import Clock
 
 VERDICTS = [*(name for name, _, _ in DECISION_TABLE), POOR]
 
 
-def evaluate(
-    model: str | Path = MODEL, *, categories: Collection[str] | None = None, seed: int = SEED, offline: bool = False
-) -> dict[str, Any]:
+def evaluate(model: str | Path = MODEL, *, seed: int = SEED, offline: bool = False) -> dict[str, Any]:
     """Score a model, and return the content of the result file.
 
     :param model: a folder or another SPEC (see ``SPECS``).
-    :param categories: score only these, without a verdict; None: all six.
     :param offline: use only what the hub's cache holds.
-    :raises InputError: if the model cannot be loaded, or there is no such category.
+    :raises InputError: if the model cannot be loaded.
     :raises PipelineError: if the hub cannot be reached.
     """
     clock = Clock()
     # 1. The items, hashed so that two results can be known to rest on the same ones.
-    chosen = [name for name in WEIGHTS if categories is None or name in categories]
-    if len(chosen) < len(set(categories or chosen)):
-        raise InputError(f"the categories are {', '.join(WEIGHTS)}")
-    items, hashes = load_categories(categories=chosen), items_sha256(categories=chosen)
+    items, hashes = load_categories(), items_sha256()
 
     # 2. The model: only safetensors are read and no code of a repository is run.
     encoder = load_encoder(str(model), offline=offline)
@@ -88,12 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default=str(MODEL), metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
-    only = f"only these, and no verdict (default: all: {', '.join(WEIGHTS)})"
-    add("--categories", nargs="+", choices=list(WEIGHTS), metavar="NAME", help=only)
     add("--output", type=Path, default=EVALUATION, help="result file, or - for standard output (default: %(default)s)")
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"
     add("--fail-under", type=fail_under, metavar="VALUE", help=below)
-    add("--seed", type=console.seed, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
+    add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 
@@ -103,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     report = args.output.with_name(f"{args.output.stem.replace('results', 'report')}.html")
     reports = [report] if args.output != STDOUT else []
     with console.for_people(args):
-        check_outputs([args.output, *reports], [args.model])
-        result = evaluate(args.model, categories=args.categories, seed=args.seed, offline=args.offline)
+        check_outputs(args.output, *reports)
+        result = evaluate(args.model, seed=args.seed, offline=args.offline)
         console.write_result(args.output, result, {path: evaluation_html(result) for path in reports})
         print_evaluation(result)
     console.print_result(args.output, result)

@@ -50,7 +50,7 @@ def measure(args: argparse.Namespace) -> int:
             print(f"{ours['overall']['score']:.3f}  public {public['overall']:.3f}  {model.name}", flush=True)
         rank = spearmanr([r["ours"]["overall"]["score"] for r in rows], [r["public_overall"] for r in rows])[0]
         result = {"schema_version": 1, "models": rows, "spearman": float(rank)}
-        write_json(RESULT, result | {"items_sha256": items_sha256(folder, items), **provenance(clock, SEED)})
+        write_json(RESULT, result | {"items_sha256": items_sha256(folder), **provenance(clock, SEED)})
     write_text(DOCUMENT, document(read_json(RESULT)))
     print(DOCUMENT)
     return EXIT_OK

@@ -119,7 +119,7 @@ def measure(args: argparse.Namespace) -> None:
         "teacher": {"name": teacher.name, "layers": teacher.layers, **weights},
         "tokens": len(static_vocabulary(teacher.tokenizer())),
         "items": {category: len(rows) for category, rows in items.items()},
-        "items_sha256": items_sha256(folder, items),
+        "items_sha256": items_sha256(folder),
         "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
         **measured(teacher, args),
     }

@@ -83,7 +83,7 @@ def measure(args: argparse.Namespace) -> int:
         models.append(reference(encoder, items))
         clock.lap(models[-1]["name"])
     models.sort(key=lambda model: -model["overall"]["score"] if model["overall"] else 0.0)
-    result = {"schema_version": 1, "models": models, "items_sha256": items_sha256(folder, items)}
+    result = {"schema_version": 1, "models": models, "items_sha256": items_sha256(folder)}
     write_json(RESULT, result | {"step_seconds": clock.steps, **provenance(clock, SEED)})
     print(RESULT)
     return EXIT_OK

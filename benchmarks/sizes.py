@@ -147,7 +147,7 @@ def measure(whole: Whole, args: argparse.Namespace) -> Row:
     return {
         "name": whole.name,
         **whole.facts,
-        "items_sha256": items_sha256(folder, items),
+        "items_sha256": items_sha256(folder),
         "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
         "rows": rows,
         **provenance(clock, args.seed),

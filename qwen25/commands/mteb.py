@@ -22,7 +22,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr
-from difflib import get_close_matches
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,7 +33,7 @@ from qwen25.evaluation.results import check_outputs
 from qwen25.runtime import console
 from qwen25.runtime.console import MODEL, extras_command
 from qwen25.runtime.display import print_table
-from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, logger, redact
+from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, as_input_error, logger, redact
 from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.store.static_model import CONFIGURATION, files_in, model_folder
@@ -43,7 +42,6 @@ OUTPUT = Path("qwen25_1024d_mteb_results.json")
 CACHE = Path("mteb_cache")
 SEED = 42  # mteb's own, for what its tasks sample
 SCHEMA_VERSION = 1
-HUB_SECONDS = 5.0
 BENCHMARKS = {"english-v2": "MTEB(eng, v2)", "multilingual": "MTEB(Multilingual, v2)"}
 #: Tasks of english-v2, of every type and with little data.
 QUICK = """Banking77Classification TweetSentimentExtractionClassification StackExchangeClustering.v2
@@ -70,51 +68,35 @@ def build_parser() -> argparse.ArgumentParser:
 def tasks_named(names: Sequence[str]) -> list[Any]:
     """Return mteb's tasks of these names and sets, each once.
 
-    :raises InputError: for a name that is no task of texts.
+    :raises InputError: for a name that is none.
     """
     import mteb
-    from mteb.get_tasks import TASK_LIST
 
-    known = [task.metadata.name for task in TASK_LIST]
-    sets = {name: mteb.get_benchmark(benchmark).tasks for name, benchmark in BENCHMARKS.items() if name in names}
-    if "quick" in names:
-        sets["quick"] = [mteb.get_task(name) for name in QUICK]
     found: dict[str, Any] = {}
     for name in names:
-        if name not in (*known, *sets):
-            by_lower = {known_name.lower(): known_name for known_name in (*known, *BENCHMARKS, "quick")}
-            near = get_close_matches(name.lower(), by_lower, 1)
-            raise InputError(f"mteb has no task {name}" + (f": did you mean {by_lower[near[0]]}?" if near else ""))
-        for task in sets.get(name) or [mteb.get_task(name)]:
-            if list(task.modalities) != ["text"]:
-                raise InputError(f"{task.metadata.name} is not about texts alone: leave it out")
+        with as_input_error(f"mteb has no task {name}", f"give one of its own names, {', '.join(BENCHMARKS)} or quick"):
+            if name in BENCHMARKS:
+                tasks = list(mteb.get_benchmark(BENCHMARKS[name]).tasks)
+            else:
+                tasks = [mteb.get_task(one) for one in (QUICK if name == "quick" else [name])]
+        for task in tasks:
             found.setdefault(task.metadata.name, task)
     return list(found.values())
 
 
-def forbid_network(offline: bool) -> None:
-    """Forbid the libraries the network if ``offline``, or if the hub does not answer: they would retry for minutes."""
+def forbid_network() -> None:
+    """Forbid the libraries the network; both read their variables at import only."""
     import datasets
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
-    if not offline and not constants.HF_HUB_OFFLINE:
-        try:
-            get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
-            return
-        except Exception:  # which HTTP client it is depends on the hub client's version
-            logger.warning("the hub does not answer: only data that is already here is used")
-    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True  # both read their variables at import only
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def fingerprint(encoder: Encoder, folder: Path | None = None) -> str:
     """Return a hash of what decides the encoder's vectors: weights, tokenizer, configuration in the model's folder."""
     digest = hashlib.sha256((encoder.sha256 or "").encode())
-    if (static := encoder.static) is not None:
-        digest.update(repr((static.tokenizer.to_str(), static.normalize, static.max_length)).encode())
-    elif folder is not None:
-        for path in files_in(folder, CONFIGURATION):
-            digest.update(f"{path.relative_to(folder)} {sha256([path])}\n".encode(errors="surrogateescape"))
+    for path in files_in(folder, CONFIGURATION) if folder else ():
+        digest.update(f"{path.name} {sha256([path])}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -197,7 +179,7 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     :raises InputError: if mteb is not installed, or a task or the model does not exist.
     """
     clock = Clock()
-    check_outputs([args.output], [args.model])
+    check_outputs(args.output)
     warnings.simplefilter("ignore")  # mteb warns when it is imported, and its tasks as they run
     try:
         import mteb  # noqa: F401
@@ -208,7 +190,8 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     tasks = tasks_named(args.tasks)
     encoder = load_encoder(args.model, offline=args.offline)
     model = as_mteb_model(encoder, model_folder(args.model))
-    forbid_network(args.offline)
+    if args.offline:
+        forbid_network()
     clock.lap("load")
     rows = []
     for number, task in enumerate(tasks, 1):

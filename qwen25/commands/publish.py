@@ -4,13 +4,13 @@
     qwen25 publish --upload OWNER/NAME --author "Ada Lovelace"
 
 The folder is loaded in both libraries, and its examples are run. Nothing leaves this machine without --upload, whose
-token is HF_TOKEN or the login. Exit codes: 0 ok, 1 the run or a check failed, 2 wrong usage or input.
+token is HF_TOKEN or the login; a new repository is private until its settings say otherwise. Exit codes: 0 ok, 1 the
+run or a check failed, 2 wrong usage or input.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from qwen25.reports.card import render
 from qwen25.reports.check import check
 from qwen25.reports.upload import upload
 from qwen25.runtime import console
-from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, logger
-from qwen25.runtime.text import require_name, size_text
+from qwen25.runtime.errors import EXIT_OK, PipelineError, logger
+from qwen25.runtime.text import require_name
 from qwen25.store.hub import check_id
 
 
@@ -34,22 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--onnx", action="store_true", help="add onnx/model.onnx and what transformers.js reads besides")
     add("--author", action="append", default=[], metavar="NAME", help="who is to be cited; repeatable")
     add("--upload", metavar="REPO[@BRANCH]", help="push it to this hub repository in one commit (default: never)")
-    add("--private", action="store_true", help="make the repository private if it is new (default: public)")
-    add("--yes", action="store_true", help="upload without asking (default: ask on a terminal)")
     console.add_common_flags(parser)
     return parser
-
-
-def confirm(folder: Path, where: str) -> None:
-    """Say what will go where, and ask; raises InputError if nobody agrees."""
-    sizes = {path.relative_to(folder): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-    for name, size in sizes.items():
-        print(f"{size_text(size):>12}  {name}")
-    print(f"{size_text(sum(sizes.values())):>12}  {len(sizes)} files, to {where}")
-    if not sys.stdin.isatty():
-        raise InputError("nobody is there to agree to the upload: add --yes")
-    if input("Upload? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise InputError("not uploaded")
 
 
 def publish(args: argparse.Namespace) -> int:
@@ -64,9 +50,7 @@ def publish(args: argparse.Namespace) -> int:
     if faults := check(args.output):
         raise PipelineError(f"check of {args.output} failed: {'; '.join(faults)}")
     if args.upload is not None:
-        if not args.yes:
-            confirm(args.output, f"{args.upload}{', private' if args.private else ''}")
-        print(upload(args.output, repo, "model and card", private=args.private, branch=branch or None))
+        print(upload(args.output, repo, "model and card", branch or None))
     print(args.output)
     return EXIT_OK
 

@@ -108,7 +108,6 @@ def frequencies_of(tokenizer: Tokenizer, corpus: Corpus | None) -> tuple[np.ndar
     """Return the tokens' probabilities in a corpus, with a tenth of Zipf's law, or by Zipf's law alone.
 
     :return: probabilities of shape (tokens,); and where they are from, for the metadata.
-    :raises InputError: if the corpus holds none of the tokens.
     """
     by_rank = rank_frequencies(tokenizer)
     if corpus is None:
@@ -132,7 +131,6 @@ def token_use(tokenizer: Tokenizer, corpus: Corpus | None, languages: Sequence[s
 
     :param tokenizer: a static model's, a byte-level BPE, whose ids are row numbers in merge order.
     :param corpus: a user's own texts; None: the words of the languages (ISO 639-1 codes) decide.
-    :raises InputError: if the corpus holds none of the tokens.
     """
     if corpus:
         counts = _counts_in_all(tokenizer, corpus.texts)
@@ -168,8 +166,6 @@ def _counts_in_all(tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
     for start in range(0, len(texts), BATCH):
         part = texts[start : start + BATCH]
         counts += _counts(tokenizer, part, np.ones(len(part)))
-    if not counts.any():
-        raise InputError("the corpus holds none of the model's tokens")
     return counts
 
 

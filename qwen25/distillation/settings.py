@@ -17,7 +17,6 @@ import torch
 from qwen25.distillation.rows import LANGUAGES, check_languages
 from qwen25.distillation.vectors import RECIPES, Recipe
 from qwen25.distillation.vocabulary import Vocabulary
-from qwen25.runtime import console
 from qwen25.runtime.console import MODEL, flag
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.folders import check_output
@@ -132,17 +131,7 @@ class Settings:
     storage: str | None = _fine(
         None, "number format of the vectors", shown="int8 where a size is set, else float32", choices=STORAGES
     )
-    float16_copy: bool = _fine(
-        True, "leave out the copy of int8 vectors or shared rows that sentence-transformers needs", shown="write it"
-    )
     onnx: bool = _fine(False, "write onnx/model.onnx as well, for JavaScript and others")
-    keep_out: tuple[Path, ...] = _fine(
-        (),
-        "leave out pairs with texts of this folder, as of the evaluation's own items; may be given more than once",
-        action="append",
-        type=Path,
-        metavar="FOLDER",
-    )
     epochs: float = _fine(1.0, "how often training sees each pair; for the rows twice as often")
     sentence_vectors: int = _fine(
         0,
@@ -163,7 +152,7 @@ class Settings:
         choices=["auto", *DTYPES],
     )
     offline: bool = _fine(False, "use only what is on this disk")
-    seed: int = _fine(42, "of the training's batches and of what it holds out", type=console.seed)
+    seed: int = _fine(42, "of the training's batches and of what it holds out")
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -176,8 +165,6 @@ class Settings:
                 raise InputError(f"--{name.replace('_', '-')} must be from {least:g} to {most:g}")
         if self.sentence_vectors and not (self.sentence_vectors > 1 and (self.corpus or self.pairs)):
             raise InputError("--sentence-vectors needs at least 2 texts: add --corpus FILE or --pairs SOURCE")
-        if self.sentence_teacher is not None and not self.sentence_vectors:
-            raise InputError("--sentence-teacher has nothing to do: add --sentence-vectors N")
         if self.tune != "map" and not (self.pairs or self.sentence_vectors):
             raise InputError(f"--tune {self.tune} needs something to learn from: add --pairs or --sentence-vectors")
         require_name("--name", self.name)
@@ -189,7 +176,7 @@ class Settings:
             require_onnx()
         teachers = [Path(name).expanduser() for name in (self.teacher, self.sentence_teacher) if name]
         pairs = [source.path for source in map(parse_source, self.pairs)]
-        for path in (self.corpus, self.vocabulary, *self.keep_out, *pairs, *teachers):
+        for path in (self.corpus, self.vocabulary, *pairs, *teachers):
             # A hub id is no path, whatever it looks like.
             if path and path.exists() and path.resolve().is_relative_to(self.output.resolve()):
                 raise InputError(f"{path} is inside the --output folder {self.output}, which is replaced: give another")
@@ -217,7 +204,7 @@ class Settings:
         """Return what the model of so many tokens would be trained on, and its size, for a dry run."""
         vectors = [f"{self.sentence_vectors:,} sentence vectors"] * bool(self.sentence_vectors)
         size = min(self.size_mb * 1e6, tokens * self.dims * np.dtype(self.number_format).itemsize)
-        copy = 2 * tokens * self.dims if self.number_format == "int8" and self.float16_copy else 0
+        copy = 2 * tokens * self.dims if self.number_format == "int8" else 0
         lessons = ", ".join([*self.pairs, *vectors]) or "nothing"
         return f"trained on {lessons}; {size_text(round(size) + copy)} in {self.output}"
 

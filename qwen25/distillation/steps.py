@@ -105,14 +105,14 @@ def train(
 
 
 def save_model(
-    folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any], float16_copy: bool, onnx: bool
+    folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any], onnx: bool = False
 ) -> dict[str, Any]:
     """Write a model into a new folder, load it as its users do and test it: has it collapsed?
 
     :return: the metadata with sizes, hashes and the test's result, which :func:`describe` writes.
     :raises PipelineError: if it cannot be written.
     """
-    metadata = write_model(folder, stored, tokenizer, metadata, float16_copy)
+    metadata = write_model(folder, stored, tokenizer, metadata)
     if onnx:
         write_onnx(folder, folder)
     encode = load_model(folder).encode

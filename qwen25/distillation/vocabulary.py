@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
 from qwen25.distillation.tokenizer import static_tokenizer, with_added
-from qwen25.runtime.errors import InputError, as_input_error, logger
+from qwen25.runtime.errors import as_input_error, logger
 from qwen25.runtime.files import read_lines
 from qwen25.store.static_model import unknown_row
 
@@ -62,15 +62,12 @@ def static_vocabulary(teacher: Tokenizer) -> Vocabulary:
 def read_words(path: Path | None) -> list[str]:
     """Read a custom vocabulary: one word or phrase a line, without repeats, in order; without a path, no words.
 
-    :raises InputError: if the file cannot be read, is not UTF-8 or holds nothing.
+    :raises InputError: if the file cannot be read, or is not UTF-8.
     """
     if path is None:
         return []
     lines = read_lines(path, "vocabulary").lines
-    words = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
-    if not words:
-        raise InputError(f"{path} holds no word")
-    return words
+    return list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
 
 
 def with_words(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:

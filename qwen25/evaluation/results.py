@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qwen25.evaluation.categories import WEIGHTS, default_items_folder
+from qwen25.evaluation.categories import WEIGHTS
 from qwen25.evaluation.category import interval
 from qwen25.evaluation.evaluate import Evaluation
 from qwen25.evaluation.judgement import Result, verdict, word_of
 from qwen25.evaluation.models import PEERS, PUBLISHED
 from qwen25.runtime.console import MODEL, STDOUT, command_of
-from qwen25.runtime.errors import InputError, PipelineError, redact
+from qwen25.runtime.errors import PipelineError, redact
 from qwen25.runtime.files import check_file, read_result
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.store.static_model import CONFIGURATION, files_in, model_folder
 
 EVALUATION_VERSION, COMPARISON_VERSION = 1, 2
 
@@ -143,20 +141,8 @@ def differences(found: Evaluation, ours: Evaluation) -> Result:
     return {"overall": overall, "categories": categories}
 
 
-def check_outputs(outputs: Iterable[Path], specs: Iterable[str]) -> None:
-    """Check that the output paths are writable, differ, and overwrite no file of a model or of the items.
-
-    :param specs: the models that the run reads.
-    :raises InputError: if one cannot be written, or is taken.
-    """
-    # By their names, not everything in the folder: a result that an earlier run wrote beside a model may be replaced.
-    kept = (*CONFIGURATION, "*.safetensors", "*.onnx", "metadata.json", "README.md")
-    folders = [folder for spec in specs if (folder := model_folder(spec))]
-    taken = {path.resolve() for folder in folders for path in files_in(folder, kept)}
-    taken |= {path.resolve() for path in default_items_folder().iterdir()}
+def check_outputs(*outputs: Path) -> None:
+    """Check, before the work, that the outputs can be written; raises InputError if not."""
     for path in outputs:
         if path != STDOUT:
             check_file(path)
-            if path.resolve() in taken:
-                raise InputError(f"{path} is a file of the model or the items, or another output: give another path")
-            taken.add(path.resolve())

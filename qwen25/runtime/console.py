@@ -10,13 +10,12 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from qwen25 import __version__
 from qwen25.runtime.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -87,13 +86,6 @@ def print_result(output: Path, result: Any) -> None:
     print(json_text(result).removesuffix("\n") if output == STDOUT else output)
 
 
-def seed(text: str) -> int:
-    """Parse --seed: a number that every random generator takes."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 to {2**32 - 1}, not {text!r}")
-    return int(text)
-
-
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line, as all errors are said, and takes no abbreviated flags."""
 
@@ -119,7 +111,6 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-q", "--quiet", action="store_true", help="print only warnings, errors and results (default: all)")
     add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
-    add("--version", action="version", version=f"qwen25 {__version__}", help="print it and stop (default: run)")
 
 
 def flag(default: Any, says: str, *, shown: str | None = None, group: str = "", **how: Any) -> Any:
@@ -175,17 +166,15 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
     except KeyboardInterrupt:
         print("interrupted: nothing half-written was left; run the same command again", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of standard output has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
     except Exception as error:
-        is_of_stdout = isinstance(error, OSError) and error.filename is None and _stdout_fails()
-        if is_of_stdout and isinstance(error, BrokenPipeError):
-            return code  # its reader has seen enough, as head has
         if args.debug:
             print(redact(traceback.format_exc()), file=sys.stderr)
         line, code = f"{type(error).__name__}: {error}; run again with --debug for the traceback", EXIT_FAILED
         if isinstance(error, PipelineError):
             line, code = str(error), error.exit_code
-        elif is_of_stdout and isinstance(error, OSError):
-            line = f"cannot write to standard output: {error.strerror}; send it elsewhere"
         elif isinstance(error, OSError) and error.filename:
             line, code = f"{error.filename}: {error.strerror}: give another path", EXIT_USAGE
         print(f"error: {redact(' '.join(line.split()))}", file=sys.stderr)
@@ -200,14 +189,3 @@ def _open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open until the end)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _stdout_fails() -> bool:
-    """Whether standard output cannot be written to; what is still to come then goes nowhere."""
-    try:
-        print(flush=True)  # what it failed to write before is forgotten, and to write nothing never fails
-    except OSError:
-        with suppress(OSError):  # what waits in its buffer would be one more error at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False

@@ -103,8 +103,6 @@ def set_up_logging(log_file: Path | None = None, quiet: bool = False) -> None:
     terminal.setFormatter(_RedactingFormatter("%(message)s"))
     logger.addHandler(terminal)
     if log_file is not None:
-        if log_file.exists() and not log_file.is_file():
-            raise InputError(f"the log {log_file} is no file: give another --log-file")
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
             # A file's name in a message may hold bytes that are no character.

@@ -20,21 +20,12 @@ def beside(folder: Path, kind: str) -> Path:
     return folder.with_name(f".{folder.name}.{kind}")
 
 
-def require_text(path: str) -> None:
-    """Raise InputError if a path is not UTF-8: the libraries that read and write models take no other."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"the path {path!a} is not UTF-8: rename it, or set LC_ALL=C.UTF-8") from error
-
-
 def check_output(folder: Path, overwrite: bool) -> None:
     """Raise InputError unless an output folder is empty, or holds a model that may be overwritten."""
-    require_text(str(folder.resolve()))
     check_parent(folder)
     holds_files = folder.is_dir() and any(folder.iterdir())
-    if (folder.exists() and not folder.is_dir()) or os.path.ismount(folder.resolve()):
-        raise InputError(f"{folder} is a file or a mount point, which cannot be replaced: give another --output")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, which cannot be replaced: give another --output")
     if holds_files and not overwrite:
         raise InputError(f"{folder} already holds files: add --overwrite to replace them, or give another --output")
     if holds_files and not (folder / "model.safetensors").is_file():

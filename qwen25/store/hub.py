@@ -36,19 +36,8 @@ def parent_exists(path: Path) -> bool:
 
 def check_id(repo: str) -> None:
     """Check the name of a repository, owner/name, before it is used; raises InputError if none can have it."""
-    _require_valid(repo)
     if not looks_like_an_id(repo):
         raise InputError(f"{repo} does not say whose it is: give owner/name")
-
-
-def _require_valid(repo: str) -> None:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise InputError(f"there is no folder {repo}, and it cannot be a hub id: {first_line(error)}") from error
 
 
 def snapshot(repo: str, revision: str | None = None, offline: bool = False, subfolder: str = "") -> Path:
@@ -62,7 +51,6 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False, subf
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
-    _require_valid(repo)
     if offline or constants.HF_HUB_OFFLINE:
         if cached := _cached(repo, revision):
             return cached

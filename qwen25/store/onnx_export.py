@@ -25,8 +25,6 @@ ONNX_FILES = (ONNX_FILE, *TOKENIZER_FILES)
 
 #: Fixed, so that a newer onnx library writes the same bytes. ReduceL2 takes its axes as an input since 18.
 OPSET, IR_VERSION = 18, 9
-#: One protobuf message holds the file, and holds no more.
-MAX_BYTES = 2_000_000_000
 #: Added to a vector's length, as model2vec does: an empty text keeps its zero vector.
 TINY = 1e-32
 NO_LIMIT = 1_000_000
@@ -46,7 +44,7 @@ def require_onnx() -> None:
 def write_onnx(model: Path, folder: Path) -> None:
     """Write the ONNX file and the tokenizer files of the static model in ``model`` into ``folder``, atomically.
 
-    :raises InputError: if ``model`` does not load, its table is too large for one file, or onnx is not installed.
+    :raises InputError: if ``model`` does not load, or onnx is not installed.
     :raises PipelineError: if a file cannot be written.
     """
     static = load_model(model)
@@ -70,18 +68,13 @@ def write_onnx(model: Path, folder: Path) -> None:
 def onnx_model(model: StaticModel) -> Any:
     """Return the model's vectors as an ONNX graph (``onnx.ModelProto``).
 
-    :raises InputError: if its table is too large for one file, or onnx is not installed.
+    :raises InputError: if onnx is not installed.
     """
     require_onnx()
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     table = np.ascontiguousarray(model.embedding)
-    if table.nbytes > MAX_BYTES:
-        raise InputError(
-            f"a table of {table.nbytes / 1e6:,.0f} MB does not fit into one ONNX file "
-            f"({MAX_BYTES / 1e6:,.0f} MB): use --storage float16 or int8, or fewer --dims"
-        )
     constants = {
         "table": table,
         "tokens": np.array([1], np.int64),

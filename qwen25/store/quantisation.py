@@ -69,7 +69,10 @@ def quantise(vectors: np.ndarray, storage: str, sharing: Sharing | None = None) 
     floats = kept.table if kept.weights is None else kept.weights
     if not np.isfinite(floats).all() or not kept.table.any() or not floats.any():
         raise InputError(f"the vectors are too large or too small for {storage}: use --storage float32")
-    return kept if sharing is None else _shared(kept, vectors, sharing)
+    if sharing is None:
+        return kept
+    # Each token's weight gives its row the length of its own vector.
+    return Stored(kept.table, length_factors(vectors, kept.table, sharing.row_of), sharing.row_of)
 
 
 def _int8(rows: np.ndarray) -> Stored:
@@ -93,19 +96,13 @@ def _chunks(rows: np.ndarray) -> Iterator[slice]:
     return (slice(start, start + _CHUNK_ROWS) for start in range(0, len(rows), _CHUNK_ROWS))
 
 
-def _shared(rows: Stored, vectors: np.ndarray, sharing: Sharing) -> Stored:
-    """Return the tokens' view of the rows: each token's weight gives its row the length of its own vector."""
-    weights = length_factors(vectors, rows.table, sharing.row_of)
-    return Stored(rows.table, weights.astype(np.float32), sharing.row_of)
-
-
 def length_factors(vectors: np.ndarray, rows: np.ndarray, row_of: np.ndarray) -> np.ndarray:
     """Return the factors that give each token's row the length of its own vector, 0 for a row of zeros.
 
     :param vectors: of the tokens; shape (tokens, dims).
     :param rows: shape (rows, dims).
     :param row_of: the number of each token's row; shape (tokens,).
-    :return: shape (tokens,).
+    :return: float32, shape (tokens,).
     """
     lengths = _lengths(rows)[row_of]
     own = _lengths(vectors)

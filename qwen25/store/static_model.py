@@ -34,15 +34,12 @@ BATCH_CHARACTERS = 1 << 20
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 
-def write_model(
-    folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any], float16_copy: bool = True
-) -> dict[str, Any]:
+def write_model(folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any]) -> dict[str, Any]:
     """Write a model into a new folder, all but its ``metadata.json`` and ``README.md``.
 
     An unknown token's vector is written as zero: model2vec leaves such tokens out of the mean, sentence-transformers
     includes them, and only if they add nothing do both give a text the same direction.
 
-    :param float16_copy: beside int8 or shared rows, write what sentence-transformers reads.
     :return: the metadata with sizes and hashes.
     :raises PipelineError: if it cannot be written.
     """
@@ -64,8 +61,7 @@ def write_model(
         save_pretrained(folder, table, tokenizer, config, create_model_card=False, weights=weights, mapping=mapping)
         if stored.weights is not None:
             (folder / "modules.json").unlink()
-            if float16_copy:
-                _write_float16_copy(folder, stored, tokenizer)
+            _write_float16_copy(folder, stored, tokenizer)
     except Exception as error:  # of a full disk, safetensors and tokenizers have errors of their own
         raise PipelineError(f"cannot write the model: {first_line(error)}; free some space and run again") from error
     (folder / "1_Normalize").mkdir(exist_ok=True)

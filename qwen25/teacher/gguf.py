@@ -93,7 +93,7 @@ def check_gguf(path: Path) -> None:
 
     :raises InputError: if it is damaged, a part of a split one, or has a SentencePiece vocabulary.
     """
-    file = _read(path, path.stat().st_mtime_ns)
+    file = _read(path)
     if (parts := file.values.get("split.count", 1)) > 1:
         raise InputError(
             f"{path.name} is one of the {parts} parts of a split file: join them with llama.cpp's "
@@ -107,7 +107,7 @@ def check_gguf(path: Path) -> None:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, _modified: int) -> _File:
+def _read(path: Path) -> _File:
     """Read the header, once: its vocabulary takes seconds."""
     from gguf import GGUFReader
 
@@ -133,8 +133,7 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
 
     :raises InputError: if it describes another kind of tokenizer.
     """
-    check_gguf(path)
-    values = _read(path, path.stat().st_mtime_ns).values
+    values = _read(path).values
     pre = values.get("tokenizer.ggml.pre", "default")
     if pre not in GGUF_PRE_TOKENIZERS:
         known = ", ".join(GGUF_PRE_TOKENIZERS)
@@ -173,7 +172,7 @@ class GgufWeights:
         self._teacher, self._path = teacher, path
         self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         self._is_llama = config.model_type == "llama"
-        tensors = _read(path, path.stat().st_mtime_ns).tensors
+        tensors = _read(path).tensors
         self._tensors = tensors if config.model_type in ARCHITECTURES else {}
 
     @property
@@ -193,10 +192,7 @@ class GgufWeights:
         values = self._unpacked(name, slice(None))
         module = name.split(".")[-2]
         if self._is_llama and module in self._heads:
-            try:
-                values = unpaired(values, self._heads[module])
-            except ValueError as error:
-                raise self._not_unpacked(name, error) from error
+            values = unpaired(values, self._heads[module])
         return torch.from_numpy(values)
 
     def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
@@ -216,14 +212,10 @@ class GgufWeights:
             stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
             values = dequantize(np.asarray(stored)[rows], tensor.packing)
         except (NotImplementedError, ValueError, OSError) as error:  # a packing without a reader
-            raise self._not_unpacked(name, error) from error
+            what = f"teacher {self._teacher}: {name} cannot be unpacked ({first_line(error)})"
+            raise PipelineError(what, "fetch another file") from error
         # What was stored in float32 is still the mapping itself.
         return values if values.flags.writeable else np.array(values, dtype=np.float32)
-
-    def _not_unpacked(self, name: str, error: Exception) -> PipelineError:
-        return PipelineError(
-            f"teacher {self._teacher}: {name} cannot be unpacked ({first_line(error)}); fetch another file"
-        )
 
 
 def _name(name: str) -> str:

@@ -203,14 +203,13 @@ def empty_model(teacher: Teacher) -> Any:
         ) from error
 
 
-def take_apart(teacher: Teacher, device: str, dtype: torch.dtype) -> Stack | str:
-    """Return the text model, ready to be computed layer by layer, or the reason why it cannot be."""
+def take_apart(teacher: Teacher, model: Any, device: str, dtype: torch.dtype) -> Stack | str:
+    """Return a model that :func:`empty_model` made, ready to be computed layer by layer, or why it cannot be."""
     from transformers import DynamicCache
 
     if not teacher.is_causal:
         return "it is an encoder"
-    model, weights = empty_model(teacher), open_weights(teacher)
-    kind = model.config.model_type
+    weights, kind = open_weights(teacher), model.config.model_type
     if not all(hasattr(model, part) for part in ("layers", "embed_tokens", "norm")):
         return f"{kind} has no plain stack of layers"
     if any(name not in weights.names for name, _ in model.named_parameters()):

@@ -20,10 +20,10 @@ import torch
 
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, first_line
-from qwen25.runtime.files import read_json
+from qwen25.runtime.files import read_json, sha256
 from qwen25.store.static_model import no_weights, steps_of
 from qwen25.teacher.states import WHOLE_MODEL_ROWS, by_length, on_device, require_finite
-from qwen25.teacher.teacher import Teacher, hash_weights
+from qwen25.teacher.teacher import Teacher
 
 #: The modules that a model may have behind its transformer, and those of them with weights of their own.
 MODULES = ("Pooling", "Dense", "LayerNorm", "Normalize")
@@ -83,9 +83,8 @@ def pooled_weights_sha256(teacher: Teacher) -> str:
     """Return the SHA-256 of the weights of all modules, one file after another.
 
     :raises InputError: if the teacher is no embedding model.
-    :raises PipelineError: if a file cannot be read.
     """
-    return hash_weights(teacher.name, weight_files(teacher))
+    return sha256(weight_files(teacher))
 
 
 def weight_files(teacher: Teacher) -> list[Path]:

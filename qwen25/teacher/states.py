@@ -109,13 +109,10 @@ def token_states(
         to them away. Only where the whole model is needed, on a GPU, is everything computed in it.
     :param cache: where finished layers are kept; a rerun goes on behind the deepest one.
     :return: layer -> float32 array of shape (tokens, hidden), mapped from the cache if there is one.
-    :raises InputError: if a layer does not exist, an item has no tokens or a token no embedding, or the teacher's
-        configuration makes no sense.
+    :raises InputError: if a token has no embedding, or the teacher's configuration makes no sense.
     :raises PipelineError: if memory or disk runs out, weights are missing or damaged, or a state is not finite.
     """
     wanted = sorted(set(layers))
-    if not wanted or not 0 <= wanted[0] <= wanted[-1] <= teacher.layers:
-        raise InputError(f"layers must be between 0 and {teacher.layers}, not {list(layers)}")
     sequences = by_length(token_ids)
     before, behind = _around(teacher, prefix)
     facts = {"around": [before, behind], "device": device, "dtype": format_name(dtype)}
@@ -124,7 +121,7 @@ def token_states(
     if all(kept.values()):
         return {layer: arrays["states"] for layer, arrays in kept.items()}
     with on_device():
-        stack = take_apart(teacher, device, dtype)
+        stack = take_apart(teacher, empty_model(teacher), device, dtype)
         if isinstance(stack, Stack):
             return _streamed_states(stack, sequences, before, steps, wanted)
         logger.info("    token states: by the whole model, %s", stack)
@@ -166,15 +163,10 @@ class Sequences(NamedTuple):
 
 
 def by_length(token_ids: TokenIds) -> Sequences:
-    """Group single tokens, or words of several, by their length.
-
-    :raises InputError: if a word has no tokens.
-    """
+    """Group single tokens, or words of several, by their length."""
     if isinstance(token_ids, np.ndarray):
         return Sequences([token_ids.astype(np.int64)[:, None]], np.arange(len(token_ids)))
     lengths = np.array([len(sequence) for sequence in token_ids], dtype=np.int64)
-    if not lengths.all():
-        raise InputError(f"item {int(np.argmin(lengths))} has no tokens")
     groups, last, start = [], np.empty(len(lengths), dtype=np.int64), 0
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
@@ -319,7 +311,7 @@ def dry_run_line(teacher: Teacher, tokens: int, layers: Sequence[int], device: s
     table = model.get_input_embeddings().weight.numel()
     layer = (weights - table) / teacher.layers
     state = tokens * teacher.hidden_size * 4
-    stack = take_apart(teacher, device, dtype)
+    stack = take_apart(teacher, model, device, dtype)
     how, held = ("layer by layer", layer) if isinstance(stack, Stack) else (f"the whole model ({stack})", weights)
     memory = LIBRARY_BYTES + state + 4 * CPU_SCRATCH_BYTES + held * dtype.itemsize
     rate = CUDA_RATE if device.startswith("cuda") else THREAD_RATE * torch.get_num_threads()

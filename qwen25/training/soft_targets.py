@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from qwen25.runtime.display import progress
-from qwen25.runtime.errors import InputError, PipelineError, logger
+from qwen25.runtime.errors import PipelineError, logger
 from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.batches import Bags
@@ -107,11 +107,8 @@ def soft_targets(bags: Bags, vectors: np.ndarray) -> SoftTargets:
 
     :param bags: the texts; empty ones are left out.
     :param vectors: the teacher's; shape (texts, hidden size).
-    :raises InputError: if fewer than 2 texts are left.
     """
     kept = np.flatnonzero(bags.lengths() > 0)
-    if len(kept) < 2:
-        raise InputError("--sentence-vectors needs at least 2 texts with tokens of the model")
     centred = vectors[kept].astype(np.float64)
     centred -= centred.mean(axis=0)
     _, values, axes = np.linalg.svd(centred, full_matrices=False)

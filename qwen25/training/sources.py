@@ -6,24 +6,22 @@ Pairs that occur in evaluation items are kept out of training: a model that has 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, logger
-from qwen25.runtime.files import read_json, read_lines, resource, schema_fault
+from qwen25.runtime.files import read_json, resource, schema_fault
 from qwen25.store.packaged import DataWheel
 from qwen25.training.hub_pairs import HubSet, read_hub
-from qwen25.training.pairs import MAX_ROWS, MIN_PAIRS, PairSet, is_pairs_file, leaves, read_path, read_rows
+from qwen25.training.pairs import MAX_ROWS, MIN_PAIRS, PairSet, leaves, read_path, read_rows
 from qwen25.training.wheel_pairs import read_wheel
 
 #: name of a mixture -> the file that declares it.
 MIXTURES = {name: resource("data/mixtures") / f"{name}.json" for name in ("recommended", "packaged")}
 #: The project's own items, which are never trained on.
 OWN_ITEMS = (resource("data/evaluation"), resource("data/calibration"))
-#: Items to keep out may also be lines of plain text.
-TEXT_SUFFIXES = (".txt", ".txt.gz")
 
 
 class Source(NamedTuple):
@@ -40,15 +38,12 @@ class Source(NamedTuple):
 def read_mixture(path: Path) -> list[dict[str, Any]]:
     """Read the enabled entries of a mixture's declaration, which are as its schema describes them.
 
-    :raises InputError: if they are not, or no entry is enabled.
+    :raises InputError: if they are not.
     """
     content = read_json(path)
     if fault := schema_fault(content, "mixture"):
         raise InputError(f"{path} declares no mixture of pairs: {fault}")
-    enabled = [entry for entry in content["sets"] if entry.get("enabled", True)]
-    if not enabled:
-        raise InputError(f"{path}: none of its sets is enabled")
-    return enabled
+    return [entry for entry in content["sets"] if entry.get("enabled", True)]
 
 
 def _read_entry(entry: dict[str, Any], seed: int, offline: bool) -> PairSet:
@@ -107,13 +102,10 @@ def _parse_columns(text: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def read_pairs(
-    sources: Sequence[str], keep_out: Sequence[Path] = (), *, seed: int = 0, offline: bool = False
-) -> list[PairSet]:
+def read_pairs(sources: Sequence[str], *, seed: int = 0, offline: bool = False) -> list[PairSet]:
     """Read all sources' pairs, without those that occur in evaluation items.
 
     :param sources: as :func:`parse_source` takes them; none: no pairs.
-    :param keep_out: files and folders of items to keep out beside the project's own.
     :raises InputError: if a source cannot be read, or all together hold fewer than ``MIN_PAIRS`` pairs.
     :raises PipelineError: if the hub or the package index cannot be reached.
     """
@@ -121,7 +113,7 @@ def read_pairs(
         return []
     parsed = [parse_source(text) for text in sources]
     with progress("reading pairs"):
-        excluded = texts_to_keep_out([*OWN_ITEMS, *keep_out])
+        excluded = texts_to_keep_out()
         sets = [pairs for source in parsed for pairs in source.read(seed, offline)]
         for pairs in sets:
             drop_texts(pairs, excluded)
@@ -139,21 +131,10 @@ def read_pairs(
     return sets
 
 
-def texts_to_keep_out(places: Iterable[Path]) -> set[str]:
-    """Return all texts of items, normalised.
-
-    :param places: files, or folders of them: JSON Lines, CSV, TSV, Parquet or plain text.
-    :raises InputError: if there is no such file in one of them, or it cannot be read.
-    """
-    found: set[str] = set()
-    for place in places:
-        files = [path for path in (sorted(place.rglob("*")) if place.is_dir() else [place]) if path.is_file()]
-        rows = [read_rows(path) for path in files if is_pairs_file(path)]
-        lines = [read_lines(path, "file to keep out").lines for path in files if path.name.endswith(TEXT_SUFFIXES)]
-        if not rows and not lines:
-            raise InputError(f"{place} holds no items to keep out: give .jsonl, .csv, .parquet or .txt files")
-        found |= {normalised(text) for values in (*rows, *lines) for value in values for _, text in leaves(value)}
-    return found - {""}
+def texts_to_keep_out() -> set[str]:
+    """Return all texts of the project's own items, normalised."""
+    files = [path for folder in OWN_ITEMS for path in folder.glob("*.jsonl")]
+    return {normalised(text) for path in files for row in read_rows(path) for _, text in leaves(row)} - {""}
 
 
 def drop_texts(pairs: PairSet, texts: set[str]) -> None:

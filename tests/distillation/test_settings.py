@@ -31,9 +31,8 @@ class TestFlags:
         assert (Settings().size_mb, Settings().number_format, Settings.dims) == (65, "int8", 1024)
 
     def test_values_get_their_types(self) -> None:
-        found = parsed("--dims", "64", "--epochs", "2", "--languages", "en, fr,", "--no-float16-copy", "--output", "x")
-        assert (found.dims, found.epochs, found.languages) == (64, 2.0, ("en", "fr"))
-        assert (found.float16_copy, found.output) == (False, Path("x"))
+        found = parsed("--dims", "64", "--epochs", "2", "--languages", "en, fr,", "--output", "x")
+        assert (found.dims, found.epochs, found.languages, found.output) == (64, 2.0, ("en", "fr"), Path("x"))
         assert parsed("--pairs", "packaged", "--pairs", "recommended").pairs == ("packaged", "recommended")
         assert parsed("--pairs", "none").pairs == ()
 
@@ -89,7 +88,6 @@ class TestWhatIsRefused:
             ({"epochs": math.nan}, "--epochs must be from"),
             ({"sentence_vectors": 1, "pairs": ("packaged",)}, "at least 2 texts"),
             ({"sentence_vectors": 64}, "add --corpus FILE"),
-            ({"sentence_teacher": "smollm2-135m"}, "add --sentence-vectors"),
             ({"tune": "rows"}, "needs something to learn from"),
             ({"recipe": "magic"}, "choose from default, plain, pooled"),
             ({"name": "two\nlines"}, "--name"),
@@ -99,12 +97,12 @@ class TestWhatIsRefused:
         with pytest.raises(InputError, match=why):
             settings_of(fields)
 
-    @pytest.mark.parametrize("field", ["teacher", "corpus", "vocabulary", "pairs", "keep_out"])
+    @pytest.mark.parametrize("field", ["teacher", "corpus", "vocabulary", "pairs"])
     def test_what_is_read_must_not_be_replaced(self, field: str, tmp_path: Path) -> None:
         inside = tmp_path / "model" / "pairs.jsonl"
         inside.parent.mkdir()
         inside.write_text("{}")
-        values: dict[str, object] = {"teacher": str(inside), "pairs": (str(inside),), "keep_out": (inside,)}
+        values: dict[str, object] = {"teacher": str(inside), "pairs": (str(inside),)}
         settings = Settings(output=tmp_path / "model", overwrite=True, **{field: values.get(field, inside)})
         with pytest.raises(InputError, match=r"is inside the --output folder"):
             settings.check()

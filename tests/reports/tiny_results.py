@@ -46,14 +46,14 @@ def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     return Tokenizer.from_str(json.dumps({**spec, "added_tokens": [], "post_processor": None}))
 
 
-def write_results(folder: Path, tokenizer: Tokenizer, storage: str = "float16", copied: bool = True) -> dict[str, Path]:
+def write_results(folder: Path, tokenizer: Tokenizer, storage: str = "float16") -> dict[str, Path]:
     """Write a model and the results that speak of it; return the flags of publishing and their paths."""
     table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 64), dtype=np.float32)
     metadata = read_json(DEMO / "metadata.json") | {"name": "a tiny model", "dims": 64, "storage": storage}
     metadata["vocabulary"] |= {"tokens": len(table), "rows": len(table)}
     model = folder / "model"
     model.mkdir(parents=True)
-    metadata = write_model(model, quantise(table, storage), tokenizer, metadata, copied)
+    metadata = write_model(model, quantise(table, storage), tokenizer, metadata)
     write_json(model / "metadata.json", metadata)
     found = read_demo()
     found["evaluation"]["model"]["sha256"] = metadata["model_sha256"]

@@ -71,10 +71,9 @@ sys.exit(console.run(parser, body, []))
     [
         ("1 >&- 2>&-", 0, ""),
         ("99999 | head -1", 0, ""),
-        ("99999 >/dev/full", 1, "error: cannot write to standard output: No space left"),
     ],
 )
-def test_streams_that_are_closed_full_or_not_utf_8(streams: str, code: int, error: str) -> None:
+def test_streams_that_are_closed_or_not_utf_8(streams: str, code: int, error: str) -> None:
     shell = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {streams}', sys.executable, PRINTS]
     latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(shell, capture_output=True, check=False, cwd=ROOT, env=latin, encoding="latin-1")
@@ -94,10 +93,8 @@ def test_tokens_keys_and_home_never_reach_the_log(tmp_path: Path, capsys: pytest
     assert [f"{os.getpid()} INFO {n}: hf_***" in line for n, line in enumerate(lines[:2], 1)] == [True, True]
     for text in (*lines, capsys.readouterr().err):
         assert secret not in text and "s3cret" not in text and f"{Path.home()}/models" not in text
-    os.mkfifo(tmp_path / "pipe")
-    for place in (log / "run.log", tmp_path / "pipe"):
-        with pytest.raises(InputError):
-            set_up_logging(place)
+    with pytest.raises(InputError):
+        set_up_logging(log / "run.log")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +126,7 @@ def test_help_states_every_default(phase: str) -> None:
     ("words", "code", "said"),
     [
         (["--version"], 0, __version__),
-        (["eval", "--version"], 0, __version__),
+        (["eval", "--version"], 2, "error: --version is gone: qwen25 --version prints it"),
         (["distil"], 2, "the phases are distill"),
         (["eval", "--modle", "x"], 2, "error: unrecognized arguments: --modle x; did you mean --model?"),
         (["eval", "--mod", "x"], 2, "unrecognized arguments"),

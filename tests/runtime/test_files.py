@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 
 import pytest
@@ -36,8 +35,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 def test_unreadable_json_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"value": ')
     (tmp_path / "nan.json").write_text("[NaN]")
-    os.mkfifo(tmp_path / "pipe")
-    for name in ("half.json", "nan.json", "absent.json", "pipe"):
+    for name in ("half.json", "nan.json", "absent.json"):
         with pytest.raises(InputError):
             read_json(tmp_path / name)
 
@@ -70,9 +68,8 @@ def test_the_same_lines(tmp_path: Path, content: bytes) -> None:
         ("word".encode("utf-16"), r"is not UTF-8 \(line 1\): save it as UTF-8"),
         ("word\ncafé".encode("latin-1"), r"is not UTF-8 \(line 2\): save it as UTF-8"),
         (gzip.compress(b"word", mtime=0)[:-4], "end-of-stream"),
-        (gzip.compress(bytes(10_000_000), mtime=0), "inflates to more than"),
     ],
-    ids=["UTF-16", "Latin-1", "cut gzip", "bomb"],
+    ids=["UTF-16", "Latin-1", "cut gzip"],
 )
 def test_other_bytes_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "texts").write_bytes(content)

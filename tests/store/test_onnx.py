@@ -11,8 +11,6 @@ import pytest
 from model2vec import StaticModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from qwen25.runtime.errors import InputError
-from qwen25.store import onnx_export
 from qwen25.store.onnx_export import ONNX_FILES, onnx_model, write_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="setup_qwen25.sh --with-tests installs onnxruntime")
@@ -89,9 +87,3 @@ def test_transformers_reads_the_tokenizer_files(tiny_model: Path, tmp_path: Path
     write_onnx(folder, folder)
     found = AutoTokenizer.from_pretrained(folder)(TEXTS, add_special_tokens=False)["input_ids"]
     assert found == StaticModel.from_pretrained(folder).tokenize(TEXTS)
-
-
-def test_what_does_not_fit_into_one_file_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
-    with pytest.raises(InputError, match=r"does not fit into one ONNX file.*--storage"):
-        write_onnx(tiny_model, tiny_model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
 from pathlib import Path
@@ -116,7 +115,6 @@ class TestRefused:
         ("values", "reason"),
         [
             ({"model_type": "t5", "is_encoder_decoder": True}, r"is an encoder-decoder \(t5\)"),
-            ({"model_type": "t5", "is_encoder_decoder": False}, r"is an encoder-decoder \(t5\)"),  # T5EncoderModel
             ({"quantization_config": {"quant_method": "gptq"}}, r"is quantised \(gptq\): take the unquantised"),
             ({"quantization_config": {}, "compression_config": {"format": "int"}}, r"quantised \(unknown method\)"),
         ],
@@ -146,10 +144,6 @@ class TestRefused:
             find_teacher(str(folder))
 
     def test_folders_without_a_model(self, folder: Path, tmp_path: Path) -> None:
-        (folder / "adapter_config.json").write_text("{}")
-        with pytest.raises(InputError, match="merge it first"):
-            find_teacher(str(folder))
-        (folder / "adapter_config.json").unlink()
         (folder / "config.json").unlink()
         (folder / "model-Q4_K_M.gguf").write_bytes(b"")
         with pytest.raises(InputError, match=r"no config.json; give one of its GGUF files, such as model-Q4_K_M\.gguf"):
@@ -184,15 +178,6 @@ class TestRefused:
         with pytest.raises(InputError, match="tokenizer"):
             find_teacher(str(folder)).tokenizer()
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
-    def test_pipes(self, folder: Path, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "pipe.gguf")
-        (folder / "tokenizer.json").unlink()
-        os.mkfifo(folder / "tokenizer.json")
-        for spec in (tmp_path / "pipe.gguf", folder):
-            with pytest.raises(InputError, match="is a pipe or a device"):
-                find_teacher(str(spec))
-
 
 class TestWeights:
     def test_pickled_or_none(self, folder: Path) -> None:
@@ -217,13 +202,13 @@ class TestWeights:
     def test_shards_that_the_index_gets_wrong(self, folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "part-1.safetensors")
         index = folder / "model.safetensors.index.json"
-        for content, error, reason in (
-            ({}, InputError, "maps no weights to files"),
-            ({"weight_map": {"a": "../../secret.safetensors"}}, InputError, "no .safetensors file of its folder"),
-            ({"weight_map": {"a": "part-2.safetensors"}}, PipelineError, "part-2.safetensors is missing"),
+        for content, reason in (
+            ({}, "weight_map"),
+            ({"weight_map": {"a": "../../secret.safetensors"}}, "no '../../secret.safetensors'"),
+            ({"weight_map": {"a": "part-2.safetensors"}}, "no 'part-2.safetensors'.*download it again"),
         ):
             index.write_text(json.dumps(content))
-            with pytest.raises(error, match=reason):
+            with pytest.raises(InputError, match=reason):
                 token_states(find_teacher(str(folder)), [[5]], [1])
 
     def test_lacking_ones_are_not_made_up(self, folder: Path) -> None:
@@ -235,10 +220,9 @@ class TestWeights:
             Teacher("tiny", "folder", folder).load(torch.float32)
 
     def test_not_of_the_configured_shape(self, tmp_path: Path) -> None:
-        """Of a model that is loaded whole, too, the line names the weight."""
         GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
         configure(tmp_path, n_embd=24)
-        with pytest.raises(PipelineError, match=r"bias is of shape \(48,\), not \(72,\) as its configuration says"):
+        with pytest.raises(PipelineError, match=r"its weights cannot be loaded .* download it again"):
             find_teacher(str(tmp_path)).load(torch.float32)
 
 

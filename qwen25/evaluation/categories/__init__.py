@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from qwen25.evaluation.categories import instruction_awareness, multilingual_alignment, retrieval, topic_clustering
@@ -34,13 +33,13 @@ def calibration_folder() -> Path:
     return resource("data/calibration")
 
 
-def load_categories(folder: Path | None = None, categories: Iterable[str] = CATEGORIES) -> dict[str, list[Item]]:
-    """Read the items of several categories: category -> items.
+def load_categories(folder: Path | None = None) -> dict[str, list[Item]]:
+    """Read the items of all categories: category -> items.
 
     :param folder: None: the project's own items.
     :raises InputError: if a file cannot be read.
     """
-    return {name: load_items(folder or default_items_folder(), name) for name in categories}
+    return {name: load_items(folder or default_items_folder(), name) for name in CATEGORIES}
 
 
 def load_items(folder: Path, name: str) -> list[Item]:
@@ -53,6 +52,6 @@ def load_items(folder: Path, name: str) -> list[Item]:
         return [json.loads(line) for line in read_lines(path, "items").lines if line.strip()]
 
 
-def items_sha256(folder: Path | None = None, categories: Iterable[str] = CATEGORIES) -> dict[str, str]:
+def items_sha256(folder: Path | None = None) -> dict[str, str]:
     """Return the SHA-256 of each category's file."""
-    return {name: sha256([(folder or default_items_folder()) / f"{name}.jsonl"]) for name in categories}
+    return {name: sha256([(folder or default_items_folder()) / f"{name}.jsonl"]) for name in CATEGORIES}
