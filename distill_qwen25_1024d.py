@@ -19,11 +19,13 @@ from typing import Any
 
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
 from qwen25.distillation.settings import Settings, settings_of
-from qwen25.distillation.steps import Lessons, describe, save_model, sentences_of, train
+from qwen25.distillation.steps import Lessons, save_model, sentences_of, train
 from qwen25.distillation.vectors import distil_vectors, recipe_for, training_start
 from qwen25.distillation.vocabulary import read_words, static_vocabulary, with_words
+from qwen25.reports.card import model_card
 from qwen25.runtime import console
 from qwen25.runtime.errors import logger, set_up_logging
+from qwen25.runtime.files import json_text, write_files
 from qwen25.runtime.folders import beside, check_output, locked, replaced, restore
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.steps import StepCache
@@ -114,7 +116,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
         metadata = save_model(new, stored, vocabulary.tokenizer, metadata, settings.onnx)
         clock.lap("save")
-        metadata = describe(new, {**metadata, "step_seconds": clock.steps, **provenance(clock, settings.seed, device)})
+        metadata |= {"step_seconds": clock.steps, **provenance(clock, settings.seed, device)}
+        write_files({new / "metadata.json": json_text(metadata), new / "README.md": model_card(metadata)})
     cache.discard()
     logger.info("done in %.0f s", clock.wall_seconds)
     return metadata

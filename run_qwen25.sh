@@ -47,7 +47,7 @@ for_phase_1_alone() { # for_phase_1_alone FLAG...: refuse flags that would leave
     for word in "$@"; do
         case "$word" in
             -h | --help) usage && exit 0 ;;
-            --output | --output=* | --preset | --preset=* | --dry-run | --version)
+            --output | --output=* | --preset | --preset=* | --dry-run)
                 echo "error: $phase takes no ${word%%=*}: give it to the single phase, $QWEN25_COMMAND distill" >&2
                 exit 2
                 ;;

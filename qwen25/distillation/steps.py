@@ -13,10 +13,8 @@ from tokenizers import Tokenizer
 
 from qwen25.distillation.rows import Budget, Corpus
 from qwen25.evaluation.evaluate import training_effect
-from qwen25.reports.card import model_card
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, logger
-from qwen25.runtime.files import write_json, write_text
 from qwen25.runtime.steps import NO_CACHE, StepCache
 from qwen25.runtime.text import size_text
 from qwen25.store.onnx_export import write_onnx
@@ -109,7 +107,7 @@ def save_model(
 ) -> dict[str, Any]:
     """Write a model into a new folder, load it as its users do and test it: has it collapsed?
 
-    :return: the metadata with sizes, hashes and the test's result, which :func:`describe` writes.
+    :return: the metadata with sizes, hashes and the test's result.
     :raises PipelineError: if it cannot be written.
     """
     metadata = write_model(folder, stored, tokenizer, metadata)
@@ -129,13 +127,3 @@ def save_model(
     logger.info("    %s tokens x %d, %s", f"{metadata['vocabulary']['tokens']:,}", metadata["dims"], size)
     logger.info("    a request's cosine with its answer %.3f, with another's %.3f; %d of %d told apart", *test.values())
     return {**metadata, "smoke_test": test}
-
-
-def describe(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Write ``metadata.json``, and the ``README.md`` that is made from it; return the metadata.
-
-    :raises PipelineError: if they cannot be written.
-    """
-    write_json(folder / "metadata.json", metadata)
-    write_text(folder / "README.md", model_card(metadata))
-    return metadata

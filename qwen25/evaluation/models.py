@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from tokenizers import Tokenizer
 
 from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction, Matcher
 from qwen25.runtime.console import MODEL, command_of, extras_command
+from qwen25.runtime.display import quietly
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
@@ -164,7 +161,7 @@ def _model2vec(folder: Path, name: str) -> Encoder:
     from transformers import AutoModel, AutoTokenizer
 
     weight_files(folder)  # refuses pickles
-    with as_input_error(f"model2vec cannot distil {name}", _OTHER), _quietly():
+    with as_input_error(f"model2vec cannot distil {name}", _OTHER), quietly():
         teacher = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = distill_from_model(teacher, tokenizer, device="cpu")
@@ -179,7 +176,7 @@ def _sentence_transformer(folder: Path, name: str) -> Encoder:
     facts = on_disk(folder)
     refuse_code_and_pickles(folder)
     started = time.perf_counter()
-    with as_input_error(f"st:{folder.name} cannot be loaded", _OTHER), _quietly():
+    with as_input_error(f"st:{folder.name} cannot be loaded", _OTHER), quietly():
         options = {"use_safetensors": True}
         model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, model_kwargs=options)
         dims = len(model.encode("width", show_progress_bar=False))
@@ -192,13 +189,13 @@ def _late_interaction(folder: Path, name: str) -> Encoder:
     facts = on_disk(folder)
     refuse_code_and_pickles(folder)
     try:
-        with _quietly():
+        with quietly():
             from pylate.models import ColBERT
     except ImportError as error:
         raise InputError("late interaction needs pylate", extras_command("pylate")) from error
 
     started = time.perf_counter()
-    with as_input_error(f"colbert:{folder.name} cannot be loaded", _OTHER), _quietly():
+    with as_input_error(f"colbert:{folder.name} cannot be loaded", _OTHER), quietly():
         model = ColBERT(str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
         facts["load_seconds"] = time.perf_counter() - started
         matcher = LateInteraction(
@@ -234,14 +231,6 @@ def _wordllama(name: str) -> Encoder:
 
 def _weights_in_memory(model: Any) -> int:
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what libraries write on standard error while they load out of the terminal and the log."""
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield
 
 
 #: Name -> SPEC, what it is in a few words, and the command that makes it available, of the systems of the comparison.

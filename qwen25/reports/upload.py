@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from qwen25.runtime.errors import InputError, PipelineError, first_line, logger, redact
@@ -19,14 +18,11 @@ def upload(folder: Path, repo: str, message: str, branch: str | None = None) -> 
     :raises PipelineError: if the hub or the connection fails.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     check_id(repo)
     if not (token := get_token()):
         raise InputError("there is no token: set HF_TOKEN to one with write access, or run hf auth login")
     api = HfApi(token=token)
-    if not sys.stderr.isatty():
-        disable_progress_bars()
 
     def send() -> str:
         api.create_repo(repo, private=True, exist_ok=True)

@@ -153,7 +153,9 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
 
     :return: 0 ok, 1 the run failed, 2 wrong usage or input, 130 interrupted.
     """
-    _open_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever is printed, also where they are no UTF-8
     args = parser.parse_args(argv)
     # Libraries draw their own bars and warnings over ours; ours say what matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -179,13 +181,3 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
             line, code = f"{error.filename}: {error.strerror}: give another path", EXIT_USAGE
         print(f"error: {redact(' '.join(line.split()))}", file=sys.stderr)
         return code
-
-
-def _open_streams() -> None:
-    """Make the standard streams take whatever is printed, also where the caller closed them or they are no UTF-8."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open until the end)
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

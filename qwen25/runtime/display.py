@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import rich.progress as bars
 from rich import box
@@ -41,6 +42,14 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
     with bars.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep the bars and notes that libraries write on standard error while they load out of terminal and log."""
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    with redirect_stderr(io.StringIO()):
+        yield
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -7,9 +7,6 @@ closing normalisation is left out: distillation needs the lengths.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qwen25.runtime.display import progress
+from qwen25.runtime.display import progress, quietly
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import read_json, sha256
 from qwen25.store.static_model import no_weights, steps_of
@@ -135,9 +132,7 @@ def _load(teacher: Teacher, device: str, dtype: torch.dtype) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
 
-        # Loading draws bars and notes of its own on standard error, even into a log.
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-        with contextlib.redirect_stderr(io.StringIO()):
+        with quietly():
             return SentenceTransformer(
                 str(teacher.folder),
                 device=device,

@@ -6,9 +6,7 @@ and weights. Only safetensors and GGUF weights are read: a pickle can run code w
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
+from qwen25.runtime.display import quietly
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
 from qwen25.runtime.files import read_json, sha256
 from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
@@ -192,8 +191,7 @@ class Teacher:
         kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
         _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
         try:
-            # Loading draws bars of its own on standard error, even into a log.
-            with contextlib.redirect_stderr(io.StringIO()):
+            with quietly():
                 # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
                 auto = transformers.AutoModelForCausalLM if with_head or self.gguf else transformers.AutoModel
                 model, info = auto.from_pretrained(self.folder, **kwargs)

@@ -16,6 +16,8 @@ from qwen25.training.pairs import Columns, PairSet, Row, collect, read_rows
 
 #: Where the hub keeps a Parquet copy of data sets that are stored otherwise.
 CONVERTED = "refs/convert/parquet"
+#: What a branch, tag or commit looks like; it leads to no other folder of the cache.
+REVISION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
 
 
 class HubSet(NamedTuple):
@@ -44,6 +46,8 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> Pai
     from huggingface_hub import constants
 
     check_id(wanted.repo)
+    if wanted.revision and not REVISION.fullmatch(wanted.revision):
+        raise InputError(f"--pairs: data set {wanted.repo}: {wanted.revision!r} is no branch, tag or commit")
     offline = offline or constants.HF_HUB_OFFLINE
     names: list[str] = []
     for revision in [wanted.revision] if wanted.revision else ["main", CONVERTED]:

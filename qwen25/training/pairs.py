@@ -16,6 +16,8 @@ from qwen25.runtime.files import sha256
 
 #: Fewer pairs teach their own wording rather than what their texts mean; of more in a set, a sample is taken.
 MIN_PAIRS, MAX_ROWS = 1_000, 200_000
+#: A longer line of JSON is cut, and so refused: a damaged or hostile file must not fill the memory.
+MAX_LINE = 1_000_000
 #: Rows of a Parquet file that are in memory at once; a text may have millions of characters.
 PARQUET_ROWS = 256
 #: A text is cut to this many characters: training reads no more of it.
@@ -111,7 +113,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
     import pyarrow
 
     with pyarrow.input_stream(path, compression="detect") as stream, io.BufferedReader(stream) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
             try:
                 row = json.loads(line) if line.strip() else None
             except ValueError:
@@ -119,7 +121,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
             if isinstance(row, dict):
                 yield row
             elif row is not None:
-                raise InputError(f"{path.name}, line {number}: not a JSON object in UTF-8 on one line")
+                raise InputError(f"{path.name}, line {number}: not a JSON object in UTF-8 on one line of at most 1 MB")
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:

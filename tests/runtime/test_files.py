@@ -68,8 +68,9 @@ def test_the_same_lines(tmp_path: Path, content: bytes) -> None:
         ("word".encode("utf-16"), r"is not UTF-8 \(line 1\): save it as UTF-8"),
         ("word\ncafé".encode("latin-1"), r"is not UTF-8 \(line 2\): save it as UTF-8"),
         (gzip.compress(b"word", mtime=0)[:-4], "end-of-stream"),
+        (gzip.compress(bytes(10_000_000), mtime=0), "inflates to more than"),
     ],
-    ids=["UTF-16", "Latin-1", "cut gzip"],
+    ids=["UTF-16", "Latin-1", "cut gzip", "bomb"],
 )
 def test_other_bytes_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "texts").write_bytes(content)

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from qwen25.runtime.errors import InputError
 from qwen25.training import pairs as pairs_module
-from qwen25.training.pairs import MAX_CHARACTERS, Pair, read_path
+from qwen25.training.pairs import MAX_CHARACTERS, MAX_LINE, Pair, read_path
 
 ROWS = [{"question": f"What is {i}?", "answer": f'{i}, "it" is', "lang": "en"} for i in range(1200)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -89,6 +89,7 @@ def test_of_more_pairs_than_wanted_a_sample_is_taken_that_the_seed_decides(tmp_p
     [
         ("a.jsonl", b'{"a": "\\ud800", "b": "y"}\n{"a": "x", "b"', "line 2: not a JSON object"),
         ("a.jsonl", '{"a": "\xe9", "b": "y"}\n'.encode("latin-1"), "line 1: not a JSON object in UTF-8"),
+        ("a.jsonl", b'{"a": "x", "b": "' + b"y" * MAX_LINE + b'"}\n', "line 1: not a JSON object .* of at most 1 MB"),
         ("a.jsonl", b'{"a": "x", "b": ""}\n', "holds no pairs: does every row have two texts"),
         ("a.csv", b"a,b\n", "holds no pairs"),
         ("a.csv", b"a,b\nx,y,z\n", "Expected 2 columns, got 3"),
