@@ -160,7 +160,8 @@ def read_lines(path: Path, what: str) -> TextFile:
         digest = hashlib.sha256(content).hexdigest()
         if content.startswith(b"\x1f\x8b"):
             most = 200 * len(content)  # what inflates to more is no text
-            content = gzip.open(io.BytesIO(content)).read(most + 1)
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(most + 1)
             if len(content) > most:
                 raise InputError(f"the {what} {path} inflates to more than 200 times its size")
         text = content.decode("utf-8-sig")
