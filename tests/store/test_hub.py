@@ -147,6 +147,6 @@ def test_pickles_are_refused_before_anything_is_downloaded(user: User, hub: Fake
 def test_names(tmp_path: Path) -> None:
     assert looks_like_an_id("Qwen/Qwen2.5-0.5B") and not looks_like_an_id("models/mine")
     assert parent_exists(tmp_path / "mine") and not parent_exists(Path("no-such-folder/mine"))
-    for name in ("two--dashes/are--forbidden", "mine", "../mine"):
+    for name in ("mine", "../mine", "a/b/c"):
         with pytest.raises(InputError):
             check_id(name)

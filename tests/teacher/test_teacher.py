@@ -169,7 +169,7 @@ class TestRefused:
     def test_a_model_of_something_else_than_text(self, folder: Path) -> None:
         (folder / "config.json").write_text('{"model_type": "resnet", "architectures": ["ResNetModel"]}')
         with pytest.raises(InputError, match="is no language model"):
-            token_states(find_teacher(str(folder)), [[5]], [1])
+            _ = find_teacher(str(folder)).layers
 
     @pytest.mark.parametrize("tokenizer", [None, "{", "{}"])
     def test_no_tokenizer(self, folder: Path, tokenizer: str | None) -> None:
