@@ -58,7 +58,7 @@ def assert_plain(teacher: Teacher, prefix: str, around: tuple[list[int], list[in
 @pytest.mark.parametrize("name", CONFIGS)
 def test_decoders_are_taken_apart_and_give_their_own_states(name: str, tmp_path: Path, small_batches: None) -> None:
     teacher = make_teacher(tmp_path / name, name)
-    assert isinstance(layers.take_apart(teacher, "cpu", torch.float32), Stack)
+    assert isinstance(layers.take_apart(teacher, layers.empty_model(teacher), "cpu", torch.float32), Stack)
     assert_plain(teacher, PREFIX, (PREFIX_IDS, []))
     assert_plain(teacher, "", ([], []))
 
