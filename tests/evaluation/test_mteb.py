@@ -259,7 +259,7 @@ def test_names_and_sets_of_tasks() -> None:
 
 
 def test_a_name_that_is_no_task() -> None:
-    with pytest.raises(InputError, match=r"mteb has no task Banking77Clasification .*Banking77Classification"):
+    with pytest.raises(InputError, match="mteb has no task Banking77Clasification"):
         tasks_named(["Banking77Clasification"])
 
 
