@@ -6,14 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import NEEDS_PYLATE
-from fake_hub import FakeHub, Fault, run_as_user
+from fake_hub import FakeHub, Fault, use_hub
 from model2vec import StaticModel
 from small_models import write_static_model
 from tokenizers import Tokenizer
@@ -277,45 +276,17 @@ class TestMatchers:
         assert not scores[1].any()
 
 
-SCRIPT = """
-import subprocess
-import sys
-from pathlib import Path
-import compare_qwen25_vs_all
-from qwen25.evaluation import categories, category
-from qwen25.store import hub
-hub.WAIT_SECONDS, category.BOOTSTRAP_RESAMPLES = 0, 50
-categories.default_items_folder = lambda: Path(sys.argv[1])
-sys.exit(compare_qwen25_vs_all.main(sys.argv[2:]))
-"""
-
-
-class TestHub:
-    @pytest.fixture
-    def hub(self, model: Path) -> Any:
-        with FakeHub() as hub:
-            hub.add("tiny/static", model)
-            yield hub
-
-    @pytest.fixture
-    def row(self, run: Runner, hub: FakeHub, few_items: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-        def measured(*arguments: str) -> dict[str, Any]:
-            command = ["-c", SCRIPT, str(few_items), *run.arguments, "--no-peers", "--model", "HUB=tiny/static"]
-            done = run_as_user(hub.url, tmp_path / "home", [*command, *arguments])
-            assert done.returncode == 0, done.stderr
-            return rows_of(read_json(run.output))["HUB"]
-
-        return measured
-
-    def test_a_hub_model_is_measured(self, row: Callable[..., dict[str, Any]], model: Path) -> None:
-        found = row()
-        assert found["obtained"] == "measured"
-        assert found["result"]["health"]["size_bytes"] > (model / "model.safetensors").stat().st_size
-
-    def test_a_hub_failure_costs_the_row_not_the_run(self, row: Callable[..., dict[str, Any]], hub: FakeHub) -> None:
-        hub.faults.append(Fault("broken"))
-        found = row()
-        assert found["obtained"] == "unavailable" and "500" in found["reason"]
+def test_a_hub_model_is_measured_and_a_failure_of_the_hub_costs_the_row_alone(
+    run: Runner, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeHub() as hub:
+        use_hub(monkeypatch, hub.url, tmp_path / "home")
+        hub.add("tiny/static", model)
+        hub.faults = [Fault("broken", lambda request: "tiny/other" in request)]
+        rows = rows_of(run("--model", "HUB=tiny/static", "--model", "OTHER=tiny/other"))
+    assert rows["HUB"]["obtained"] == "measured"
+    assert rows["HUB"]["result"]["health"]["size_bytes"] > (model / "model.safetensors").stat().st_size
+    assert rows["OTHER"]["obtained"] == "unavailable" and "500" in rows["OTHER"]["reason"]
 
 
 def test_libraries_are_imported_late_but_before_the_clock_starts(model: Path) -> None:
