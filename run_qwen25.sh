@@ -14,6 +14,8 @@
 #
 # A single phase runs in the current folder, so that the paths it is given, and its defaults, start there.
 set -euo pipefail
+# Containers set it, and each command would then compile all libraries anew, which takes longer than to import them.
+unset PYTHONDONTWRITEBYTECODE
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # absolute, through links
 venv="$here/venv_qwen25"

@@ -9,6 +9,8 @@
 #
 # pip's own environment variables are honoured (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, ...).
 set -euo pipefail
+# Containers set it, and each command would then compile all libraries anew, which takes longer than to import them.
+unset PYTHONDONTWRITEBYTECODE
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")") # absolute, through links
 cd "$here"

@@ -13,8 +13,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # What messages advise depends on how they were called: as scripts, unless a test says otherwise.
 os.environ.pop("QWEN25_COMMAND", None)
 
+import numpy as np
 import pytest
 import torch
+from model2vec import StaticModel
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from qwen25.evaluation import category as scoring
@@ -137,6 +139,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     arguments = ["--teacher", str(tiny_teacher), "--output", str(folder), "--device", "cpu"]
     assert distill_qwen25_1024d.main([*arguments, "--log-file", str(folder.with_suffix(".log"))]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
+    """A static model that no teacher was needed for: its tokens have random directions of their own."""
+    folder = tmp_path_factory.mktemp("static") / "mine"
+    table = np.random.default_rng(0).standard_normal((tiny_tokenizer.get_vocab_size(), 48), dtype=np.float32)
+    StaticModel(table, tiny_tokenizer, config={"normalize": True}, normalize=True).save_pretrained(folder)
     return folder
 
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from conftest import ROOT
-from forked import run_python
+import pytest
+from huggingface_hub import constants
 
 #: What the hub says of each refusal: status, X-Error-Code, X-Error-Message.
 REFUSALS: dict[str, tuple[int, str | None, str]] = {
@@ -330,17 +329,12 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def run_as_user(
-    endpoint: str, home: Path, command: list[str], environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run Python as someone whose hub is at ``endpoint`` and whose cache is in ``home``."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
-    settings = {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_ETAG_TIMEOUT": "1",
-        "OMP_NUM_THREADS": "1",
-        "no_proxy": "127.0.0.1",
-    }
-    return run_python(command, {**clean, **settings, **(environment or {})}, ROOT, timeout=120)
+def use_hub(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> None:
+    """Have the hub's client ask the hub at ``url``, keep its cache in ``home`` and not wait before it asks again."""
+    here = {"HF_HUB_CACHE": str(home / "hub"), "HF_TOKEN_PATH": str(home / "token"), "HF_HUB_OFFLINE": False}
+    there = {"ENDPOINT": url, "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}"}
+    transfer = {"HF_HUB_DISABLE_XET": True, "DOWNLOAD_CHUNK_SIZE": 1 << 16}
+    for name, value in (here | there | transfer).items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")

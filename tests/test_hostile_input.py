@@ -163,7 +163,7 @@ def test_a_changed_result_is_published_or_refused(
     originals = {path: read_json(path) for path in (model / "metadata.json", evaluation, comparison)}
     ways = [(path, way) for path, original in originals.items() for way in paths_in(original)]
     random, codes, before = np.random.default_rng(0), [], {}
-    for place in random.choice(len(ways), 30, replace=False):
+    for place in random.choice(len(ways), 20, replace=False):
         path, way = ways[place]
         new = [DELETED, None, -1, 1e300, "", "<b>é|`x`", [], {"a": [0]}][random.integers(8)]
         path.write_text(json.dumps(mutated(originals[path], way, new)), encoding="utf-8")

@@ -17,7 +17,6 @@ import distill_qwen25_1024d as phase1
 from qwen25.distillation.settings import Settings
 from qwen25.evaluation.categories import WEIGHTS
 from qwen25.runtime.files import schema_fault
-from qwen25.runtime.steps import StepCache
 
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
 
@@ -180,58 +179,6 @@ class TestTraining:
         assert distil(tiny_bert, tmp_path / "model", "--pairs", pairs, "--sentence-vectors", 9) == 2
         said = capsys.readouterr().err
         assert "is an encoder: --sentence-vectors needs a decoder" in said and "3/8" not in said
-
-
-class TestInterruptions:
-    @pytest.fixture(scope="class")
-    def flags(self, pairs: Path) -> list[Any]:
-        flags = ["--dims", 32, "--pairs", pairs, "--tune", "rows", "--epochs", 3, "--sentence-vectors", 20]
-        return [*flags, "--max-size-mb", 0.06, "--languages", "vi"]
-
-    @pytest.fixture(scope="class")
-    def undisturbed(self, flags: list[Any], tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-        output = tmp_path_factory.mktemp("undisturbed") / "model"
-        assert distil(tiny_teacher, output, *flags) == 0
-        return bytes_of(output)
-
-    def test_a_run_that_is_stopped_again_and_again_gives_the_same_bytes(
-        self,
-        flags: list[Any],
-        undisturbed: bytes,
-        tiny_teacher: Path,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        """Of eight runs or fewer, each is stopped at a random one of the moments at which it keeps a step."""
-        writing, stops = StepCache.writing, np.random.default_rng(1)
-        stopped_at: list[str] = []
-
-        def stopped(cache: StepCache, step: str, key: str, facts: Any = None) -> Any:
-            if stops.random() < 0.7 and len(stopped_at) < 8:
-                stopped_at.append(step)
-                raise KeyboardInterrupt
-            return writing(cache, step, key, facts)
-
-        monkeypatch.setattr(StepCache, "writing", stopped)
-        codes = []
-        while not codes or codes[-1] == 130:
-            codes.append(distil(tiny_teacher, tmp_path / "model", *flags))
-        assert codes[-1] == 0 and len(codes) > 3
-        assert bytes_of(tmp_path / "model") == undisturbed
-        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-    def test_what_was_kept_is_not_computed_again(
-        self, flags: list[Any], undisturbed: bytes, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as broken:
-            broken.setattr(
-                "qwen25.distillation.steps.write_model", lambda *_: (_ for _ in ()).throw(OSError(28, "full"))
-            )
-            assert distil(tiny_teacher, tmp_path / "model", *flags) == 1
-        assert not (tmp_path / "model").exists()
-        monkeypatch.setattr(StepCache, "writing", lambda *_: pytest.fail("a step is computed again"))
-        assert distil(tiny_teacher, tmp_path / "model", *flags) == 0
-        assert bytes_of(tmp_path / "model") == undisturbed
 
 
 class TestOutput:

@@ -87,8 +87,9 @@ def test_a_phase_runs_where_the_user_is(checkout: Path, tmp_path: Path) -> None:
     setup = tmp_path / "setup.sh"
     setup.symlink_to(checkout / "setup_qwen25.sh")
     assert run(setup, PYTHON=str(recording_python(checkout))).returncode == 0
-    (checkout / "venv_qwen25" / "bin" / "python").write_text('#!/bin/sh\npwd\necho "$@"\n')
-    done = run(Path("link.sh"), "eval", "--model", "mine", cwd=tmp_path, CDPATH=str(tmp_path))
+    (checkout / "venv_qwen25" / "bin" / "python").write_text('#!/bin/sh\npwd\necho "$@" $PYTHONDONTWRITEBYTECODE\n')
+    odd = {"CDPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}  # the second is not kept
+    done = run(Path("link.sh"), "eval", "--model", "mine", cwd=tmp_path, **odd)
     assert done.stderr == "" and done.returncode == 0
     assert done.stdout.splitlines() == [str(tmp_path), "-m qwen25.commands.main eval --model mine"]
     done = run(Path("with a space/setup_qwen25.sh"), "nonsense", cwd=tmp_path)

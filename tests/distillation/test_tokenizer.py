@@ -149,7 +149,7 @@ def added_words(teacher: Tokenizer) -> set[str]:
 
 class TestFamilies:
     @given(text=TEXTS)
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=100, deadline=None)
     def test_a_text_is_segmented_as_behind_a_space(self, family: tuple[Tokenizer, Tokenizer], text: str) -> None:
         teacher, static = family
         # U+2581 in a text is a space to SentencePiece; a text that is one added word gets no space before it.

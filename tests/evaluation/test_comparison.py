@@ -6,17 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import NEEDS_PYLATE
-from fake_hub import FakeHub, Fault, run_as_user
+from fake_hub import FakeHub, Fault, use_hub
 from model2vec import StaticModel
-from small_models import write_static_model
-from tokenizers import Tokenizer
 
 import compare_qwen25_vs_all as compare_script
 import quick_eval_qwen25_1024d as eval_script
@@ -31,11 +28,6 @@ from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, schema_fault
 
 pytestmark = pytest.mark.usefixtures("on_few_items")
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
-    return write_static_model(tmp_path_factory.mktemp("static") / "mine", tiny_tokenizer)
 
 
 def rows_of(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -193,22 +185,6 @@ class TestModels:
         assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
         assert not run.output.exists()
 
-    @pytest.mark.parametrize("kind", ["", "st:", "colbert:", "model2vec:"])
-    def test_pickled_weights_are_refused(self, tmp_path: Path, kind: str) -> None:
-        (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-        with pytest.raises(InputError, match="pickled"):
-            load_encoder(f"{kind}{tmp_path}")
-
-    @pytest.mark.parametrize("kind", ["st:", "colbert:"])
-    def test_code_in_the_folder_is_never_run(self, tiny_bert: Path, tmp_path: Path, kind: str) -> None:
-        folder = tmp_path / "trojan"
-        shutil.copytree(tiny_bert, folder)
-        (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "trojan.Step"}]))
-        (folder / "trojan.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Step: pass\n")
-        with pytest.raises(InputError, match="code of its own"):
-            load_encoder(f"{kind}{folder}")
-        assert not (tmp_path / "ran").exists()
-
     def test_a_model_that_was_not_made_yet_is_never_asked_for_at_the_hub(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -255,45 +231,17 @@ class TestMatchers:
         assert not scores[1].any()
 
 
-SCRIPT = """
-import subprocess
-import sys
-from pathlib import Path
-import compare_qwen25_vs_all
-from qwen25.evaluation import categories, category
-from qwen25.store import hub
-hub.WAIT_SECONDS, category.BOOTSTRAP_RESAMPLES = 0, 50
-categories.default_items_folder = lambda: Path(sys.argv[1])
-sys.exit(compare_qwen25_vs_all.main(sys.argv[2:]))
-"""
-
-
-class TestHub:
-    @pytest.fixture
-    def hub(self, model: Path) -> Any:
-        with FakeHub() as hub:
-            hub.add("tiny/static", model)
-            yield hub
-
-    @pytest.fixture
-    def row(self, run: Runner, hub: FakeHub, few_items: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-        def measured(*arguments: str) -> dict[str, Any]:
-            command = ["-c", SCRIPT, str(few_items), *run.arguments, "--no-peers", "--model", "HUB=tiny/static"]
-            done = run_as_user(hub.url, tmp_path / "home", [*command, *arguments])
-            assert done.returncode == 0, done.stderr
-            return rows_of(read_json(run.output))["HUB"]
-
-        return measured
-
-    def test_a_hub_model_is_measured(self, row: Callable[..., dict[str, Any]], model: Path) -> None:
-        found = row()
-        assert found["obtained"] == "measured"
-        assert found["result"]["health"]["size_bytes"] > (model / "model.safetensors").stat().st_size
-
-    def test_a_hub_failure_costs_the_row_not_the_run(self, row: Callable[..., dict[str, Any]], hub: FakeHub) -> None:
-        hub.faults.append(Fault("broken"))
-        found = row()
-        assert found["obtained"] == "unavailable" and "500" in found["reason"]
+def test_a_hub_model_is_measured_and_a_failure_of_the_hub_costs_the_row_alone(
+    run: Runner, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeHub() as hub:
+        use_hub(monkeypatch, hub.url, tmp_path / "home")
+        hub.add("tiny/static", model)
+        hub.faults = [Fault("broken", lambda request: "tiny/other" in request)]
+        rows = rows_of(run("--model", "HUB=tiny/static", "--model", "OTHER=tiny/other"))
+    assert rows["HUB"]["obtained"] == "measured"
+    assert rows["HUB"]["result"]["health"]["size_bytes"] > (model / "model.safetensors").stat().st_size
+    assert rows["OTHER"]["obtained"] == "unavailable" and "500" in rows["OTHER"]["reason"]
 
 
 def test_libraries_are_imported_late_but_before_the_clock_starts(model: Path) -> None:

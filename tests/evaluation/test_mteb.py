@@ -18,8 +18,6 @@ from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 from safetensors.numpy import load_file, save_file
 from scipy.stats import spearmanr
-from small_models import write_static_model
-from tokenizers import Tokenizer
 
 from qwen25.commands import mteb as mteb_command
 from qwen25.commands.mteb import BENCHMARKS, QUICK, as_mteb_model, tasks_named
@@ -108,11 +106,6 @@ class NoData(Similarity):
 class Broken(Similarity):
     def _evaluate_subset(self, *_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("inside the task")
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
-    return write_static_model(tmp_path_factory.mktemp("static") / "mine", tiny_tokenizer)
 
 
 Run = Callable[..., tuple[int, dict[str, Any]]]

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import EVAL_DATA
-from small_models import write_static_model
-from tokenizers import Tokenizer
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, load_items
 from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
@@ -27,11 +25,6 @@ DIMS = 256
 ALL_ITEMS = {category: load_items(EVAL_DATA, category) for category in WEIGHTS}
 # Every topic keeps ten sentences: mutual information is slow to bootstrap.
 ALL_ITEMS["topic_clustering"] = ALL_ITEMS["topic_clustering"][::4]
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
-    return write_static_model(tmp_path_factory.mktemp("static") / "mine", tiny_tokenizer)
 
 
 def noise(name: str) -> np.ndarray:

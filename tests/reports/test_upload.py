@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_hub import REFUSALS, FakeHub, Fault
+from fake_hub import REFUSALS, FakeHub, Fault, use_hub
 from huggingface_hub import constants
 
 from qwen25.reports.upload import upload
@@ -55,10 +54,7 @@ def hub() -> Iterator[FakeHub]:
 
 @pytest.fixture
 def user(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
-    here = {"ENDPOINT": hub.url, "HF_TOKEN_PATH": str(tmp_path / "token")}
-    for name, value in {**here, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub client's waits, too
+    use_hub(monkeypatch, hub.url, tmp_path)
     folder = tmp_path / "publication"
     (folder / "1_Normalize").mkdir(parents=True)
     (folder / "README.md").write_text("---\nlicense: other\n---\n# A model")

@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fake_hub import FakeHub, Fault, run_as_user, weights_body
+from fake_hub import FakeHub, Fault, use_hub, weights_body
+from huggingface_hub import constants
 
-from qwen25.runtime.errors import InputError
-from qwen25.store.hub import check_id, looks_like_an_id, parent_exists
+from qwen25.runtime import console
+from qwen25.runtime.errors import InputError, set_up_logging
+from qwen25.store.hub import check_id, looks_like_an_id, parent_exists, snapshot
 
 REPO = "tiny/qwen2"
 TOKEN = "hf_" + "SecretSecretSecretSecret"
-#: HF_ENDPOINT is read on import, so it needs a new process.
-FETCH = """
-import argparse, sys, time
-time.sleep = lambda seconds: None  # the hub client's waits, too
-import huggingface_hub.constants
-huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1 << 16  # a tiny model in more than one chunk
-from pathlib import Path
-from qwen25.runtime import console, errors
-from qwen25.store.hub import snapshot
-parser = argparse.ArgumentParser()
-parser.add_argument("repo")
-parser.add_argument("--revision")
-parser.add_argument("--offline", action="store_true")
-parser.add_argument("--log-file", type=Path)
-console.add_common_flags(parser)
-def fetch(args):
-    errors.set_up_logging(args.log_file)
-    print(snapshot(args.repo, args.revision, args.offline, subfolder="copy"))
-    return 0
-sys.exit(console.run(parser, fetch, None))
-"""
 
 
 @dataclass
 class User:
-    """Someone with an empty hub cache."""
+    """Someone with an empty hub cache, who runs a phase that fetches a model and prints its folder."""
 
     home: Path
-    endpoint: str
-    environment: dict[str, str] = field(default_factory=dict)
+    capsys: pytest.CaptureFixture[str]
 
-    def fetch(self, *arguments: str) -> Path:
-        done = run_as_user(self.endpoint, self.home, ["-c", FETCH, *arguments], self.environment)
-        assert done.returncode == 0, done.stderr
-        assert "it/s" not in done.stderr  # no progress bars but on a terminal
-        return Path(done.stdout.strip())
+    def run(self, repo: str, revision: str | None, offline: bool) -> tuple[int, str, str]:
+        """Return the exit code and what was printed and said."""
 
-    def fail(self, *arguments: str) -> tuple[int, str]:
+        def body(_: argparse.Namespace) -> int:
+            set_up_logging(self.log)
+            print(snapshot(repo, revision, offline, subfolder="copy"))
+            return 0
+
+        parser = console.Parser()
+        console.add_common_flags(parser)
+        return console.run(parser, body, []), *self.capsys.readouterr()
+
+    @property
+    def log(self) -> Path:
+        return self.home.with_name("run.log")
+
+    def fetch(self, repo: str, revision: str | None = None, offline: bool = False) -> Path:
+        code, out, err = self.run(repo, revision, offline)
+        assert code == 0, err
+        assert "it/s" not in err  # no progress bars but on a terminal
+        return Path(out.strip())
+
+    def fail(self, repo: str, offline: bool = False) -> tuple[int, str]:
         """Return the exit code and the error's one line."""
-        done = run_as_user(self.endpoint, self.home, ["-c", FETCH, *arguments], self.environment)
-        assert done.stdout == "" and "Traceback" not in done.stderr and TOKEN not in done.stderr
-        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert errors == done.stderr.splitlines()[-1:], done.stderr
-        return done.returncode, errors[0]
+        code, out, err = self.run(repo, None, offline)
+        assert out == "" and "Traceback" not in err and TOKEN not in err
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert errors == err.splitlines()[-1:], err
+        return code, errors[0]
 
 
 @pytest.fixture
@@ -78,25 +75,29 @@ def hub(folder: Path) -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def user(tmp_path: Path, hub: FakeHub) -> User:
-    return User(tmp_path / "home", hub.url)
+def user(tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    use_hub(monkeypatch, hub.url, tmp_path / "home")
+    return User(tmp_path / "home", capsys)
 
 
-def test_what_is_fetched_and_what_is_not(user: User, hub: FakeHub, folder: Path) -> None:
+def test_what_is_fetched_and_what_is_not(
+    user: User, hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = {"1_Pooling/config.json", "copy/a.json", *(path.name for path in folder.iterdir())}
     others = {"pytorch_model.bin", "tokenizer.py", "onnx/model.safetensors", "1_Pooling/a.bin", "copy/a.py"}
     for name in {*wanted, *others} - {"model.safetensors"}:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
     commit = hub.add(REPO, folder, "v1")
-    found = user.fetch(REPO, "--revision", "v1")
+    found = user.fetch(REPO, "v1")
     assert found.name == commit
     assert {path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()} == wanted
     hub.requests.clear()
-    assert user.fetch(REPO, "--revision", "v1", "--offline") == found
+    assert user.fetch(REPO, "v1", offline=True) == found
     assert hub.requests == []
-    user.endpoint = "http://127.0.0.1:9"  # without a hub, the cache does
-    assert user.fetch(REPO, "--revision", "v1") == found
+    use_hub(monkeypatch, "http://127.0.0.1:9", user.home)  # without a hub, the cache does
+    assert user.fetch(REPO, "v1") == found
 
 
 @pytest.mark.parametrize(
@@ -112,13 +113,15 @@ def test_what_is_fetched_and_what_is_not(user: User, hub: FakeHub, folder: Path)
         (Fault("page"), 1, "HF_ENDPOINT"),
     ],
 )
-def test_failures_are_one_line_without_the_token(user: User, hub: FakeHub, fault: Fault, code: int, said: str) -> None:
-    user.environment["HF_TOKEN"] = TOKEN
+def test_failures_are_one_line_without_the_token(
+    user: User, hub: FakeHub, fault: Fault, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.5 if fault.kind == "silent" else 10)
     hub.faults = [fault]
-    log = user.home.parent / "run.log"
-    found, line = user.fail(REPO, "--log-file", str(log))
+    found, line = user.fail(REPO)
     assert found == code and REPO in line and said in line
-    assert TOKEN in hub.tokens and TOKEN not in log.read_text(encoding="utf-8")
+    assert TOKEN in hub.tokens and TOKEN not in user.log.read_text(encoding="utf-8")
     if code == 2 and fault.where("GET /api/models/x"):
         assert len(hub.requests) == 1  # a refusal is not asked for again
 
@@ -132,7 +135,7 @@ def test_a_busy_hub_is_asked_again_and_a_cut_download_resumes(user: User, hub: F
 
 
 def test_no_cache_and_no_room(user: User, hub: FakeHub) -> None:
-    assert "run once without" in user.fail(REPO, "--offline")[1] and hub.requests == []
+    assert "run once without" in user.fail(REPO, offline=True)[1] and hub.requests == []
     user.home.write_text("a file where the folder should be")
     assert "HF_HOME" in user.fail(REPO)[1]
 

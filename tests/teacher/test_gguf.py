@@ -246,10 +246,6 @@ class TestTensors:
         assert torch.equal(weights.rows(name, ids), weights.read(name)[ids])  # only these are unpacked
         assert weights.rows(name, ids[:0]).shape == (0, WIDTH)
 
-    @pytest.mark.slow
-    def test_the_packaged_teacher(self) -> None:
-        assert_as_the_whole_model(find_teacher("smollm2-135m"), np.arange(1000, 1024), [0, 3])
-
     def test_rotation_pairs_are_put_back(self) -> None:
         """GGUF's order of a llama head's rows is (0, half, 1, half + 1, ...), undone for each head."""
         rows = np.arange(8.0)[:, None]  # two heads of four rows

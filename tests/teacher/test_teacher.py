@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.teacher.layers import open_weights
 from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher, find_teacher
 
@@ -248,11 +249,14 @@ def spoilt(weights: bytes, how: str) -> bytes:
 @pytest.mark.slow
 class TestPackagedTeacher:
     @pytest.fixture(scope="class")
-    def tokenizer(self) -> Tokenizer:
-        return find_teacher("smollm2-135m").tokenizer()
+    def teacher(self) -> Teacher:
+        return find_teacher("smollm2-135m")
 
-    def test_is_what_it_says(self, tokenizer: Tokenizer) -> None:
-        teacher = find_teacher("smollm2-135m")
+    @pytest.fixture(scope="class")
+    def tokenizer(self, teacher: Teacher) -> Tokenizer:
+        return teacher.tokenizer()
+
+    def test_is_what_it_says(self, teacher: Teacher, tokenizer: Tokenizer) -> None:
         assert (teacher.origin, teacher.revision, teacher.is_causal) == ("packaged", None, True)
         assert (teacher.layers, teacher.hidden_size) == (30, 576)
         assert tokenizer.get_vocab_size(with_added_tokens=True) == 49152
@@ -266,13 +270,9 @@ class TestPackagedTeacher:
         assert again.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
         assert again.encode(text).ids == tokenizer.encode(text).ids
 
-    def test_answers_a_question(self, tokenizer: Tokenizer) -> None:
-        """Ids, weights and chat tokens belong together, or the answer is nonsense."""
-        model = find_teacher("smollm2-135m").load(torch.float32, with_head=True)
-        chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-        ids = torch.tensor([tokenizer.encode(chat).ids])
-        with torch.inference_mode():
-            out = model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=2
-            )
-        assert "Paris" in tokenizer.decode(out[0, ids.shape[1] :].tolist())
+    def test_answers_a_question(self, teacher: Teacher, tokenizer: Tokenizer) -> None:
+        """Ids, weights, as they are unpacked, and chat tokens belong together, or the answer is nonsense."""
+        chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nThe capital of"
+        (state,) = token_states(teacher, [tokenizer.encode(" France is").ids], [30], prefix=chat)[30]
+        scores = open_weights(teacher).read("embed_tokens.weight").numpy() @ state  # its head is the same matrix
+        assert tokenizer.decode([int(scores.argmax())]) == " Paris"

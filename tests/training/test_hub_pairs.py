@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
-from fake_hub import FakeHub, Fault, run_as_user
+from fake_hub import FakeHub, Fault, use_hub
 from pyarrow import parquet
 
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.training.hub_pairs import HubSet, choose_files
-
-READ = """
-import json, sys
-from qwen25.runtime.errors import PipelineError
+from qwen25.training.pairs import Pair, PairSet
 from qwen25.training.sources import parse_source
-for source in sys.argv[2:]:
-    try:
-        (found,) = parse_source(source).read(0, sys.argv[1] == "offline")
-        print(json.dumps([found.summary(), found.pairs[0], len(found.pairs)]))
-    except PipelineError as error:
-        print(json.dumps(str(error)))
-"""
 
 
 @pytest.fixture
-def hub() -> Iterator[FakeHub]:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with FakeHub() as hub:
+        use_hub(monkeypatch, hub.url, tmp_path / "home")
         yield hub
 
 
@@ -40,11 +33,9 @@ def write(path: Path, rows: int, first: int = 0, **columns: str) -> None:
     parquet.write_table(pyarrow.table(table), path)
 
 
-def read(hub: FakeHub, home: Path, *sources: str, offline: bool = False) -> list[Any]:
-    """Return of each source its summary, first pair and number of pairs, or what is wrong with it."""
-    done = run_as_user(hub.url, home, ["-c", READ, "offline" if offline else "online", *sources])
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def read(source: str, offline: bool = False) -> PairSet:
+    (found,) = parse_source(source).read(0, offline)
+    return found
 
 
 def declared(folder: Path, *entries: dict[str, Any]) -> str:
@@ -59,15 +50,16 @@ def test_a_subset_is_read_and_then_found_in_the_cache(hub: FakeHub, tmp_path: Pa
         write(tmp_path / "data" / f"{name}-00000-of-00001.parquet", 9)
     (tmp_path / "data" / "data.py").write_text("raise SystemExit('run!')")
     commit = hub.add("datasets/me/parallel", tmp_path / "data")
-    (found,) = read(hub, tmp_path / "home", "hub:me/parallel:en-de")
-    summary, first, count = found
-    assert count == 9 and first == ["left 0", "right 0", ""]
+    found = read("hub:me/parallel:en-de")
+    assert len(found.pairs) == 9 and found.pairs[0] == Pair("left 0", "right 0", "")
+    summary = found.summary()
     assert summary["source"] == "hub:me/parallel" and summary["revision"] == commit
     fetched = [request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]
     assert len(fetched) == 1 and "en-de/train" in fetched[0]
     hub.faults.append(Fault("broken"))
-    again, other = read(hub, tmp_path / "home", "hub:me/parallel:en-de", "hub:me/parallel:en-fr", offline=True)
-    assert again == found and "is not in the hub's cache" in other
+    assert read("hub:me/parallel:en-de", offline=True) == found
+    with pytest.raises(PipelineError, match="is not in the hub's cache"):
+        read("hub:me/parallel:en-fr", offline=True)
 
 
 def test_no_more_is_fetched_than_needed_and_the_hubs_own_copy_where_there_is_no_parquet(
@@ -82,10 +74,10 @@ def test_no_more_is_fetched_than_needed_and_the_hubs_own_copy_where_there_is_no_
     hub.add("datasets/me/lines", tmp_path / "main")
     hub.add("datasets/me/lines", tmp_path / "copy", "refs/convert/parquet")
     mixture = declared(tmp_path, {"repo": "me/large", "rows": 110})
-    large, lines = read(hub, tmp_path / "home", mixture, "hub:me/lines:instruction,response")
-    assert large[2] == 110 and large[0]["licence"] == "MIT" and large[1][2] == "en"
+    large, lines = read(mixture), read("hub:me/lines:instruction,response")
+    assert len(large.pairs) == 110 and large.summary()["licence"] == "MIT" and large.pairs[0].language == "en"
     assert not [request for request in hub.requests if "00001-of" in request or "00002-of" in request]
-    assert lines[1:] == [["do 0", "done 0", ""], 12]
+    assert len(lines.pairs) == 12 and lines.pairs[0] == Pair("do 0", "done 0", "")
 
 
 def test_what_cannot_be_read_ends_in_one_line(hub: FakeHub, tmp_path: Path) -> None:
@@ -98,11 +90,13 @@ def test_what_cannot_be_read_ends_in_one_line(hub: FakeHub, tmp_path: Path) -> N
         "hub:me/there:wrong,columns": "has no column 'wrong'; it has 'anchor', 'positive'",
         "hub:no-owner": "does not say whose it is",
     }
-    for message, said in zip(wrong.values(), read(hub, tmp_path / "home", *wrong), strict=True):
-        assert message in said and "\n" not in said
+    for source, message in wrong.items():
+        with pytest.raises(InputError, match=re.escape(message)) as raised:
+            read(source)
+        assert "\n" not in str(raised.value)
     hub.faults.append(Fault("gated"))
-    (said,) = read(hub, tmp_path / "home", "hub:me/there")
-    assert "is gated" in said
+    with pytest.raises(InputError, match="is gated"):
+        read("hub:me/there")
 
 
 def test_files_are_chosen_by_subset_and_split() -> None:
