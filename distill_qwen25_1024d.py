@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qwen25.distillation.asking import TERMS, ask, words_to_ask
+from qwen25.distillation.derived import derived_rows
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
 from qwen25.distillation.settings import Settings, settings_of
 from qwen25.distillation.steps import Lessons, save_model, sentences_of, train
@@ -75,6 +77,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     pairs = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
     decoder = find_teacher(settings.sentence_teacher, settings.offline) if settings.sentence_teacher else teacher
     sentences = sentences_of(decoder, corpus, pairs, settings.sentence_vectors, settings.seed)
+    questions = words_to_ask(tokens.tokenizer, settings.languages_to_ask, pairs)
     clock.lap("load")
 
     # 3 Token states of early layers, which hold meaning, each alone behind a newline: position 0 is an attention sink.
@@ -85,26 +88,35 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         alone: dict[str, Any] = {"prefix": recipe.prefix, "device": device, "dtype": dtype, "cache": cache}
         states = list(token_states(teacher, vocabulary.sequences, layers, **alone).values())
     clock.lap("token_states")
+    # Words that the tokenizer spells in pieces: the teacher is asked what they mean, as are the user's own.
+    terms = {TERMS: vocabulary.custom} if teacher.is_causal else {}
+    said, custom = (
+        ask(teacher, one, tokens.teacher_ids, device=device, dtype=settings.dtype_on(device), cache=cache)
+        for one in (questions, terms)
+    )
+    derived = derived_rows(tokens, vocabulary, said, custom, recipe.numbers)
+    clock.lap("asking")
 
     # 4 Frequencies, for SIF, which weighs down what occurs everywhere, and for whitening, which is to hold for text.
     frequencies, source = frequencies_of(vocabulary.tokenizer, corpus)
     logger.info("4/8 frequencies: %s", source["from"])
     # 5 Size. Where the file has room for fewer rows than tokens, those that text needs most keep theirs.
-    logger.info("5/8 size: %s rows for %s tokens", f"{rows:,}", f"{len(vocabulary):,}")
-    if rows < len(vocabulary):
-        budget = replace(budget, use=token_use(tokens.tokenizer, corpus, settings.languages))
+    rows = budget.rows(len(derived), dims)
+    logger.info("5/8 size: %s rows for %s tokens", f"{rows:,}", f"{len(derived):,}")
+    if rows < len(derived):
+        budget = replace(budget, use=derived.use(token_use(tokens.tokenizer, corpus, settings.languages)))
 
     # 6 Whiten, PCA, SIF. A few directions of the states outweigh all others and say little: whitening levels them.
     # 7 Train that map and a weight a token, few numbers that few pairs teach, then, if asked, each row by itself.
     logger.info("6/8 vectors: whitening, PCA and SIF %g", recipe.sif)
     if pairs or sentences:
-        start = training_start(states, frequencies, recipe, settings.dims)
+        start = training_start(states, frequencies, recipe, settings.dims, derived)
         logger.info("7/8 training: %s", settings.tune)
         how = settings.dtype_on(device), settings.epochs, settings.seed
-        lessons = Lessons(vocabulary.tokenizer, pairs, sentences, decoder, *how)
+        lessons = Lessons(derived.tokenizer, pairs, sentences, decoder, *how)
         table, sharing, training = train(start, lessons, budget, settings.tune, device=device, cache=cache)
     else:
-        table = distil_vectors(states, frequencies, recipe, settings.dims)
+        table = derived.spread(distil_vectors(states, frequencies, recipe, settings.dims))
         sharing, training = budget.shared(table), None
     clock.lap("training" if training else "vectors")
 
@@ -114,7 +126,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences)}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
-        metadata = save_model(new, stored, vocabulary.tokenizer, metadata, settings.onnx)
+        metadata = save_model(new, stored, derived.tokenizer, metadata, settings.onnx)
         clock.lap("save")
         metadata |= {"step_seconds": clock.steps, **provenance(clock, settings.seed, device)}
         write_files({new / "metadata.json": json_text(metadata), new / "README.md": model_card(metadata)})

@@ -204,8 +204,7 @@ class Budget:
 
     :ivar size_mb: in 10^6 bytes; infinity: every token has a row.
     :ivar storage: the number format of the rows.
-    :ivar use: how much running text needs each token, where they cannot all have a row; shape (<= tokens,). Custom
-        words, which stand behind it, have one in any case.
+    :ivar use: how much running text needs each token, where they cannot all have a row; shape (tokens,).
     """
 
     size_mb: float
@@ -241,7 +240,7 @@ class Budget:
         if rows == tokens or self.use is None:
             return None
         with progress("shared rows"):
-            return share_rows(table, np.append(self.use, np.full(tokens - len(self.use), np.inf)), rows)
+            return share_rows(table, self.use, rows)
 
 
 def share_rows(vectors: np.ndarray, use: np.ndarray, rows: int) -> Sharing:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qwen25.distillation.asking import parse_languages
 from qwen25.distillation.rows import LANGUAGES, check_languages
 from qwen25.distillation.vectors import RECIPES, Recipe
 from qwen25.distillation.vocabulary import Vocabulary
@@ -33,6 +34,8 @@ from qwen25.training.sources import parse_source
 MAX_SIZE_MB = 65.0
 #: The teachers whose model is cut to that size by default: those of the announced model's vocabulary.
 SIZED_TEACHERS = (DEFAULT_TEACHER, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
+#: What they are asked for by default: the languages that their tokenizer spells in pieces.
+ASKED = "hi,el"
 #: Parameter -> its least and its most. A teacher of 0.5B reads 7 texts a second on 2 cores: more would take days.
 RANGES = {"dims": (1, math.inf), "epochs": (1e-6, 1_000), "sentence_vectors": (0, 1_000_000)}
 
@@ -123,6 +126,14 @@ class Settings:
         type=language_codes,
         metavar="CODES",
     )
+    ask: dict[str, int] | None = _fine(  # noqa: RUF009
+        None,
+        "ask a decoder what the N most frequent words mean that its tokenizer splits, in the languages of these codes, "
+        "or none: each gets a row",
+        shown=f"{ASKED} for {', '.join(SIZED_TEACHERS)}; none for others",
+        type=parse_languages,
+        metavar="CODE[:N],...",
+    )
     recipe: str = _fine(
         "default",
         "default: early layers, whitened; plain: the last layer; pooled: an embedding model's own pooling",
@@ -188,6 +199,13 @@ class Settings:
         if self.max_size_mb is not None:
             return self.max_size_mb
         return MAX_SIZE_MB if self.teacher.partition("@")[0] in SIZED_TEACHERS else math.inf
+
+    @property
+    def languages_to_ask(self) -> dict[str, int]:
+        """Language code -> how many words the teacher is asked for."""
+        if self.ask is not None:
+            return self.ask
+        return parse_languages(ASKED) if self.teacher.partition("@")[0] in SIZED_TEACHERS else {}
 
     @property
     def number_format(self) -> str:

@@ -12,11 +12,11 @@ import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 
 from qwen25.runtime.errors import InputError
 
@@ -27,6 +27,12 @@ _MARKUP = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 #: Before a phrase's spaces. Unicode keeps it for a program's own use: no text has it.
 MARK = "\ufdd0"
 _SPACE = "[\\s\u2581]"
+#: The groups of digits that are pieces of their own: two or three from the right of a number, and ``3.1``, by which
+#: 3.1.7 and 3.7.1 differ.
+NUMBERS = [f"{n:0{size}}" for size in (2, 3) for n in range(10**size)] + [f"{n // 10}.{n % 10}" for n in range(100)]
+_DIGIT = r"|\p{N}|"
+_GROUPS = r"|[0-9]\.[0-9](?![0-9])|[0-9]{1,3}(?=(?:[0-9]{3})*(?![0-9]))|\p{N}|"
+_BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 _LETTER = r"[\p{L}\p{M}\p{N}_]"
 
 
@@ -70,6 +76,41 @@ def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapp
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     tokenizer.add_tokens(tokens)
     return tokenizer
+
+
+def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: bool = False) -> Tokenizer:
+    """Return a byte-level BPE tokenizer that finds words whole, and groups of digits; their rows come last.
+
+    What is in the vocabulary is taken as it is, without merges (``ignore_merges``). That costs a text nothing, where
+    thousands of added tokens would slow it down. Marks belong to the letter before them: the pre-tokenizers of GPT-2
+    and Qwen2.5 cut a word of Hindi at each vowel sign.
+
+    :param words: with the space before them.
+    :param numbers: whether digits come in the groups ``NUMBERS`` instead of one by one.
+    """
+    if not words and not numbers:
+        return tokenizer
+    spec = json.loads(tokenizer.to_str())
+    model, steps = spec["model"], json.dumps(spec["pre_tokenizer"])
+    model["ignore_merges"] = True
+    for text in [*words, *(NUMBERS if numbers else [])]:
+        model["vocab"].setdefault(byte_text(text), len(model["vocab"]))
+    if words:
+        steps = steps.replace(r"\\p{L}+", r"\\p{L}[\\p{L}\\p{M}]*")
+    if numbers:
+        steps = steps.replace(json.dumps(_DIGIT)[1:-1], json.dumps(_GROUPS)[1:-1])
+    return Tokenizer.from_str(json.dumps({**spec, "pre_tokenizer": json.loads(steps)}))
+
+
+def splits_digits(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer's pattern takes digits one by one, as Qwen2.5's does, and can take groups instead."""
+    spec = json.loads(tokenizer.to_str())
+    return is_byte_level(spec) and json.dumps(_DIGIT)[1:-1] in json.dumps(spec["pre_tokenizer"])
+
+
+def byte_text(text: str) -> str:
+    """Return how a byte-level vocabulary writes a text's UTF-8 bytes."""
+    return "".join(piece for piece, _ in _BYTES.pre_tokenize_str(text))
 
 
 def is_byte_level(spec: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from qwen25.distillation.derived import DerivedRows
 from qwen25.runtime.errors import PipelineError, logger
 from qwen25.training.trainer import Start
 
@@ -34,6 +35,8 @@ class Recipe:
     :ivar frequencies: where a token's frequency comes from: ``zipf``, the law of ranks, or ``corpus``.
     :ivar frequency_weighted: whether mean and covariance weigh tokens by their frequency.
     :ivar sif: the SIF coefficient a in a / (a + p(token)).
+    :ivar numbers: the length of a direction of its own in the row of a group of digits, as a share of the sum of the
+        digits' rows; 0: digits stand alone, and 48213 is 48231.
     :ivar pooled: whether a token's state is the vector that an embedding model itself gives it.
     """
 
@@ -44,6 +47,7 @@ class Recipe:
     frequencies: str = "zipf"
     frequency_weighted: bool = True
     sif: float = 1e-4
+    numbers: float = 0.0
     pooled: bool = False
 
     def layer_numbers(self, depth: int) -> list[int]:
@@ -52,7 +56,7 @@ class Recipe:
 
 
 #: Early layers hold what a token means, late ones which token comes next.
-DEFAULT = Recipe("default", prefix="\n", layers=(0.0, 0.125, 0.25), whitening=0.5)
+DEFAULT = Recipe("default", prefix="\n", layers=(0.0, 0.125, 0.25), whitening=0.5, numbers=2.0)
 #: What model2vec.distill does: each token alone, last state, plain PCA, Zipf SIF.
 PLAIN = Recipe("plain", prefix="", layers=(1.0,), whitening=0.0, frequency_weighted=False)
 #: For embedding models. Half the power of whitening suits them better than all of it or none: docs/LOG.md.
@@ -94,17 +98,21 @@ def distil_vectors(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
     return out
 
 
-def training_start(states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int) -> Start:
+def training_start(
+    states: list[np.ndarray], frequencies: np.ndarray, recipe: Recipe, dims: int, derived: DerivedRows
+) -> Start:
     """Return the same table before it is multiplied out, for training; the wide states are rounded to float16.
 
+    :param derived: the rows that are made of these; they are in the result, with a weight of 1.
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
     mean, whiten, axes = _maps(states, frequencies, recipe, dims)
-    wide = np.empty((len(frequencies), len(axes)), dtype=np.float16)
+    wide, weights = np.zeros((len(derived), len(axes)), dtype=np.float16), np.ones(len(derived))
     for rows, chunk in _chunks(states, mean):
         for block, part, whitened in zip(whiten, _parts(states), _parts(whiten), strict=True):
-            wide[rows, whitened] = chunk[:, part] @ block
-    return Start(wide, axes.astype(np.float32), sif_weights(frequencies, recipe.sif))
+            wide[derived.places[rows], whitened] = chunk[:, part] @ block
+    weights[derived.places] = sif_weights(frequencies, recipe.sif)
+    return Start(derived.fill(wide, weights), axes.astype(np.float32), weights)
 
 
 def _maps(

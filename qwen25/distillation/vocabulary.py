@@ -30,12 +30,16 @@ class Vocabulary:
     :ivar teacher_ids: row number -> the teacher's token id; shape (tokens,).
     :ivar words: the teacher's ids of each custom or added word; their rows come behind the tokens'.
     :ivar added: words that the teacher's tokenizer never splits, and this one does, with the teacher's ids.
+    :ivar custom: the user's words, which stand last.
+    :ivar added_tokens: with what :func:`qwen25.distillation.tokenizer.with_added` was called.
     """
 
     tokenizer: Tokenizer
     teacher_ids: np.ndarray
     words: tuple[tuple[int, ...], ...] = ()
     added: dict[str, int] = field(default_factory=dict)
+    custom: tuple[str, ...] = ()
+    added_tokens: tuple[list[AddedToken], dict[str, bool]] = ([], {})
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -84,7 +88,7 @@ def with_words(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
     names = vocabulary.tokenizer.get_vocab()
     unknown_id = unknown_row(vocabulary.tokenizer)
     tokens: dict[str, AddedToken] = {}
-    pieces, unknown = list[list[int]](), list[str]()
+    pieces, unknown = dict[str, list[int]](), list[str]()
     for word in words:
         form = (normaliser.normalize_str(word) if normaliser else word).strip(" \u2581")
         ids = vocabulary.tokenizer.encode(word, add_special_tokens=False).ids
@@ -95,15 +99,18 @@ def with_words(vocabulary: Vocabulary, words: Sequence[str]) -> Vocabulary:
             # lstrip takes the space before the word along, which would be left as a token of its own.
             tokens[form] = AddedToken(word, single_word=not _is_unspaced(form), lstrip=True, normalized=True)
             if word not in names:  # else that token's row, where the merges do not lead to it
-                pieces.append(vocabulary.teacher_ids[ids].tolist())
+                pieces[word] = vocabulary.teacher_ids[ids].tolist()
     if unknown:
         what = "words have characters that the teacher does not know, and are left out"
         logger.info("    --vocabulary: %d of %d %s: %s", len(unknown), len(words), what, ", ".join(unknown[:20]))
-    theirs = [AddedToken(word, normalized=True) for word in added]
+    added_tokens = [*(AddedToken(word, normalized=True) for word in added), *tokens.values()]
     phrases = {form: token.single_word for form, token in tokens.items() if len(token.content.split()) > 1}
-    tokenizer = with_added(vocabulary.tokenizer, [*theirs, *tokens.values()], phrases)
-    rows = [(i,) for word, i in added.items() if word not in names] + [tuple(ids) for ids in pieces]
-    return Vocabulary(tokenizer, vocabulary.teacher_ids, tuple(rows))
+    tokenizer = with_added(vocabulary.tokenizer, added_tokens, phrases)
+    rows = [(i,) for word, i in added.items() if word not in names] + [tuple(ids) for ids in pieces.values()]
+    custom = tuple(pieces)
+    return Vocabulary(
+        tokenizer, vocabulary.teacher_ids, tuple(rows), custom=custom, added_tokens=(added_tokens, phrases)
+    )
 
 
 def _is_unspaced(word: str) -> bool:

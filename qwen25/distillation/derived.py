@@ -1,0 +1,119 @@
+"""Rows that are made of the tokens' rows: of words that the teacher is asked for, and of groups of digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+from tokenizers import Tokenizer
+
+from qwen25.distillation.asking import Answers
+from qwen25.distillation.tokenizer import NUMBERS, splits_digits, with_added, with_whole
+from qwen25.distillation.vocabulary import Vocabulary
+
+#: A custom word's row is so many times what the teacher says it means, and so much of the sum of its tokens' rows:
+#: measured on idioms, docs/LOG.md.
+ANSWER_SHARE, PIECES_SHARE = 3.0, 0.5
+
+
+@dataclass(frozen=True)
+class DerivedRows:
+    """The rows of a static model besides those with a state of the teacher, and what they are made of.
+
+    :ivar tokenizer: the model's: the teacher's tokens come first, then what is found whole, then custom words.
+    :ivar places: where the rows with a state stand; shape (rows with a state,).
+    :ivar filled: where the derived rows stand; shape (derived,).
+    :ivar matrix: how much of each token's row they are made of; shape (derived, tokens).
+    :ivar own: the length of a random direction that is added, as a share of the row's; shape (derived,).
+    :ivar alone: whether the rows behind the tokens must not share one; shape (all rows - tokens,).
+    """
+
+    tokenizer: Tokenizer
+    places: np.ndarray
+    filled: np.ndarray
+    matrix: csr_array
+    own: np.ndarray
+    alone: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of all rows."""
+        return self.matrix.shape[1] + len(self.alone)
+
+    def use(self, tokens: np.ndarray) -> np.ndarray:
+        """Return how much text needs each row, from that of the tokens: infinity where it must not share one."""
+        return np.r_[tokens, np.where(self.alone, np.inf, 0)]
+
+    def fill(self, rows: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Compute the derived rows in place, and return the table.
+
+        :param rows: shape (all rows, width), of which those at ``places`` are there.
+        :param weights: by which a token's row is multiplied before; shape (all rows,). None: 1.
+        """
+        if not len(self.filled):
+            return rows
+        needed = np.unique(self.matrix.indices)
+        tokens = rows[needed].astype(np.float32)
+        found = self.matrix[:, needed] @ (tokens if weights is None else tokens * weights[needed, None])
+        with_own = np.flatnonzero(self.own)
+        directions = np.random.default_rng(0).standard_normal((len(with_own), rows.shape[1]), dtype=np.float32)
+        lengths = self.own[with_own] * np.linalg.norm(found[with_own], axis=1)
+        found[with_own] += directions * (lengths / np.linalg.norm(directions, axis=1))[:, None]
+        rows[self.filled] = found
+        return rows
+
+    def spread(self, table: np.ndarray) -> np.ndarray:
+        """Return a table of the rows with a state with the derived ones in it; float32, shape (all rows, dims)."""
+        if not len(self.filled):
+            return table
+        whole = np.zeros((len(self), table.shape[1]), dtype=np.float32)
+        whole[self.places] = table
+        return self.fill(whole)
+
+
+def derived_rows(
+    tokens: Vocabulary, vocabulary: Vocabulary, answers: Answers, custom: Answers, numbers: float
+) -> DerivedRows:
+    """Decide which rows are derived.
+
+    :param tokens: the teacher's tokens.
+    :param vocabulary: the same with custom words behind them.
+    :param answers: what words mean that are found whole, as they are and with a capital letter.
+    :param custom: what custom words mean; none of them, or each.
+    :param numbers: as :attr:`DerivedRows.own`, of groups of digits; 0: digits stay alone.
+    """
+    capitals = [i for i, word in enumerate(answers.words) if word.capitalize() != word]
+    groups = NUMBERS if numbers and splits_digits(tokens.tokenizer) else []
+    whole = [f" {word}" for word in answers.words]
+    whole += [f" {answers.words[i].capitalize()}" for i in capitals]
+    tokenizer = with_whole(tokens.tokenizer, whole, bool(groups))
+    base, added = len(tokens), len(vocabulary) - len(tokens)
+    characters = [[tokens.tokenizer.token_to_id(character) for character in group] for group in groups]
+    parts = [answers.matrix, answers.matrix[capitals], _counts(characters, base)]
+    alone = np.r_[np.ones(len(answers.words)), np.zeros(len(capitals)), np.ones(len(groups) + added)].astype(bool)
+    behind = base + len(whole) + len(groups)
+    filled = [np.arange(base, behind)]
+    if custom.words:
+        names = list(vocabulary.custom)
+        pieces = [one.ids for one in tokens.tokenizer.encode_batch(names, add_special_tokens=False)]
+        said = custom.matrix[[custom.words.index(name) for name in names]]
+        parts.append(ANSWER_SHARE * said + PIECES_SHARE * _counts(pieces, base))
+        filled.append(behind + added - len(names) + np.arange(len(names)))
+    own = np.zeros(sum(part.shape[0] for part in parts), dtype=np.float32)
+    own[len(whole) : len(whole) + len(groups)] = numbers
+    return DerivedRows(
+        with_added(tokenizer, *vocabulary.added_tokens) if added else tokenizer,
+        np.r_[np.arange(base), behind + np.arange(added)],
+        np.concatenate(filled),
+        csr_array(vstack(parts)),
+        own,
+        alone,
+    )
+
+
+def _counts(ids: Sequence[Sequence[int]], tokens: int) -> csr_array:
+    """Return how often each token occurs in each list of tokens; shape (lists, tokens)."""
+    rows = np.repeat(np.arange(len(ids)), [len(one) for one in ids])
+    columns = np.array([token for one in ids for token in one], dtype=np.int64)
+    return csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(ids), tokens))
