@@ -27,11 +27,17 @@ _MARKUP = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 #: Before a phrase's spaces. Unicode keeps it for a program's own use: no text has it.
 MARK = "\ufdd0"
 _SPACE = "[\\s\u2581]"
-#: The groups of digits that are pieces of their own: two or three from the right of a number, and ``3.1``, by which
-#: 3.1.7 and 3.7.1 differ.
-NUMBERS = [f"{n:0{size}}" for size in (2, 3) for n in range(10**size)] + [f"{n // 10}.{n % 10}" for n in range(100)]
+#: The pieces of numbers that get rows: two or three digits, from the right; the last part of 3.1.7, 2021-03-12, 10:30
+#: and 12x50 with its mark; and the first of 12/03/2021 and 12.03.2021. What stands alone, a mean cannot put in order.
+_PARTS = [f"{n:0{size}}" for size in (1, 2) for n in range(10**size)]
+NUMBERS = [f"{n:0{size}}" for size in (2, 3) for n in range(10**size)]
+NUMBERS += [f"{mark}{part}" for mark in ".:x-" for part in _PARTS] + [
+    f"{part}{mark}" for mark in "/." for part in _PARTS
+]
 _DIGIT = r"|\p{N}|"
-_GROUPS = r"|[0-9]\.[0-9](?![0-9])|[0-9]{1,3}(?=(?:[0-9]{3})*(?![0-9]))|\p{N}|"
+_GROUPS = r"|[0-9]{1,3}(?=(?:[0-9]{3})*(?![0-9]))|\p{N}|"
+_FIRST = r"(?<![0-9./:x-])[0-9]{1,2}(?:/(?=[0-9])|\.(?=[0-9]{1,2}\.[0-9]{4}))|"
+_LAST = r"(?<=[0-9])[.:x-][0-9]{1,2}(?![0-9]|[./:x-][0-9])|"
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 _LETTER = r"[\p{L}\p{M}\p{N}_]"
 
@@ -91,21 +97,25 @@ def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: bool = False
     if not words and not numbers:
         return tokenizer
     spec = json.loads(tokenizer.to_str())
-    model, steps = spec["model"], json.dumps(spec["pre_tokenizer"])
+    model = spec["model"]
     model["ignore_merges"] = True
     for text in [*words, *(NUMBERS if numbers else [])]:
         model["vocab"].setdefault(byte_text(text), len(model["vocab"]))
-    if words:
-        steps = steps.replace(r"\\p{L}+", r"\\p{L}[\\p{L}\\p{M}]*")
-    if numbers:
-        steps = steps.replace(json.dumps(_DIGIT)[1:-1], json.dumps(_GROUPS)[1:-1])
-    return Tokenizer.from_str(json.dumps({**spec, "pre_tokenizer": json.loads(steps)}))
+    for step in _steps(spec["pre_tokenizer"], "pretokenizers"):
+        if step["type"] == "Split" and "Regex" in step["pattern"]:
+            pattern = step["pattern"]["Regex"]
+            if words:
+                pattern = pattern.replace(r"\p{L}+", r"\p{L}[\p{L}\p{M}]*")
+            if numbers and _DIGIT in pattern:
+                pattern = _FIRST + _LAST + pattern.replace(_DIGIT, _GROUPS)
+            step["pattern"]["Regex"] = pattern
+    return Tokenizer.from_str(json.dumps(spec))
 
 
 def splits_digits(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer's pattern takes digits one by one, as Qwen2.5's does, and can take groups instead."""
-    spec = json.loads(tokenizer.to_str())
-    return is_byte_level(spec) and json.dumps(_DIGIT)[1:-1] in json.dumps(spec["pre_tokenizer"])
+    steps = _steps(json.loads(tokenizer.to_str())["pre_tokenizer"], "pretokenizers")
+    return any(step["type"] == "Split" and _DIGIT in step["pattern"].get("Regex", "") for step in steps)
 
 
 def byte_text(text: str) -> str:
@@ -118,13 +128,16 @@ def is_byte_level(spec: dict[str, Any]) -> bool:
     return "ByteLevel" in _kinds(spec["pre_tokenizer"], "pretokenizers")
 
 
-def _kinds(step: dict[str, Any] | None, inner: str) -> list[str]:
-    """Return the types of a step of a tokenizer's JSON, or of those in a sequence."""
+def _steps(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
+    """Return a step of a tokenizer's JSON, or those of a sequence (of sequences)."""
     if step is None:
         return []
-    if step["type"] == "Sequence":
-        return [kind for one in step[inner] for kind in _kinds(one, inner)]
-    return [step["type"]]
+    return [one for part in step[inner] for one in _steps(part, inner)] if step["type"] == "Sequence" else [step]
+
+
+def _kinds(step: dict[str, Any] | None, inner: str) -> list[str]:
+    """Return the types of a step of a tokenizer's JSON, or of those in a sequence."""
+    return [one["type"] for one in _steps(step, inner)]
 
 
 def _lacks_space(tokenizer: Tokenizer, spec: dict[str, Any]) -> bool:

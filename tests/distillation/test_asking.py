@@ -1,0 +1,168 @@
+"""Words that the teacher is asked for, and groups of digits, get rows; all other text is segmented as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
+
+from qwen25.distillation.asking import TERMS, Answers, ask, parse_languages, words_to_ask
+from qwen25.distillation.derived import DerivedRows, derived_rows
+from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary, with_words
+from qwen25.runtime.errors import InputError
+from qwen25.runtime.steps import StepCache
+from qwen25.teacher.teacher import find_teacher
+from tests.conftest import REAL_TOKENIZER
+from tests.teachers import make_teacher
+
+ASKED = {"hi": ["पानी", "दोस्त"], "fi": ["ystävä"], "el": ["φίλος"]}
+FRAME = "Finnish: vesi\nEnglish: water\n\nFinnish: talo\nEnglish: house\n\nFinnish: päivä\nEnglish: day\n\n"
+FRAME += "Finnish: hyvä\nEnglish: good\n\nFinnish: ystävä\nEnglish: friend\n\nFinnish:"
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_teacher: Path) -> Vocabulary:
+    return static_vocabulary(find_teacher(str(tiny_teacher)).tokenizer())
+
+
+@pytest.fixture(scope="module")
+def answers(tiny_teacher: Path, tokens: Vocabulary) -> Answers:
+    return ask(find_teacher(str(tiny_teacher)), ASKED, tokens.teacher_ids)
+
+
+def rows(tokens: Vocabulary, answers: Answers, words: tuple[str, ...] = (), numbers: float = 0.0) -> DerivedRows:
+    vocabulary = with_words(tokens, words)
+    custom = Answers(list(vocabulary.custom), answers.matrix[: len(vocabulary.custom)])
+    return derived_rows(tokens, vocabulary, answers, custom, numbers)
+
+
+class TestAsking:
+    def test_an_answer_is_the_whole_models(self, tiny_teacher: Path, tokens: Vocabulary, answers: Answers) -> None:
+        model = AutoModelForCausalLM.from_pretrained(tiny_teacher).eval()
+        ids = find_teacher(str(tiny_teacher)).tokenizer().encode(f"{FRAME} ystävä\nEnglish:").ids
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids])).logits[0, -1, torch.from_numpy(tokens.teacher_ids)]
+        shares, best = logits.softmax(0).topk(10)
+        row = answers.matrix[[answers.words.index("ystävä")]].toarray()[0]
+        assert set(np.flatnonzero(row)) == set(best.tolist())
+        assert np.allclose(row[best], shares / shares.sum(), atol=1e-5)
+
+    def test_a_killed_run_goes_on(
+        self, tiny_teacher: Path, tokens: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("qwen25.distillation.asking.BATCH", 1)
+        monkeypatch.setattr("qwen25.distillation.asking.SAVED_EVERY", 1)
+        teacher, cache = find_teacher(str(tiny_teacher)), StepCache(tmp_path)
+        whole, save = ask(teacher, ASKED, tokens.teacher_ids), StepCache.save
+
+        def killed(self: StepCache, step: str, key: str, arrays: dict[str, np.ndarray], facts: dict[str, int]) -> None:
+            save(self, step, key, arrays, facts)
+            if facts["done"] == 2:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(StepCache, "save", killed)
+            with pytest.raises(KeyboardInterrupt):
+                ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
+        again = ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
+        assert again.words == whole.words
+        assert np.allclose(again.matrix.toarray(), whole.matrix.toarray(), atol=1e-6)
+
+    def test_the_words_are_frequent_and_split(self, tokens: Vocabulary) -> None:
+        words = words_to_ask(tokens.tokenizer, {"hi": 50, "fi": 20})
+        assert len(words["hi"]) == 50
+        assert len(words["fi"]) == 20
+        assert "है" in words["hi"]  # "is": with its vowel sign one word
+        assert not any(character.isdigit() for word in words["fi"] for character in word)
+
+    def test_what_cannot_be_asked(self, tokens: Vocabulary, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no word list"):
+            words_to_ask(tokens.tokenizer, {"te": 5})
+        encoder = make_teacher(tmp_path / "bert", "bert")
+        with pytest.raises(InputError, match="encoder"):
+            ask(encoder, ASKED, tokens.teacher_ids)
+        for text in ("xx", "hi:0", "hi:many"):
+            with pytest.raises(Exception, match=r"language|number"):
+                parse_languages(text)
+        assert parse_languages("hi:20, el") == {"hi": 20, "el": 1000}
+        assert parse_languages("none") == {}
+
+
+class TestRows:
+    def test_words_are_found_whole(self, tokens: Vocabulary, answers: Answers) -> None:
+        derived = rows(tokens, answers)
+        encode = derived.tokenizer.encode
+        places = [len(tokens) + i for i in range(4)]
+        assert encode("पानी दोस्त ystävä φίλος").ids == places
+        assert encode("Φίλος").ids == [len(derived) - 1]  # Finnish and Greek have capitals, Hindi has none
+        assert derived.alone.tolist() == [True] * 4 + [False] * 2
+        assert len(encode("ystäväni (φίλος)").ids) > 2  # other words are not touched
+
+    @pytest.mark.skipif(not REAL_TOKENIZER.exists(), reason="the real tokenizer of Qwen2.5 is not here")
+    def test_other_text_is_segmented_as_by_the_teacher(self, answers: Answers) -> None:
+        tokens = static_vocabulary(Tokenizer.from_file(str(REAL_TOKENIZER)))
+        blank = Answers(answers.words, answers.matrix[:, :1])
+        blank.matrix.resize((4, len(tokens)))
+        derived = rows(tokens, blank, numbers=2.0)
+        for text in ("def f(x): return x\n\n\tpass", "❤️ Ünïcode cafe\u0301 naïve", "我爱你 これは ไทย", "it's I'LL"):
+            assert derived.tokenizer.encode(text).ids == tokens.tokenizer.encode(text).ids
+
+    def test_a_row_is_the_mean_of_the_predicted_tokens(self, tokens: Vocabulary, answers: Answers) -> None:
+        derived = rows(tokens, answers, ("kubernetes cluster",), numbers=2.0)
+        table = np.random.default_rng(0).standard_normal((len(tokens) + 1, 8)).astype(np.float32)
+        whole = derived.spread(table)
+        assert np.array_equal(whole[: len(tokens)], table[:-1])
+        said = answers.matrix.toarray() @ table[:-1]
+        assert np.allclose(whole[len(tokens) : len(tokens) + 4], said, atol=1e-5)
+        pieces = table[tokens.tokenizer.encode("kubernetes cluster").ids].sum(axis=0)
+        assert derived.tokenizer.encode("a kubernetes cluster").ids[-1] == len(whole) - 1
+        assert np.allclose(whole[-1], 3 * said[0] + 0.5 * pieces, atol=1e-4)
+
+
+class TestNumbers:
+    PAIRS = (
+        ("Invoice 48213 is overdue", "Invoice 48231 is overdue"),
+        ("Take 5 mg twice a day", "Take 50 mg twice a day"),
+        ("Upgrade to version 2.4.1", "Upgrade to version 2.1.4"),
+        ("Upgrade to version 3.1.7", "Upgrade to version 3.7.1"),
+        ("Meet me on 12/03/2021", "Meet me on 03/12/2021"),
+        ("Part M12x50 in steel", "Part M50x12 in steel"),
+        ("Release of 2021-03-12", "Release of 2021-12-03"),
+        ("Meet me on 12.03.2021", "Meet me on 03.12.2021"),
+        ("The train leaves at 10:30.", "The train leaves at 30:10."),
+        ("Call 020 7946 0958", "Call 020 7946 0985"),
+        ("It costs 1,250 dollars", "It costs 1,520 dollars"),
+    )
+
+    def test_numbers_of_the_same_digits_differ(self, tokens: Vocabulary, answers: Answers) -> None:
+        table = np.random.default_rng(0).standard_normal((len(tokens), 256)).astype(np.float32)
+        for numbers, least, most in ((0.0, 0.999, 1.001), (2.0, -1.0, 0.9)):
+            derived = rows(tokens, answers, numbers=numbers)
+            vectors = derived.spread(table)
+
+            pairs = [pair for pair in self.PAIRS if numbers or sorted(pair[0]) == sorted(pair[1])]
+            bags = [[vectors[derived.tokenizer.encode(text).ids].sum(axis=0) for text in pair] for pair in pairs]
+            found = [float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in bags]
+            assert all(least < one < most for one in found), found
+
+    def test_pieces(self, tokens: Vocabulary, answers: Answers) -> None:
+        encode = rows(tokens, answers, numbers=2.0).tokenizer.encode
+        pieces = {
+            "x48213": ["x", "48", "213"],
+            "x3.1.7.": ["x", "3", ".", "1", ".7", "."],
+            "x2.14": ["x", "2", ".14"],
+            "x1,000.50": ["x", "1", ",", "000", ".50"],
+            "x12x50": ["x", "12", "x50"],
+        }
+        for text, wanted in pieces.items():
+            assert encode(text).tokens[-len(wanted) + 1 :] == wanted[1:]
+
+
+def test_terms_are_asked_in_their_own_frame(tiny_teacher: Path, tokens: Vocabulary) -> None:
+    found = ask(find_teacher(str(tiny_teacher)), {TERMS: ["kick the bucket"]}, tokens.teacher_ids)
+    assert found.words == ["kick the bucket"]
+    assert np.isclose(found.matrix.sum(), 1, atol=1e-6)
