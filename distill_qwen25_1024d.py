@@ -71,7 +71,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     dims = settings.dims if recipe.pooled else min(settings.dims, len(layers) * teacher.hidden_size)
     rows = budget.checked_rows(tokens.tokenizer, len(vocabulary), dims)
     if settings.dry_run:
-        states_line = dry_run_line(teacher, len(vocabulary), layers, device, dtype)
+        asked = sum(settings.languages_to_ask.values())
+        states_line = dry_run_line(teacher, len(vocabulary), layers, device, dtype, asked)
         logger.info("    %s; %s", states_line, settings.result_line(len(vocabulary)))
         return {}
     pairs = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
@@ -88,7 +89,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         alone: dict[str, Any] = {"prefix": recipe.prefix, "device": device, "dtype": dtype, "cache": cache}
         states = list(token_states(teacher, vocabulary.sequences, layers, **alone).values())
     clock.lap("token_states")
-    # Words that the tokenizer spells in pieces: the teacher is asked what they mean, as are the user's own.
+    # Words that its tokenizer spells in pieces: a decoder is asked what they mean, and what the user's own words do.
     terms = {TERMS: vocabulary.custom} if teacher.is_causal else {}
     said, custom = (
         ask(teacher, one, tokens.teacher_ids, device=device, dtype=settings.dtype_on(device), cache=cache)
@@ -124,6 +125,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     logger.info("8/8 save: %s", settings.output)
     stored = quantise(table, settings.number_format, sharing)
     facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences)}
+    facts["asked"] = {language: len(found) for language, found in questions.items()}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
         metadata = save_model(new, stored, derived.tokenizer, metadata, settings.onnx)

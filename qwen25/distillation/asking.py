@@ -138,6 +138,8 @@ def ask(
     :raises InputError: if the teacher is no decoder.
     :raises PipelineError: if it cannot be loaded, or an answer is not finite.
     """
+    if not any(questions.values()):
+        return Answers([], csr_array((0, len(teacher_ids)), dtype=np.float32))
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder, and --ask needs a decoder; leave it out")
     tokenizer = teacher.tokenizer()

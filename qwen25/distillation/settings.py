@@ -241,7 +241,7 @@ class Settings:
             "dims": stored.table.shape[1],
             "dims_requested": self.dims,
             "vocabulary": {
-                "tokens": len(vocabulary),
+                "tokens": len(stored.table if stored.row_of is None else stored.row_of),
                 "rows": len(stored.table),
                 "custom_words": len(vocabulary.words),
                 "max_size_mb": self.size_mb if math.isfinite(self.size_mb) else None,

@@ -28,6 +28,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 WHOLE_MODEL_ROWS = 1024
 #: For the dry run: what Python and the libraries hold, and multiply-adds a second of a CPU's thread and of a GPU.
 LIBRARY_BYTES, THREAD_RATE, CUDA_RATE = 450 << 20, 35e9, 5e13
+QUESTION_TOKENS = 10
 
 TokenIds = np.ndarray | Sequence[Sequence[int]]
 
@@ -301,9 +302,12 @@ def _whole_model_states(
     return found
 
 
-def dry_run_line(teacher: Teacher, tokens: int, layers: Sequence[int], device: str, dtype: torch.dtype) -> str:
+def dry_run_line(
+    teacher: Teacher, tokens: int, layers: Sequence[int], device: str, dtype: torch.dtype, asked: int = 0
+) -> str:
     """Return one line with what the states will cost; nothing is timed, and the time is a rough guess.
 
+    :param asked: words that the whole model is asked for as well.
     :raises InputError: if the configuration describes no model.
     """
     model, deepest = empty_model(teacher), max(layers)
@@ -315,10 +319,12 @@ def dry_run_line(teacher: Teacher, tokens: int, layers: Sequence[int], device: s
     how, held = ("layer by layer", layer) if isinstance(stack, Stack) else (f"the whole model ({stack})", weights)
     memory = LIBRARY_BYTES + state + 4 * CPU_SCRATCH_BYTES + held * dtype.itemsize
     rate = CUDA_RATE if device.startswith("cuda") else THREAD_RATE * torch.get_num_threads()
-    minutes = tokens * layer * deepest / rate / 60
+    minutes = (tokens * layer * deepest + asked * QUESTION_TOKENS * weights) / rate / 60
+    more = f", then {asked:,} words asked for by the whole model" * bool(asked)
+    memory = max(memory, LIBRARY_BYTES + weights * dtype.itemsize * bool(asked))
     numbers = ", ".join(map(str, sorted(set(layers))))
     return (
-        f"token states: {tokens:,} tokens, layers {numbers}, {device} in {format_name(dtype)}, {how}: "
+        f"token states: {tokens:,} tokens, layers {numbers}, {device} in {format_name(dtype)}, {how}{more}: "
         f"{memory / 1e9:.1f} GB of memory, {state * len(set(layers)) / 1e9:.1f} GB of disk while it runs, "
         f"roughly {max(1, round(minutes))} min"
     )
