@@ -20,11 +20,11 @@ from qwen25.runtime.files import write_json, write_text
 from qwen25.runtime.steps import NO_CACHE, StepCache
 from qwen25.runtime.text import size_text
 from qwen25.store.onnx_export import write_onnx
+from qwen25.store.pairs import PairSet
 from qwen25.store.quantisation import Sharing, Stored
 from qwen25.store.static_model import load_model, write_model
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.batches import TrainingSettings, encode_sets, tokenise
-from qwen25.training.pairs import PairSet
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
 from qwen25.training.trainer import ProjectedTable, Start, train_map, tune_rows
 

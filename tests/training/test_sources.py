@@ -10,8 +10,8 @@ import pytest
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import resource
+from qwen25.store.pairs import Pair, PairSet
 from qwen25.training.hub_pairs import HubSet, read_hub
-from qwen25.training.pairs import Pair, PairSet
 from qwen25.training.sources import MIXTURES, drop_texts, parse_source, read_mixture, read_pairs, texts_to_keep_out
 from qwen25.training.wheel_pairs import READERS
 

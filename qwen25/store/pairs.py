@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,31 @@ class PairSet:
 def is_pairs_file(path: Path) -> bool:
     """Whether a file has the name of a file of pairs, gzipped or not."""
     return path.name.removesuffix(".gz").endswith(SUFFIXES)
+
+
+def parse_path(text: str, flag: str = "--pairs") -> tuple[Path, Columns]:
+    """Parse ``PATH`` or ``PATH:LEFT,RIGHT``; a path that is there may hold a colon and a comma itself.
+
+    :param flag: the one that gave it, for messages.
+    :raises InputError: if what stands behind the colon does not name two columns.
+    """
+    before, _, behind = text.rpartition(":")
+    if before and "," in behind and not Path(text).expanduser().exists():
+        return Path(before).expanduser(), parse_columns(behind, flag)
+    return Path(text).expanduser(), None
+
+
+def parse_columns(text: str, flag: str = "--pairs") -> tuple[str, str]:
+    """Parse ``LEFT,RIGHT``; raises InputError if it does not name two columns."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise InputError(f"{flag}: {text!r} does not name two columns: give LEFT,RIGHT")
+    return names[0], names[1]
+
+
+def normalised(text: str) -> str:
+    """Return a text as it is compared: compatible characters, case and white space do not count."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def read_path(path: Path, columns: Columns = None, rows: int = MAX_ROWS, seed: int = 0) -> list[PairSet]:
