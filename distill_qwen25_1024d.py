@@ -112,7 +112,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences)}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
-        metadata = save_model(new, stored, vocabulary.tokenizer, metadata, settings.float16_copy, settings.onnx)
+        how_saved = settings.float16_copy, settings.onnx
+        metadata = save_model(new, stored, vocabulary.tokenizer, metadata, pairs, *how_saved)
         clock.lap("save")
         metadata = describe(new, {**metadata, "step_seconds": clock.steps, **provenance(clock, settings.seed, device)})
     cache.discard()

@@ -18,6 +18,12 @@ CUTS = {"near": 99.0, "match": 99.9}
 #: A cut that fewer right answers reach, while 1 in 100 unrelated texts does, parts nothing.
 LEAST_RIGHT = 0.5
 BINS = 50
+#: A language is read if this share of English sentences finds its translation among sixteen.
+ENGLISH, READ = "en", 0.5
+#: Languages that put no space between sentences.
+UNSPACED = ("ja", "zh", "th")
+#: Other items' answers that are set beside each query.
+OTHERS = 20
 #: Texts are made of this many sentences, as often as this for each language.
 SENTENCES, DRAWS = (1, 4, 8), 20
 #: Category of calibration items -> the fields of two texts that belong together.
@@ -65,26 +71,40 @@ def _percentiles(cosines: np.ndarray) -> dict[str, float]:
 
 
 def measured_meaning(matcher: Matcher) -> dict[str, Any]:
-    """Measure what a model's cosines say, on the packaged sentences and the pairs of the calibration items.
+    """Measure what a model's cosines say, on the calibration items and on the packaged sentences.
 
-    Unrelated are two texts of one language that share no subject: single sentences, and several joined.
+    Unrelated are an item's query with other items' answers, and two texts of one language that share no subject:
+    single sentences, and several joined. Languages that the model does not read are left out: to it, their texts are
+    all alike, and no cut that they allow would let anything else pass.
+
+    :return: as :func:`score_meaning`, with the ``languages`` that it reads.
     """
-    left, right = map(list, zip(*unrelated_texts(), strict=True))
-    lengths = (np.array([len(text) for text in left]) + [len(text) for text in right]) / 2
-    items = [(item[a], item[b]) for name, (a, b) in RIGHT.items() for item in load_items(calibration_folder(), name)]
-    asked, answers = map(list, zip(*items, strict=True))
-    return score_meaning(matcher.pairwise(left, right), lengths, matcher.pairwise(asked, answers))
+    sentences = read_json(resource("data") / "sentences.json")["languages"]
+    languages = [name for name, texts in sentences.items() if name == ENGLISH or _reads(matcher, sentences, texts)]
+    pairs, right = [pair for name in languages for pair in unrelated_texts(name, sentences[name])], []
+    for name, (asked, answer) in RIGHT.items():
+        items = [(item[asked], item[answer]) for item in load_items(calibration_folder(), name)]
+        right += items
+        for step in range(1, min(OTHERS, len(items) - 1) + 1):
+            pairs += [(query, items[i - step][1]) for i, (query, _) in enumerate(items)]
+    lengths = np.array([(len(left) + len(other)) / 2 for left, other in pairs])
+    unrelated, cosines = (matcher.pairwise(*map(list, zip(*texts, strict=True))) for texts in (pairs, right))
+    return {**score_meaning(unrelated, lengths, cosines), "languages": languages}
 
 
-def unrelated_texts() -> list[tuple[str, str]]:
-    """Return pairs of packaged texts of one language; of each pair, no two sentences have the same subject."""
+def _reads(matcher: Matcher, sentences: dict[str, list[str]], texts: list[str]) -> bool:
+    """Whether at least half of the English sentences are nearest to their own translation."""
+    nearest = matcher.similarity(sentences[ENGLISH], texts).argmax(axis=1)
+    return float((nearest == np.arange(len(texts))).mean()) >= READ
+
+
+def unrelated_texts(language: str, sentences: list[str]) -> list[tuple[str, str]]:
+    """Return pairs of texts made of a language's sentences, each of which has a subject of its own."""
     generator, pairs = np.random.default_rng(0), []
-    for language, sentences in read_json(resource("data") / "sentences.json")["languages"].items():
-        space = "" if language in ("ja", "zh", "th") else " "
-        for size in SENTENCES:
-            draws = 1 if size == 1 else DRAWS
-            for _ in range(draws):
-                order = generator.permutation(len(sentences))
-                texts = [space.join(sentences[i] for i in order[a : a + size]) for a in range(0, len(order), size)]
-                pairs += [(text, other) for i, text in enumerate(texts) for other in texts[:i]]
+    space = "" if language in UNSPACED else " "
+    for size in SENTENCES:
+        for _ in range(DRAWS if size > 1 else 1):
+            order = generator.permutation(len(sentences))
+            texts = [space.join(sentences[i] for i in order[a : a + size]) for a in range(0, len(order), size)]
+            pairs += [(text, other) for i, text in enumerate(texts) for other in texts[:i]]
     return pairs

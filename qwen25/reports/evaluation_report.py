@@ -13,7 +13,7 @@ from markupsafe import Markup
 from qwen25.evaluation import judgement
 from qwen25.evaluation.judgement import DECISIVE, SAME, Result, compared
 from qwen25.reports import plots
-from qwen25.reports.own_data import meaning_lines, meaning_table, own_parts, print_own_data, shown_meaning
+from qwen25.reports.own_data import meaning_of, own_parts, print_own_data
 from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.text import difference_text, rate_text, render_template, size_text, with_interval
 
@@ -128,11 +128,8 @@ def evaluation_html(result: Result) -> str:
 
 def _meaning(result: Result) -> Result | None:
     """Return what the page says of cosines, with their picture."""
-    if (found := shown_meaning(result)) is None:
-        return None
-    on, meaning = found
-    plot = picture(plots.score_distributions, meaning)
-    return {"on": on, "plot": plot, "lines": meaning_lines(meaning), "table": meaning_table(meaning)}
+    found = meaning_of(result)
+    return found and {**found, "plot": picture(plots.score_distributions, found["measured"])}
 
 
 def _health_row(key: str, value: Any) -> list[str]:

@@ -10,7 +10,6 @@ from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.text import difference_text, with_interval
 
 Result = dict[str, Any]
-MEASURED_ON = "unrelated texts of one language, single sentences and several; right answers of the calibration items"
 
 
 class Part(NamedTuple):
@@ -104,12 +103,26 @@ def meaning_table(meaning: Result) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def shown_meaning(result: Result) -> tuple[str, Result] | None:
-    """Return what an evaluation's picture of cosines shows: the user's own first file, else the packaged texts."""
+def meaning_of(result: Result) -> Result | None:
+    """Return what reports say of an evaluation's cosines: on the user's own first file, else on the packaged texts."""
     for found in result.get("own_data", []):
         if meaning := found["systems"][0].get("score_meaning"):
-            return found["name"], meaning
-    return (MEASURED_ON, result["score_meaning"]) if "score_meaning" in result else None
+            return {**said_of(meaning), "on": found["name"]}
+    return said_of(result["score_meaning"]) if "score_meaning" in result else None
+
+
+def said_of(meaning: Result) -> Result:
+    """Return a measurement with its sentences, its table, and what it was made on."""
+    found = {"measured": meaning, "lines": meaning_lines(meaning), "table": meaning_table(meaning)}
+    return {**found, "on": _measured_on(meaning)} if "languages" in meaning else found
+
+
+def _measured_on(meaning: Result) -> str:
+    count = len(meaning["languages"])
+    read = (
+        "English" if count == 1 else f"the {count} languages that the model reads ({', '.join(meaning['languages'])})"
+    )
+    return f"sentences on different subjects in {read}, alone and several joined, and on the calibration items"
 
 
 def print_own_data(result: Result) -> None:
