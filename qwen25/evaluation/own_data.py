@@ -15,7 +15,7 @@ import numpy as np
 from qwen25.evaluation.category import WORST_ITEMS, interval, resampled_means
 from qwen25.evaluation.judgement import SAME, word_of
 from qwen25.evaluation.models import CONTROL, Encoder, load_encoder, random_control
-from qwen25.evaluation.own_pairs import Direction, OwnData, Source, read_among, read_own
+from qwen25.evaluation.own_pairs import Direction, OwnData, Source, among_facts, read_among, read_own
 from qwen25.evaluation.search import METRICS, Found, find
 from qwen25.evaluation.thresholds import score_meaning
 from qwen25.runtime.display import progress
@@ -128,7 +128,10 @@ def start_runs(on: Sequence[Source], among: Sequence[str | Path] = (), seed: int
     if among and not on:
         raise InputError("--among adds documents to those of --on: add --on FILE")
     documents = [text for source in among for text in read_among(source)]
-    return [OwnRun(read_own(source, documents), seed) for source in on]
+    runs = [OwnRun(read_own(source, documents), seed) for source in on]
+    for run in runs:
+        run.data.facts["among"] = [among_facts(source) for source in among]
+    return runs
 
 
 def add_model(runs: Iterable[OwnRun], encoder: Encoder, seed: int, with_control: bool = False) -> None:

@@ -60,8 +60,10 @@ def read_own(source: Source, among: Sequence[str] = ()) -> OwnData:
     if not pairs:
         raise InputError(f"{facts['source']} holds no pairs of two different texts")
     ways = _direction(pairs, among), _direction([(right, left) for left, right in pairs])
-    dropped = {reason: count for reason, count in {**found.dropped, "labelled 0": zeros[0]}.items() if count}
+    beyond = len({*among, *(right for _, right in pairs)}) - len(ways[0].documents)
+    left_out = {**found.dropped, "labelled 0": zeros[0], "documents beyond the limit": beyond}
     counts = {"rows": len(pairs), "queries": len(ways[0].queries), "documents": len(ways[0].documents)}
+    dropped = {reason: count for reason, count in left_out.items() if count}
     return OwnData(ways, {"name": facts["source"], **facts, **counts, "dropped": dropped})
 
 
@@ -70,13 +72,23 @@ def _marked_rows(rows: Iterator[Row], zeros: list[int]) -> Iterator[Row]:
     mark = None
     for number, row in enumerate(rows):
         if not number:
-            mark = next((name for name in MARKS if str(row.get(name)) in ("0", "1")), None)
-        value = str(row.pop(mark, "")) if mark else "1"
-        if value not in ("0", "1"):
-            raise InputError(f"column {mark!r} holds {value[:60]!r} beside 0 and 1: keep only the rows that are pairs")
-        zeros[0] += value == "0"
-        if value == "1":
+            mark = next((name for name in MARKS if _is_pair(row.get(name)) is not None), None)
+        cell = row.pop(mark, None) if mark else 1
+        is_pair = _is_pair(cell)
+        if is_pair is None:
+            held = str(cell)[:60]
+            raise InputError(f"column {mark!r} holds {held!r} beside 0 and 1: keep only the rows that are pairs")
+        zeros[0] += not is_pair
+        if is_pair:
             yield row
+
+
+def _is_pair(cell: Any) -> bool | None:
+    """Return what a mark says, be it a number, a text or a truth; None: it is no 0 and no 1."""
+    try:
+        return {0.0: False, 1.0: True}.get(float(cell))
+    except (TypeError, ValueError):
+        return None
 
 
 def read_among(source: str | Path) -> list[str]:
@@ -84,9 +96,7 @@ def read_among(source: str | Path) -> list[str]:
 
     :raises InputError: if there is no such file or column.
     """
-    path, column = Path(source).expanduser(), None
-    if not path.exists() and ":" in str(source):
-        path, column = Path(str(source).rpartition(":")[0]).expanduser(), str(source).rpartition(":")[2]
+    path, column = _among_path(source)
     if not path.is_file():
         raise InputError(f"--among {source}: no such file")
     if not is_pairs_file(path):
@@ -101,6 +111,20 @@ def read_among(source: str | Path) -> list[str]:
         if isinstance(row[name], str) and row[name].strip():
             texts.append(row[name][:MAX_CHARACTERS].strip().encode(errors="replace").decode())
     return texts
+
+
+def among_facts(source: str | Path) -> dict[str, str]:
+    """Return what a result says of a file of documents."""
+    path = _among_path(source)[0]
+    return {"source": path.name, "sha256": sha256([path])}
+
+
+def _among_path(source: str | Path) -> tuple[Path, str]:
+    """Return the path and the column, if one is named, of FILE or FILE:COLUMN."""
+    before, _, column = str(source).rpartition(":")
+    if before and not Path(source).expanduser().exists():
+        return Path(before).expanduser(), column
+    return Path(source).expanduser(), ""
 
 
 def _direction(pairs: Sequence[tuple[str, str]], among: Sequence[str] = ()) -> Direction:

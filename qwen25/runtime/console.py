@@ -125,7 +125,10 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
 def add_own_data_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that name the user's own pairs."""
     on = "also score on your own pairs of a query and its answer, as --pairs of phase 1 takes a file: .jsonl, .csv, "
-    on += ".tsv or .parquet, gzipped or not; may be given more than once (default: none)"
+    on += (
+        ".tsv or .parquet, gzipped or not; may be given more than once; the first 2,000 characters of a text are read "
+    )
+    on += "(default: none)"
     parser.add_argument("--on", action="append", default=[], metavar="FILE[:LEFT,RIGHT]", help=on)
     among = "documents that are no answer, added to those of --on: such a file, or lines of text (default: none)"
     parser.add_argument("--among", action="append", default=[], metavar="FILE[:COLUMN]", help=among)

@@ -169,13 +169,14 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield a Parquet file's rows; columns without texts are None: they may hold what Python has no type for."""
-    from pyarrow import parquet
+    """Yield a Parquet file's rows; what is no text and no number is None: Python may have no type for it."""
+    from pyarrow import parquet, types
 
     with parquet.ParquetFile(path) as file:
         names = file.schema_arrow.names
-        texts = [column.name for column in file.schema_arrow if "string" in str(column.type)]
-        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=texts):
+        numbers = (types.is_integer, types.is_boolean, types.is_floating)
+        read = [c.name for c in file.schema_arrow if "string" in str(c.type) or any(is_a(c.type) for is_a in numbers)]
+        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=read):
             yield from (dict.fromkeys(names) | row for row in batch.to_pylist())
 
 

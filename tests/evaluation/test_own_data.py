@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from conftest import ALL_RESAMPLES
+from pyarrow import parquet
 from small_models import write_static_model
 from tokenizers import Tokenizer
 
@@ -210,6 +212,9 @@ class TestOddFiles:
         rows = [[*pair, i % 2] for i, pair in enumerate(PAIRS)]
         found = run_of(write_csv(tmp_path / "a.csv", ["q", "a", "label"], rows), encoder(knowing(0)))
         assert found["rows"] == len(PAIRS) // 2 and found["dropped"] == {"labelled 0": len(PAIRS) - len(PAIRS) // 2}
+        table = [{"q": q, "a": a, "label": bool(mark)} for q, a, mark in rows]
+        parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "a.parquet")
+        assert read_own(tmp_path / "a.parquet").facts["dropped"] == found["dropped"]
         with pytest.raises(InputError, match="'label' holds '2' beside 0 and 1"):
             read_own(write_csv(tmp_path / "b.csv", ["q", "a", "label"], [*rows, ["q", "a", 2]]))
 
