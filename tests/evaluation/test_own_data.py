@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,6 @@ import pyarrow
 import pytest
 from conftest import ALL_RESAMPLES
 from pyarrow import parquet
-from small_models import write_static_model
-from tokenizers import Tokenizer
 
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
@@ -233,19 +232,19 @@ class TestOddFiles:
 
 
 @pytest.mark.usefixtures("on_few_items")
-def test_the_command_writes_what_python_returns(tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
-    model = write_static_model(tmp_path / "mine", tiny_tokenizer)
+def test_the_command_writes_what_python_returns(tmp_path: Path, model: Path) -> None:
+    model = Path(shutil.copytree(model, tmp_path / "mine"))
     write_training_texts(model, [text.upper() for pair in PAIRS[:5] for text in pair])
     on, among = write_csv(tmp_path / "faq.csv", ["question", "answer"], PAIRS), tmp_path / "more.txt"
     among.write_text("\n".join(OTHERS), encoding="utf-8")
     output = tmp_path / "result.json"
     flags = ["--model", str(model), "--on", on, "--among", str(among), "--output", str(output), "-q"]
-    assert eval_script.main([*flags, "--categories", "semantic_similarity"]) == 0
+    assert eval_script.main(flags) == 0
     (found,) = read_json(output)["own_data"]
     assert schema_fault(read_json(output), "evaluation") is None
     assert [system["name"] for system in found["systems"]] == ["mine", "random directions", "BM25"]
     assert found["shared_with_training"] == {"texts": 10, "of": 40 + len(PAIRS)}
-    same = qwen25.evaluate(model, on=[PAIRS], among=[among], categories=["semantic_similarity"])
+    same = qwen25.evaluate(model, on=[PAIRS], among=[among])
     assert same["own_data"][0]["systems"] == found["systems"]
 
 
