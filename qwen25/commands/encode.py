@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     check_parent(args.output / "part")
     jobs = [Job(str(part), str(output / place), model, args.column, args.storage) for part, place in parts.items()]
     megabytes = sum(part.stat().st_size for part in parts) // 10**6
-    with locked(output), progress("encode (MB read)", megabytes) as advance:
+    with locked(output), progress("encode (MB)", 0 if args.ray else megabytes) as advance:
         for left in output.rglob(".*.tmp"):  # of a run that was killed
             shutil.rmtree(left)
         found = encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers, advance)

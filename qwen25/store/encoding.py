@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,8 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +35,8 @@ VECTOR, METADATA, VERSION = "vector", b"qwen25", 1
 STORAGES = {"float16": pa.float16(), "int8": pa.int8()}
 #: Characters of texts that are looked up together, of one whose tokens are counted first, and of one that is left out.
 LOOKED_UP, LONG_TEXT, LONGEST_TEXT = 1 << 17, 1 << 14, 1 << 22
-ATTEMPTS = 3
+#: Tables that may wait to be encoded.
+AHEAD = 2 * (os.cpu_count() or 1)
 
 
 class Job(NamedTuple):
@@ -46,12 +50,13 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a part: its rows, those of them without a vector, whether it is new, why there is none (or '')."""
+    """What became of a part: its rows, those without a vector, whether it is new; or why there is none."""
 
     rows: int = 0
     without: int = 0
     is_new: bool = False
     fault: str = ""
+    was_killed: bool = False
 
 
 @cache
@@ -61,6 +66,7 @@ def loaded(folder: str) -> tuple[StaticModel, dict[str, Any]]:
     ``scale`` is int8's: a component is the integer times the scale, the largest component among the vectors of the
     first 4,096 tokens over 127; what is larger is clipped.
     """
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core a process
     path = Path(folder)
     model = load_model(path)
     tokens = [model.tokenizer.decode([i]) for i in range(min(4096, len(model.tokens)))]
@@ -73,17 +79,16 @@ def loaded(folder: str) -> tuple[StaticModel, dict[str, Any]]:
 def with_vectors(job: Job, table: pa.Table) -> pa.Table:
     """Return a table with the vectors of its texts; null where there is no text, or it is no UTF-8 or too long."""
     model, facts = loaded(job.model)
+    if VECTOR in table.column_names:
+        raise ValueError(f"it has a column {VECTOR!r} already: rename it")
     texts = [_text(value) for value in table[job.column].cast(pa.large_binary()).to_pylist()]
-    vectors = np.zeros((len(texts), model.dim), dtype=np.float32)
     # A text that model2vec cuts is never long.
-    longest = LONG_TEXT if model.max_length is None else LONGEST_TEXT
-    short = [i for i, text in enumerate(texts) if text is not None and len(text) <= longest]
-    if short:
-        together = max(1, min(1024, LOOKED_UP // max(1, *(len(texts[i] or "") for i in short))))
-        vectors[short] = model.encode([texts[i] or "" for i in short], use_multiprocessing=False, batch_size=together)
-    for i, text in enumerate(texts):
-        if text is not None and len(text) > longest:
-            vectors[i] = _long_vector(model, text)
+    long = [i for i, text in enumerate(texts) if text and len(text) > LONG_TEXT and model.max_length is None]
+    short = ["" if text is None or i in long else text for i, text in enumerate(texts)]
+    together = LOOKED_UP // max(1, *map(len, short), 1)
+    vectors = model.encode([*short, ""], use_multiprocessing=False, batch_size=max(1, together))[:-1]
+    for i in long:
+        vectors[i] = _long_vector(model, texts[i] or "")
     if job.storage == "int8":
         vectors = np.clip(np.rint(vectors / facts["scale"]), -127, 127)
     values = pa.array(vectors.astype(job.storage).reshape(-1), STORAGES[job.storage])
@@ -104,7 +109,7 @@ def _long_vector(model: StaticModel, text: str) -> np.ndarray:
     ids, counts = np.unique(np.asarray(model.tokenize([text])[0], dtype=np.int64), return_counts=True)
     rows = ids if model.token_mapping is None else model.token_mapping[ids]
     weights = counts if model.weights is None else counts * model.weights[ids]
-    vector = weights.astype(np.float32) @ model.embedding[rows].astype(np.float32) / max(1, len(ids))
+    vector = weights.astype(np.float32) @ model.embedding[rows].astype(np.float32) / max(1, counts.sum())
     return vector / (np.linalg.norm(vector) + 1e-32) if model.normalize else vector
 
 
@@ -114,7 +119,7 @@ def encode_part(
     """Encode one part, unless that is done; its output is whole or absent.
 
     :param pool: encodes the tables (None: this process does).
-    :param advance: is told how many bytes of the part were read since it was last told.
+    :param advance: is told how many more megabytes of the part were read.
     :raises PipelineError: if the output cannot be written.
     """
     source, target = Path(job.source), Path(job.target)
@@ -127,7 +132,7 @@ def encode_part(
         with _new_file(target) as path:
             return _write(path, source.name, facts, _encoded(job, pool), advance)
     except InputError as error:
-        return Outcome(fault=str(error))
+        return Outcome(fault=str(error), was_killed=isinstance(error.__cause__, BrokenProcessPool))
     except OSError as error:
         raise PipelineError(f"cannot write {target}: {first_line(error)}", "free some space and run again") from error
 
@@ -160,7 +165,7 @@ def _encoded(job: Job, pool: ProcessPoolExecutor | None) -> Iterator[tuple[pa.Ta
         for table, read in read_part(Path(job.source), job.column):
             submitted = pool.submit(with_vectors, job, table).result if pool else partial(with_vectors, job, table)
             waiting.append((submitted, read))
-            while len(waiting) > (2 * pool._max_workers if pool else 0):
+            while len(waiting) > (AHEAD if pool else 0):
                 result, position = waiting.popleft()
                 yield result(), position
         for result, position in waiting:
@@ -184,7 +189,7 @@ def _write(
             writer.write_table(table)
             without += [rows + 1 + int(i) for i in np.flatnonzero(table[VECTOR].is_null())]
             rows += table.num_rows
-            advance(read - position)
+            advance(read // 10**6 - position // 10**6)
             position = read
     if without:
         places = ", ".join(map(str, without[:3])) + (", ..." if len(without) > 3 else "")
@@ -198,12 +203,11 @@ def encode_here(jobs: Sequence[Job], workers: int, advance: Callable[[int], None
 
     A part whose worker is killed is encoded once more.
     """
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core a process
     loaded(jobs[0].model)  # forked processes share its memory
     pool = _pool(workers)
     for job in jobs:
         outcome = encode_part(job, pool, advance)
-        if pool and pool._broken:
+        if outcome.was_killed:
             logger.warning("%s: a worker was killed: the part is encoded once more", Path(job.source).name)
             pool = _pool(workers)
             outcome = encode_part(job, pool, advance)
@@ -221,7 +225,7 @@ def _begin_worker() -> None:
     """Leave interrupts to the parent, and end with it however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if parent := multiprocessing.parent_process():
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def encode_over_ray(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
@@ -236,7 +240,8 @@ def encode_over_ray(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
     except ImportError as error:
         raise InputError("--ray needs ray", "install it with pip install 'ray[data]'") from error
     try:
-        ray.init(address, log_to_driver=False)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
         rows = ray.data.from_items([job._asdict() for job in jobs], override_num_blocks=len(jobs))
         for row in rows.map(lambda row: encode_part(Job(**row))._asdict()).iter_rows():
