@@ -13,6 +13,7 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,22 +22,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from wordfreq import top_n_list, word_frequency
 
+from benchmarks.render_readme import with_block
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.text import table
 from qwen25.store.static_model import load_model, model_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT, DOCUMENT = ROOT / "docs" / "results" / "encode_scale.json", ROOT / "docs" / "SCALE.md"
-#: Of the corpus whose peak memory is taken; each turn of a way encodes a tenth of it.
-CHARACTERS, TURNS, BILLION = 100_000_000, 3, 10**9
+#: Of the corpus whose peak memory is taken; each turn of a way encodes a twentieth of it.
+CHARACTERS, PARTS, TURNS = 100_000_000, 4, 3
 WAYS = {"one process": ["--workers", "1"], "two processes": ["--workers", "2"], "Ray, local": ["--ray", "local"]}
 
 
-def write_corpus(path: Path, characters: int) -> int:
+def write_corpus(path: Path, characters: int, seed: int = 0) -> int:
     """Write a Parquet file of texts of 40 words, drawn by their frequency in English; return the number of texts."""
     words = np.array(top_n_list("en", 30_000))
     chances = np.array([word_frequency(word, "en") for word in words])
-    random, rows, written = np.random.default_rng(42), 0, 0
+    random, rows, written = np.random.default_rng(seed), 0, 0
     schema = pa.schema({"id": pa.int64(), "text": pa.string()})
     with pq.ParquetWriter(path, schema) as writer:
         while written < characters:
@@ -47,13 +50,13 @@ def write_corpus(path: Path, characters: int) -> int:
 
 
 def encode(model: Path, corpus: Path, output: Path, *flags: str) -> dict[str, Any]:
-    """Run the command; return its seconds, and the most memory of its processes together (shared pages once each)."""
+    """Run the command; return its seconds, and the most memory of its processes (a shared page counts once)."""
     command = [sys.executable, "-m", "qwen25.commands.main", "encode", str(corpus), "--model", str(model), *flags]
     load, started, peak = os.getloadavg()[0], time.perf_counter(), 0
     process = psutil.Popen([*command, "--output", str(output)], cwd=ROOT)
     while process.poll() is None:
         try:
-            peak = max(peak, sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]))
+            peak = max(peak, sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)]))
         except psutil.Error:
             continue  # one has just ended
         time.sleep(0.1)
@@ -65,8 +68,10 @@ def encode(model: Path, corpus: Path, output: Path, *flags: str) -> dict[str, An
 def measure(model: Path) -> dict[str, Any]:
     """Encode a small corpus in every way, in turn, and the large one once."""
     with tempfile.TemporaryDirectory() as scratch:
-        small, large = Path(scratch) / "small.parquet", Path(scratch) / "large.parquet"
-        rows, ways = write_corpus(small, CHARACTERS // 10), [w for w in WAYS if w[0] != "R" or find_spec("ray")]
+        small, large = Path(scratch) / "small", Path(scratch) / "large.parquet"
+        small.mkdir()
+        rows = sum(write_corpus(small / f"{i}.parquet", CHARACTERS // 20 // PARTS, i) for i in range(PARTS))
+        ways = [way for way in WAYS if way[0] != "R" or find_spec("ray")]
         runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for turn in range(TURNS):
             for way in ways:
@@ -74,16 +79,47 @@ def measure(model: Path) -> dict[str, Any]:
                 run = encode(model, small, output, *WAYS[way])
                 run["start_seconds"] = encode(model, small, output, *WAYS[way])["seconds"]  # nothing is left to do
                 runs[way].append(run)
-        output_bytes = (output / small.name).stat().st_size
-        facts = {"rows": rows, "input_bytes": small.stat().st_size, "output_bytes": output_bytes, "runs": runs}
+        sizes = [sum(path.stat().st_size for path in folder.iterdir()) for folder in (small, output)]
+        facts = {"rows": rows, "input_bytes": sizes[0], "output_bytes": sizes[1], "runs": runs}
         large_rows = write_corpus(large, CHARACTERS)
-        whole = encode(model, large, Path(scratch) / "large", *WAYS["two processes"]) | {"rows": large_rows}
-    return facts | {"characters": CHARACTERS // 10, "large": whole | {"characters": CHARACTERS}}
+        whole = encode(model, large, Path(scratch) / "large", *WAYS["two processes"])
+    whole |= {"rows": large_rows, "characters": CHARACTERS, "way": "two processes"}
+    return facts | {"characters": CHARACTERS // 20, "large": whole}
 
 
-def document(result: dict[str, Any]) -> str:
-    """Render docs/SCALE.md."""
-    return ""
+def block(result: dict[str, Any]) -> str:
+    """Return the tables of docs/SCALE.md."""
+    count, large = result["rows"], result["large"]
+    rates = {w: [count / (run["seconds"] - run["start_seconds"]) for run in rs] for w, rs in result["runs"].items()}
+    ways = []
+    for way, runs in result["runs"].items():
+        ratios = [its / one for its, one in zip(rates[way], rates["one process"], strict=True)]
+        middle = [median(run[key] for run in runs) for key in ("start_seconds", "peak_bytes", "load_before")]
+        ratio = f"{median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
+        cells = [f"{middle[0]:.1f} s", f"{middle[1] / 1e6:,.0f} MB", f"{middle[2]:.1f}"]
+        ways.append([way, f"{median(rates[way]):,.0f}", ratio, *cells])
+    hours = 1e9 / 3600 / median(rates["one process"])
+    figures = {
+        f"{large['characters']:,} characters in one file, {large['way']}": f"{large['seconds']:,.0f} s, at most "
+        f"{large['peak_bytes'] / 1e6:,.0f} MB",
+        "a billion such rows, core-hours": f"{hours:,.0f}",
+        **{f"on {n} machines of 16 cores": f"{hours / 16 / n:,.1f} hours" for n in (1, 10, 100)},
+        "read, in Parquet": f"{result['input_bytes'] / count:,.0f} GB",
+        "written, float16": f"{result['output_bytes'] / count:,.0f} GB",
+        "of that vectors; with `--storage int8`": f"{2 * result['dims']:,} GB; {result['dims']:,} GB",
+    }
+    about = (
+        f"{count:,} texts of {result['characters'] // count} characters in {PARTS} files; {result['dims']:,} dimensions; "
+        f"{result['hardware']['processor']}, {result['hardware']['cores']} cores, {result['created'][:10]}. Medians of "
+        f"{TURNS} turns, in which the ways follow one another; [lowest, highest] ratio of a turn."
+    )
+    header = ["", "rows a second", "against one process", "start", "memory", "load before"]
+    return "\n".join([*table(header, ways), "", about, "", *table(["", ""], [list(row) for row in figures.items()])])
+
+
+def rendered() -> str:
+    """Return docs/SCALE.md with its block drawn from the result kept."""
+    return with_block(DOCUMENT.read_text(encoding="utf-8"), "encode", block(read_json(RESULT)))
 
 
 def main() -> int:
@@ -91,8 +127,8 @@ def main() -> int:
     if sys.argv[1:]:
         clock, model = Clock(), Path(sys.argv[1])
         facts = {"schema_version": 1, "model": model_name(model), "dims": int(load_model(model).dim)}
-        write_json(RESULT, facts | measure(model) | provenance(clock, 42))
-    write_text(DOCUMENT, document(read_json(RESULT)))
+        write_json(RESULT, facts | measure(model) | provenance(clock, 0))
+    write_text(DOCUMENT, rendered())
     return 0
 
 

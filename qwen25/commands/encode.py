@@ -47,20 +47,21 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise InputError(f"--workers must be 1 or more, not {args.workers}")
     output, model = args.output.resolve(), str(args.model.resolve())
-    parts = find_parts(args.inputs)
-    if inside := next((part for part in parts if part.is_relative_to(output)), None):
-        raise InputError(f"the input {inside.name} lies in the output {args.output}: give another --output")
+    # The output may lie in an input folder, and is no input the next time.
+    parts = {part: place for part, place in find_parts(args.inputs).items() if not part.is_relative_to(output)}
+    if not parts:
+        raise InputError(f"all inputs lie in the output {args.output}: give another --output")
     check_parent(args.output / "part")
     jobs = [Job(str(part), str(output / place), model, args.column, args.storage) for part, place in parts.items()]
     megabytes = sum(part.stat().st_size for part in parts) // 10**6
     with locked(output), progress("encode (MB)", 0 if args.ray else megabytes) as advance:
         for left in output.rglob(".*.tmp"):  # of a run that was killed
             shutil.rmtree(left)
-        found = encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers, advance)
-        outcomes = list(found)
-    for outcome in outcomes:
-        if outcome.fault:
-            logger.warning("%s", outcome.fault)
+        outcomes = []
+        for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers, advance):
+            outcomes.append(outcome)
+            if outcome.fault:
+                logger.warning("%s", outcome.fault)
     rows, without = sum(outcome.rows for outcome in outcomes), sum(outcome.without for outcome in outcomes)
     new, failed = sum(outcome.is_new for outcome in outcomes), sum(bool(outcome.fault) for outcome in outcomes)
     print(

@@ -150,4 +150,4 @@ def _cell(value: Any, kind: pa.DataType, is_text: bool) -> Any:
     if isinstance(value, str):
         valid = value.encode(errors="replace").decode()  # "?" for what is no character
         return None if is_text and valid != value else valid
-    return None if is_text else json.dumps(value, ensure_ascii=True)
+    return None if is_text else json.dumps(value)
