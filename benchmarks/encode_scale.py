@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,13 +27,14 @@ from wordfreq import top_n_list, word_frequency
 from benchmarks.render_readme import with_block
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.runtime.text import table
+from qwen25.runtime.text import size_text, table
 from qwen25.store.static_model import load_model, model_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT, DOCUMENT = ROOT / "docs" / "results" / "encode_scale.json", ROOT / "docs" / "SCALE.md"
 #: Of the corpus whose peak memory is taken; each turn of a way encodes a twentieth of it.
 CHARACTERS, PARTS, TURNS = 100_000_000, 4, 3
+SIZES = ("input_bytes", "output_bytes")
 WAYS = {"one process": ["--workers", "1"], "two processes": ["--workers", "2"], "Ray, local": ["--ray", "local"]}
 
 
@@ -40,11 +43,10 @@ def write_corpus(path: Path, characters: int, seed: int = 0) -> int:
     words = np.array(top_n_list("en", 30_000))
     chances = np.array([word_frequency(word, "en") for word in words])
     random, rows, written = np.random.default_rng(seed), 0, 0
-    schema = pa.schema({"id": pa.int64(), "text": pa.string()})
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(path, pa.schema({"id": pa.int64(), "text": pa.string()})) as writer:
         while written < characters:
             texts = [" ".join(row) for row in random.choice(words, (2000, 40), p=chances / chances.sum())]
-            writer.write_table(pa.table([pa.array(range(rows, rows + len(texts))), texts], schema))
+            writer.write_table(pa.table({"id": range(rows, rows + len(texts)), "text": texts}))
             rows, written = rows + len(texts), written + sum(map(len, texts))
     return rows
 
@@ -55,10 +57,8 @@ def encode(model: Path, corpus: Path, output: Path, *flags: str) -> dict[str, An
     load, started, peak = os.getloadavg()[0], time.perf_counter(), 0
     process = psutil.Popen([*command, "--output", str(output)], cwd=ROOT)
     while process.poll() is None:
-        try:
+        with suppress(psutil.Error):  # one has just ended
             peak = max(peak, sum(one.memory_full_info().pss for one in [process, *process.children(recursive=True)]))
-        except psutil.Error:
-            continue  # one has just ended
         time.sleep(0.1)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
@@ -71,50 +71,40 @@ def measure(model: Path) -> dict[str, Any]:
         small, large = Path(scratch) / "small", Path(scratch) / "large.parquet"
         small.mkdir()
         rows = sum(write_corpus(small / f"{i}.parquet", CHARACTERS // 20 // PARTS, i) for i in range(PARTS))
-        ways = [way for way in WAYS if way[0] != "R" or find_spec("ray")]
-        runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
-        for turn in range(TURNS):
-            for way in ways:
-                output = Path(scratch) / f"{turn}-{way}"
-                run = encode(model, small, output, *WAYS[way])
-                run["start_seconds"] = encode(model, small, output, *WAYS[way])["seconds"]  # nothing is left to do
-                runs[way].append(run)
+        runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS if way[0] != "R" or find_spec("ray")}
+        for turn, way in product(range(TURNS), runs):
+            output = Path(scratch) / f"{turn}-{way}"
+            run = encode(model, small, output, *WAYS[way])
+            runs[way].append(run | {"start_seconds": encode(model, small, output, *WAYS[way])["seconds"]})
         sizes = [sum(path.stat().st_size for path in folder.iterdir()) for folder in (small, output)]
-        facts = {"rows": rows, "input_bytes": sizes[0], "output_bytes": sizes[1], "runs": runs}
+        facts = {"rows": rows, "runs": runs, **dict(zip(SIZES, sizes, strict=True))}
         large_rows = write_corpus(large, CHARACTERS)
-        whole = encode(model, large, Path(scratch) / "large", *WAYS["two processes"])
-    whole |= {"rows": large_rows, "characters": CHARACTERS, "way": "two processes"}
-    return facts | {"characters": CHARACTERS // 20, "large": whole}
+        whole = encode(model, large, Path(scratch) / "large", *WAYS["two processes"]) | {"rows": large_rows}
+    return facts | {"characters": CHARACTERS // 20, "large": whole | {"characters": CHARACTERS}}
 
 
 def block(result: dict[str, Any]) -> str:
     """Return the tables of docs/SCALE.md."""
-    count, large = result["rows"], result["large"]
+    count, large, dims = result["rows"], result["large"], result["dims"]
     rates = {w: [count / (run["seconds"] - run["start_seconds"]) for run in rs] for w, rs in result["runs"].items()}
     ways = []
     for way, runs in result["runs"].items():
         ratios = [its / one for its, one in zip(rates[way], rates["one process"], strict=True)]
-        middle = [median(run[key] for run in runs) for key in ("start_seconds", "peak_bytes", "load_before")]
+        start, peak, load = (median(run[key] for run in runs) for key in ("start_seconds", "peak_bytes", "load_before"))
         ratio = f"{median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
-        cells = [f"{middle[0]:.1f} s", f"{middle[1] / 1e6:,.0f} MB", f"{middle[2]:.1f}"]
-        ways.append([way, f"{median(rates[way]):,.0f}", ratio, *cells])
+        ways.append([way, f"{median(rates[way]):,.0f}", ratio, f"{start:.1f} s", size_text(int(peak)), f"{load:.1f}"])
     hours = 1e9 / 3600 / median(rates["one process"])
-    figures = {
-        f"{large['characters']:,} characters in one file, {large['way']}": f"{large['seconds']:,.0f} s, at most "
-        f"{large['peak_bytes'] / 1e6:,.0f} MB",
-        "a billion such rows, core-hours": f"{hours:,.0f}",
-        **{f"on {n} machines of 16 cores": f"{hours / 16 / n:,.1f} hours" for n in (1, 10, 100)},
-        "read, in Parquet": f"{result['input_bytes'] / count:,.0f} GB",
-        "written, float16": f"{result['output_bytes'] / count:,.0f} GB",
-        "of that vectors; with `--storage int8`": f"{2 * result['dims']:,} GB; {result['dims']:,} GB",
-    }
-    about = (
-        f"{count:,} texts of {result['characters'] // count} characters in {PARTS} files; {result['dims']:,} dimensions; "
-        f"{result['hardware']['processor']}, {result['hardware']['cores']} cores, {result['created'][:10]}. Medians of "
-        f"{TURNS} turns, in which the ways follow one another; [lowest, highest] ratio of a turn."
-    )
+    what = f"{large['characters']:,} characters in one file, two processes"
+    figures = [[what, f"{large['seconds']:,.0f} s, at most {size_text(large['peak_bytes'])}"]]
+    figures += [["a billion rows: core-hours", f"{hours:,.0f}"]]
+    figures += [[f"on {n} machines of 16 cores", f"{hours / 16 / n:,.1f} hours"] for n in (1, 10, 100)]
+    figures += [["read and written", " and ".join(f"{result[key] / count:,.0f} GB" for key in SIZES)]]
+    figures += [["vectors in float16, int8", f"{2 * dims:,} GB, {dims:,} GB"]]
+    about = f"{count:,} texts of {result['characters'] // count} characters in {PARTS} files, {dims:,} dimensions; "
+    about += f"{result['hardware']['processor']}, {result['hardware']['cores']} cores, {result['created'][:10]}. "
+    about += f"Medians of {TURNS} turns, in which the ways follow one another; [lowest, highest] ratio of a turn."
     header = ["", "rows a second", "against one process", "start", "memory", "load before"]
-    return "\n".join([*table(header, ways), "", about, "", *table(["", ""], [list(row) for row in figures.items()])])
+    return "\n".join([*table(header, ways), "", about, "", *table(["", ""], figures)])
 
 
 def rendered() -> str:
