@@ -21,7 +21,7 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, InputError, logger
 from qwen25.runtime.files import check_parent
 from qwen25.runtime.folders import locked
-from qwen25.store.encoding import STORAGES, Job, encode_here, encode_over_ray
+from qwen25.store.encoding import STORAGES, Job, encode_here, encode_over_ray, loaded
 from qwen25.store.parts import find_parts
 
 
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if not parts:
         raise InputError(f"all inputs lie in the output {args.output}: give another --output")
     check_parent(args.output / "part")
+    loaded(model)  # a broken one is refused, and forked processes share its memory
     jobs = [Job(str(part), str(output / place), model, args.column, args.storage) for part, place in parts.items()]
     megabytes = sum(part.stat().st_size for part in parts) // 10**6
     with locked(output), progress("encode (MB)", 0 if args.ray else megabytes) as advance:
@@ -60,14 +61,11 @@ def run(args: argparse.Namespace) -> int:
         outcomes = []
         for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers, advance):
             outcomes.append(outcome)
-            if outcome.fault:
-                logger.warning("%s", outcome.fault)
-    rows, without = sum(outcome.rows for outcome in outcomes), sum(outcome.without for outcome in outcomes)
+            if line := outcome.fault or outcome.remark:
+                logger.warning("%s", line)
     new, failed = sum(outcome.is_new for outcome in outcomes), sum(bool(outcome.fault) for outcome in outcomes)
-    print(
-        f"{args.output}: {rows:,} rows, {without:,} new ones without a vector; parts: {new:,} encoded, "
-        f"{len(jobs) - new - failed:,} there before, {failed:,} failed"
-    )
+    parts_text = f"parts: {new:,} encoded, {len(jobs) - new - failed:,} there before, {failed:,} failed"
+    print(f"{args.output}: {sum(outcome.rows for outcome in outcomes):,} rows; {parts_text}")
     return EXIT_FAILED if failed else EXIT_OK
 
 

@@ -50,11 +50,11 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a part: its rows, those without a vector, whether it is new; or why there is none."""
+    """What became of a part: its rows, whether it is new, which rows have no vector; or why there is none."""
 
     rows: int = 0
-    without: int = 0
     is_new: bool = False
+    remark: str = ""
     fault: str = ""
     was_killed: bool = False
 
@@ -175,7 +175,7 @@ def _encoded(job: Job, pool: ProcessPoolExecutor | None) -> Iterator[tuple[pa.Ta
 def _write(
     path: Path, name: str, facts: dict[str, Any], tables: Iterator[tuple[pa.Table, int]], advance: Callable[[int], None]
 ) -> Outcome:
-    """Write a part and say, in one line, which of its rows have no vector."""
+    """Write a part, and find the rows that have no vector."""
     rows, without, position = 0, list[int](), 0
     with ExitStack() as stack:
         writer = None
@@ -191,11 +191,11 @@ def _write(
             rows += table.num_rows
             advance(read // 10**6 - position // 10**6)
             position = read
-    if without:
-        places = ", ".join(map(str, without[:3])) + (", ..." if len(without) > 3 else "")
-        what = f"{len(without):,} of {rows:,} rows have no vector"
-        logger.warning("%s: %s (no text, no valid row, no UTF-8 or too long): rows %s", name, what, places)
-    return Outcome(rows, len(without), is_new=True)
+    if not without:
+        return Outcome(rows, is_new=True)
+    places = ", ".join(map(str, without[:3])) + (", ..." if len(without) > 3 else "")
+    what = f"{len(without):,} of {rows:,} rows have no vector (no text, no valid row, no UTF-8 or too long)"
+    return Outcome(rows, is_new=True, remark=f"{name}: {what}: rows {places}")
 
 
 def encode_here(jobs: Sequence[Job], workers: int, advance: Callable[[int], None]) -> Iterator[Outcome]:
@@ -203,7 +203,6 @@ def encode_here(jobs: Sequence[Job], workers: int, advance: Callable[[int], None
 
     A part whose worker is killed is encoded once more.
     """
-    loaded(jobs[0].model)  # forked processes share its memory
     pool = _pool(workers)
     for job in jobs:
         outcome = encode_part(job, pool, advance)
@@ -241,8 +240,8 @@ def encode_over_ray(jobs: Sequence[Job], address: str) -> Iterator[Outcome]:
         raise InputError("--ray needs ray", "install it with pip install 'ray[data]'") from error
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # which its import sets
         rows = ray.data.from_items([job._asdict() for job in jobs], override_num_blocks=len(jobs))
         for row in rows.map(lambda row: encode_part(Job(**row))._asdict()).iter_rows():
             yield Outcome(**row)

@@ -172,11 +172,15 @@ def test_a_killed_run_and_a_killed_worker_leave_the_bytes_of_one_process(
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="pip install 'ray[data]' installs ray")
-def test_ray_gives_the_bytes_of_one_process(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_gives_the_bytes_and_lines_of_one_process(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.undo()  # Ray's processes know nothing of it
     for i in range(3):
-        write(tmp_path / "in" / f"{i}.parquet")
+        write(tmp_path / "in" / f"{i}.parquet", [*TEXTS, None])
     (tmp_path / "in" / "4.parquet").write_bytes(b"broken")
     assert run(output="one") == 1
+    lines = set(capsys.readouterr().err.splitlines())
     assert run("--ray", "local") == 1
+    assert lines <= set(capsys.readouterr().err.splitlines())
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
