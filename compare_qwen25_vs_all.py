@@ -2,6 +2,7 @@
 """Phase 3: should this model be deployed, or another? All systems on the same items, in the same run.
 
     qwen25 compare                                     # the model of phase 1 and its peers
+    qwen25 compare --on faq.csv                        # also on your own questions and answers: which model is best?
     qwen25 compare --model demo/model --model MINILM=st:path/to/model
     qwen25 compare --model DEMO=demo/model --output demo/comparison_results.json
     qwen25 compare -q --output - | jq '.models[].name' # the result into a pipe, and no reports
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.evaluation.categories import items_sha256, load_categories
-from qwen25.evaluation.evaluate import SEED, score_model
+from qwen25.evaluation.evaluate import SEED, Evaluation, score_model
 from qwen25.evaluation.models import CONTROL, OURS, PEERS, SPECS, load_encoder, own_name
+from qwen25.evaluation.own_data import add_model, results_of, start_runs
+from qwen25.evaluation.own_pairs import Source
 from qwen25.evaluation.results import COMPARISON_VERSION, check_outputs, measured_row, missing_row, result_file
 from qwen25.reports.comparison_report import comparison_html, comparison_markdown, comparison_png, print_comparison
 from qwen25.runtime import console
@@ -36,6 +39,8 @@ def compare(
     ours: str | Path = MODEL,
     others: Mapping[str, str] = {},
     *,
+    on: Sequence[Source] = (),
+    among: Sequence[str | Path] = (),
     peers: bool = True,
     seed: int = SEED,
     offline: bool = False,
@@ -44,9 +49,11 @@ def compare(
 
     :param ours: the model that the others are compared with: a folder, another SPEC (see ``SPECS``) or NAME=SPEC.
     :param others: name -> SPEC of further models; one with a peer's name takes its place.
+    :param on: files of your own pairs, as FILE or FILE:LEFT,RIGHT, or lists of pairs (query, answer).
+    :param among: files of documents that are no answer to them.
     :param peers: add the usual peers; one that cannot be had is left out with the reason.
     :param offline: use only what the hub's cache holds.
-    :raises InputError: if two models have one name, or ours or one of the others cannot be loaded.
+    :raises InputError: if two models have one name, or ours, one of the others or a file cannot be loaded.
     :raises PipelineError: if ours cannot be had for another reason, such as a hub that does not answer.
     """
     clock = Clock()
@@ -58,10 +65,17 @@ def compare(
 
     # 2. The items, hashed so that two results can be known to rest on the same ones.
     items, hashes = load_categories(), items_sha256()
+    runs = start_runs(on, among, seed)
+
+    def scored(spec: str, name: str, is_ours: bool = False) -> Evaluation:
+        encoder = load_encoder(spec, name, offline)
+        found = score_model(encoder, items, seed, control_health=is_ours)
+        add_model(runs, encoder, seed, with_control=is_ours)
+        return found
 
     # 3. Ours, with its random-direction control as a row of its own.
     logger.info("scoring %s", our_name)
-    mine = score_model(load_encoder(our_spec, our_name, offline), items, seed, control_health=True)
+    mine = scored(our_spec, our_name, is_ours=True)
     rows = [measured_row(our_name, "ours", mine)]
     if mine.control:
         rows.append(measured_row(CONTROL, "ours with its directions drawn at random", mine.control, mine))
@@ -72,7 +86,7 @@ def compare(
         logger.info("scoring %d of %d others: %s", number, len(others) + len(rivals), name)
         gc.collect()  # one model is in memory at a time
         try:
-            found = score_model(load_encoder(spec, name, offline), items, seed)
+            found = scored(spec, name)
             rows.append(measured_row(name, PEERS.get(name, {}).get("what", ""), found, mine))
         except PipelineError as error:
             if name in others and isinstance(error, InputError):
@@ -80,7 +94,10 @@ def compare(
             logger.info("    not measured: it cannot be had here")
             rows.append(missing_row(name, error))
         clock.lap(name)
-    return result_file(COMPARISON_VERSION, {"ours": our_name, "models": rows}, hashes, clock, seed)
+    result: dict[str, Any] = {"ours": our_name, "models": rows}
+    if runs:
+        result["own_data"] = results_of(runs)
+    return result_file(COMPARISON_VERSION, result, hashes, clock, seed)
 
 
 def named_model(text: str) -> tuple[str, str]:
@@ -102,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     models = "the model that the others are compared with and, repeated, others: SPEC or NAME=SPEC"
     models += f" (default: {OURS}={MODEL}); a SPEC is {SPECS}"
     add("--model", action="append", default=[], metavar="MODEL", help=models)
+    console.add_own_data_flags(parser)
     add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
     add("--output", type=Path, default=COMPARISON, help="result file, or - for standard output (default: %(default)s)")
@@ -120,7 +138,8 @@ def run(args: argparse.Namespace) -> int:
     paths = [] if args.output == STDOUT else [png, md, html]
     with console.for_people(args):
         check_outputs(*paths, args.output)
-        result = compare(ours, others, peers=not args.no_peers, seed=args.seed, offline=args.offline)
+        own = {"on": args.on, "among": args.among}
+        result = compare(ours, others, **own, peers=not args.no_peers, seed=args.seed, offline=args.offline)
         reports: dict[Path, bytes | str] = {}
         if paths:
             reports = {png: comparison_png(result), md: comparison_markdown(result), html: comparison_html(result)}

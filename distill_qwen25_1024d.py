@@ -35,6 +35,7 @@ from qwen25.store.quantisation import quantise
 from qwen25.teacher.pooling import pooled_states
 from qwen25.teacher.states import choose_device, dry_run_line, token_states
 from qwen25.teacher.teacher import find_teacher
+from qwen25.training.hold_out import hold_out, write_held_out
 from qwen25.training.sources import read_pairs
 
 
@@ -76,6 +77,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         logger.info("    %s; %s", states_line, settings.result_line(len(vocabulary)))
         return {}
     pairs = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
+    pairs, held_out = hold_out(pairs, settings.hold_out, settings.seed)
     decoder = find_teacher(settings.sentence_teacher, settings.offline) if settings.sentence_teacher else teacher
     sentences = sentences_of(decoder, corpus, pairs, settings.sentence_vectors, settings.seed)
     questions = words_to_ask(tokens.tokenizer, settings.languages_to_ask, pairs)
@@ -128,7 +130,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     facts["asked"] = {language: len(found) for language, found in questions.items()}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
-        metadata = save_model(new, stored, derived.tokenizer, metadata, settings.onnx)
+        metadata = save_model(new, stored, derived.tokenizer, metadata, pairs, settings.onnx)
+        write_held_out(new, held_out)
         clock.lap("save")
         metadata |= {"step_seconds": clock.steps, **provenance(clock, settings.seed, device)}
         write_files({new / "metadata.json": json_text(metadata), new / "README.md": model_card(metadata)})

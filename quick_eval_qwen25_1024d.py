@@ -3,6 +3,7 @@
 
     qwen25 eval                                   # the model of phase 1
     qwen25 eval --model demo/model --output demo/eval_results.json
+    qwen25 eval --on faq.csv                      # also on your own questions and answers
     qwen25 eval --fail-under 0.35 -q              # exit 1 below that score, or verdict; for CI
     qwen25 eval -q --output - | jq .overall       # the result into a pipe
 
@@ -23,7 +24,10 @@ from qwen25.evaluation.categories import items_sha256, load_categories
 from qwen25.evaluation.evaluate import SEED, score_model
 from qwen25.evaluation.judgement import DECISION_TABLE, POOR
 from qwen25.evaluation.models import SPECS, load_encoder
+from qwen25.evaluation.own_data import add_model, results_of, start_runs
+from qwen25.evaluation.own_pairs import Source
 from qwen25.evaluation.results import EVALUATION_VERSION, as_json, check_outputs, result_file
+from qwen25.evaluation.thresholds import measured_meaning
 from qwen25.reports.evaluation_report import evaluation_html, print_evaluation
 from qwen25.runtime import console
 from qwen25.runtime.console import EVALUATION, MODEL, STDOUT
@@ -33,17 +37,27 @@ from qwen25.runtime.provenance import Clock
 VERDICTS = [*(name for name, _, _ in DECISION_TABLE), POOR]
 
 
-def evaluate(model: str | Path = MODEL, *, seed: int = SEED, offline: bool = False) -> dict[str, Any]:
+def evaluate(
+    model: str | Path = MODEL,
+    *,
+    on: Sequence[Source] = (),
+    among: Sequence[str | Path] = (),
+    seed: int = SEED,
+    offline: bool = False,
+) -> dict[str, Any]:
     """Score a model, and return the content of the result file.
 
     :param model: a folder or another SPEC (see ``SPECS``).
+    :param on: files of your own pairs, as FILE or FILE:LEFT,RIGHT, or lists of pairs (query, answer).
+    :param among: files of documents that are no answer to them.
     :param offline: use only what the hub's cache holds.
-    :raises InputError: if the model cannot be loaded.
+    :raises InputError: if the model or a file cannot be loaded.
     :raises PipelineError: if the hub cannot be reached.
     """
     clock = Clock()
     # 1. The items, hashed so that two results can be known to rest on the same ones.
     items, hashes = load_categories(), items_sha256()
+    runs = start_runs(on, among, seed)
 
     # 2. The model: only safetensors are read and no code of a repository is run.
     encoder = load_encoder(str(model), offline=offline)
@@ -52,10 +66,17 @@ def evaluate(model: str | Path = MODEL, *, seed: int = SEED, offline: bool = Fal
     # 3. The scores of model and control, from the same items and resamples; then health: collapse, speed and size.
     logger.info("scoring %s on %d items", encoder.name, sum(map(len, items.values())))
     evaluation = score_model(encoder, items, seed)
+    result = as_json(evaluation)
+    if encoder.matcher.has_vectors:
+        result["score_meaning"] = measured_meaning(encoder.matcher)
     clock.lap("score")
+    add_model(runs, encoder, seed, with_control=True)
+    if runs:
+        result["own_data"] = results_of(runs)
+        clock.lap("own data")
 
     # 4. The verdict, a part of the result: Poor for a model that does not beat its control or has collapsed.
-    return result_file(EVALUATION_VERSION, as_json(evaluation), hashes, clock, seed)
+    return result_file(EVALUATION_VERSION, result, hashes, clock, seed)
 
 
 def fail_under(text: str) -> str | float:
@@ -81,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default=str(MODEL), metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
     add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
+    console.add_own_data_flags(parser)
     add("--output", type=Path, default=EVALUATION, help="result file, or - for standard output (default: %(default)s)")
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"
     add("--fail-under", type=fail_under, metavar="VALUE", help=below)
@@ -95,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     reports = [report] if args.output != STDOUT else []
     with console.for_people(args):
         check_outputs(args.output, *reports)
-        result = evaluate(args.model, seed=args.seed, offline=args.offline)
+        result = evaluate(args.model, on=args.on, among=args.among, seed=args.seed, offline=args.offline)
         console.write_result(args.output, result, {path: evaluation_html(result) for path in reports})
         print_evaluation(result)
     console.print_result(args.output, result)

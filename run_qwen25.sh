@@ -9,6 +9,7 @@
 #   bash run_qwen25.sh compare    phase 3: compare_qwen25_vs_all.py
 #   bash run_qwen25.sh publish    phase 4: render, check and upload what is published
 #   bash run_qwen25.sh mteb       phase 5: score a model on MTEB
+#   bash run_qwen25.sh encode     the vectors of a corpus of any size: Parquet, JSON Lines and CSV files
 #   bash run_qwen25.sh page       a page for the browser, to try a model without a server
 #   bash run_qwen25.sh test       ruff, mypy and the tests; test --oldest: the tests, in the oldest versions supported
 #
@@ -26,7 +27,7 @@ export QWEN25_COMMAND
 phase=${1:-}
 [ $# -gt 0 ] && shift
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "$here/run_qwen25.sh"; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "$here/run_qwen25.sh"; }
 
 set_up() { # set_up [--with-extras|--with-tests|--oldest]: install unless that was done already, with this Python
     local wanted constraints=.ci/constraints.txt
@@ -93,7 +94,7 @@ case "$phase" in
         echo "== 3 of 3: compare"
         python compare_qwen25_vs_all.py
         ;;
-    distill | eval | compare | publish | mteb | page)
+    distill | eval | compare | publish | mteb | encode | page)
         if [ "$phase" = mteb ]; then set_up --with-extras; else set_up; fi
         PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" python -m qwen25.commands.main "$phase" "$@"
         ;;

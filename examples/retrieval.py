@@ -6,13 +6,15 @@
     python retrieval.py --model path/to/folder --passages my_texts.txt "a question"   # one passage a line
 
 The vectors of a static model are the mean of their tokens': many passages a second on one core, no GPU.
-Scores are cosines; a prompt says where its passages are from, so that an answer can be checked.
+Scores are cosines; what is no nearer than unrelated texts are is no answer. A prompt says where its passages are from,
+so that an answer can be checked.
 Exit codes: 0 ok, 1 the run failed, 2 no usable model or file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +42,19 @@ def best_passages(model_path: str, passages: Sequence[str], question: str, count
     )
     (found,) = index.query(model.encode([question]), k=min(count, len(passages)))
     return [(passage, 1.0 - float(distance)) for passage, distance in found]
+
+
+def least_cosine(model_path: str) -> float:
+    """Return the cosine that 1 in 100 unrelated texts reach, by the model's own measurement; -1 where it has none."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        is_folder, name = Path(model_path).is_dir(), "metadata.json"
+        path = Path(model_path, name) if is_folder else Path(hf_hub_download(model_path, name))
+        meaning = json.loads(path.read_text(encoding="utf-8"))["score_meaning"]
+        return float(meaning["cuts"]["near"]["cosine"]) if meaning["parts"] else -1.0
+    except Exception:  # there is no such file, or an older or another's; the hub's errors have no common base
+        return -1.0
 
 
 def prompt(question: str, found: Sequence[tuple[str, float]]) -> str:
@@ -70,7 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.exit(2, f"error: {' '.join(str(error).split())}\n")
     for passage, cosine in found:
         print(f"{cosine:6.3f}  {passage}")
-    print("\n" + prompt(args.question, found))
+    if found[0][1] < least_cosine(args.model):
+        print("\nNothing in here fits: no passage is nearer to the question than unrelated texts are to each other.")
+    else:
+        print("\n" + prompt(args.question, found))
     return 0
 
 

@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from benchmarks import (
     distill_speed,
+    encode_scale,
     evaluation_validity,
     page_speed,
     recipes,
@@ -40,6 +41,10 @@ def test_the_readme_says_what_the_demo_measured(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_guide_says_what_the_page_measured() -> None:
     assert page_speed.GUIDE.read_text(encoding="utf-8") == page_speed.rendered()
+
+
+def test_the_note_on_scale_says_what_was_measured() -> None:
+    assert encode_scale.DOCUMENT.read_text(encoding="utf-8") == encode_scale.rendered()
 
 
 @pytest.mark.parametrize("benchmark", [distill_speed, evaluation_validity, render_reliability, sizes])

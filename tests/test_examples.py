@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_the_scripts_stand_on_their_own_and_are_short() -> None:
         text = script.read_text(encoding="utf-8")
         nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
         imported = {(getattr(node, "module", None) or node.names[0].name).split(".")[0] for node in nodes}
-        assert imported - set(sys.stdlib_module_names) <= {"numpy", "model2vec", "vicinity"}
+        assert imported - set(sys.stdlib_module_names) <= {"numpy", "model2vec", "huggingface_hub", "vicinity"}
         assert len(text.splitlines()) <= 150
     for name in ("random_directions", "cosines", "credit"):
         assert inspect.getsource(getattr(demo, name)) == inspect.getsource(getattr(cases, name))
@@ -115,3 +116,15 @@ def test_passages_come_by_falling_cosine_and_land_in_the_prompt(model: Path, tmp
     with pytest.raises(SystemExit):
         retrieval.main(["--model", str(model), "--passages", str(tmp_path / "none"), "a question"])
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(("cosine", "fits"), [(1.1, False), (-1.0, True)])
+def test_nothing_fits_where_nothing_is_nearer_than_unrelated_texts(
+    cosine: float, fits: bool, tiny_tokenizer: Tokenizer, tmp_path: Path, capsys: Any
+) -> None:
+    pytest.importorskip("vicinity")
+    folder = save(tmp_path / "model", tiny_tokenizer)
+    meaning = {"score_meaning": {"parts": True, "cuts": {"near": {"cosine": cosine}}}}
+    (folder / "metadata.json").write_text(json.dumps(meaning), encoding="utf-8")
+    assert retrieval.main(["--model", str(folder)]) == 0
+    assert ("Nothing in here fits" in capsys.readouterr().out) is not fits

@@ -16,7 +16,11 @@ from tokenizers import Tokenizer, processors
 import distill_qwen25_1024d as phase1
 from qwen25.distillation.settings import Settings
 from qwen25.evaluation.categories import WEIGHTS
+from qwen25.evaluation.models import load_encoder
+from qwen25.evaluation.own_data import OwnRun
+from qwen25.evaluation.own_pairs import read_own
 from qwen25.runtime.files import schema_fault
+from qwen25.training.hold_out import HELD_OUT
 
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
 
@@ -163,6 +167,20 @@ class TestTraining:
         assert training["trained"]["loss"] < training["untrained"]["loss"]
         assert set(training["calibration"]) == set(WEIGHTS)
         assert training["settings"]["tune"] == "rows" and training["sentence_vectors"] == 30
+
+    def test_an_evaluation_knows_the_texts_of_training_from_those_held_out(
+        self, tiny_teacher: Path, tmp_path: Path, pairs: Path
+    ) -> None:
+        folder = tmp_path / "trained"
+        assert distil(tiny_teacher, folder, "--dims", 32, "--pairs", pairs, "--hold-out", 0.1) == 0
+        metadata = metadata_of(folder)
+        assert schema_fault(metadata, "metadata") is None and metadata["score_meaning"]["right"]["pairs"]
+        assert metadata["training"]["sets"][0]["dropped"] == {"held out": 120}
+        encoder = load_encoder(str(folder))
+        for file, seen, of in ((pairs, 2160, 2400), (folder / HELD_OUT, 0, 240)):
+            run = OwnRun(read_own(file), 42)
+            run.add(encoder)
+            assert run.result()["shared_with_training"] == {"texts": seen, "of": of}
 
     def test_vectors_of_another_decoder_for_texts_of_a_corpus(self, tiny_teacher: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny_teacher, tmp_path / "other")

@@ -20,6 +20,7 @@ PHASES = {
     "compare": ("compare_qwen25_vs_all", "phase 3: the model beside its peers"),
     "publish": ("qwen25.commands.publish", "phase 4: render, check and upload what is published"),
     "mteb": ("qwen25.commands.mteb", "phase 5: score a model on MTEB"),
+    "encode": ("qwen25.commands.encode", "a corpus of any size -> Parquet with the vectors of its texts"),
     "page": ("qwen25.commands.page", "a page for the browser, to try a model without a server"),
 }
 

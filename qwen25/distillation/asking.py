@@ -27,9 +27,9 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, logger
 from qwen25.runtime.files import read_json, resource
 from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
+from qwen25.store.pairs import PairSet
 from qwen25.teacher.states import on_device
 from qwen25.teacher.teacher import Teacher
-from qwen25.training.pairs import PairSet
 
 #: Predicted tokens that a row is made of.
 PREDICTED = 10

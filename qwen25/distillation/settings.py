@@ -37,7 +37,7 @@ SIZED_TEACHERS = (DEFAULT_TEACHER, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 #: What they are asked for by default: the languages that their tokenizer spells in pieces.
 ASKED = "hi,el"
 #: Parameter -> its least and its most. A teacher of 0.5B reads 7 texts a second on 2 cores: more would take days.
-RANGES = {"dims": (1, math.inf), "epochs": (1e-6, 1_000), "sentence_vectors": (0, 1_000_000)}
+RANGES = {"dims": (1, math.inf), "epochs": (1e-6, 1_000), "sentence_vectors": (0, 1_000_000), "hold_out": (0, 0.9)}
 
 
 def _preset(teacher: str, dims: int, storage: str, folder: str, **more: Any) -> dict[str, Any]:
@@ -143,6 +143,9 @@ class Settings:
         None, "number format of the vectors", shown="int8 where a size is set, else float32", choices=STORAGES
     )
     onnx: bool = _fine(False, "write onnx/model.onnx as well, for JavaScript and others")
+    hold_out: float = _fine(
+        0.0, "keep this share of --pairs out of training, without a text on both sides; eval --on reads held_out.jsonl"
+    )
     epochs: float = _fine(1.0, "how often training sees each pair; for the rows twice as often")
     sentence_vectors: int = _fine(
         0,
@@ -176,6 +179,8 @@ class Settings:
                 raise InputError(f"--{name.replace('_', '-')} must be from {least:g} to {most:g}")
         if self.sentence_vectors and not (self.sentence_vectors > 1 and (self.corpus or self.pairs)):
             raise InputError("--sentence-vectors needs at least 2 texts: add --corpus FILE or --pairs SOURCE")
+        if self.hold_out and not self.pairs:
+            raise InputError("--hold-out has nothing to hold out: add --pairs SOURCE")
         if self.tune != "map" and not (self.pairs or self.sentence_vectors):
             raise InputError(f"--tune {self.tune} needs something to learn from: add --pairs or --sentence-vectors")
         require_name("--name", self.name)

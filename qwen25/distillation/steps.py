@@ -13,16 +13,20 @@ from tokenizers import Tokenizer
 
 from qwen25.distillation.rows import Budget, Corpus
 from qwen25.evaluation.evaluate import training_effect
+from qwen25.evaluation.matching import Cosine
+from qwen25.evaluation.thresholds import measured_meaning
+from qwen25.reports.own_data import meaning_lines
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, logger
 from qwen25.runtime.steps import NO_CACHE, StepCache
 from qwen25.runtime.text import size_text
 from qwen25.store.onnx_export import write_onnx
+from qwen25.store.pairs import PairSet
 from qwen25.store.quantisation import Sharing, Stored
-from qwen25.store.static_model import load_model, write_model
+from qwen25.store.static_model import load_model, static_encode, write_model
+from qwen25.store.training_texts import write_training_texts
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.batches import TrainingSettings, encode_sets, tokenise
-from qwen25.training.pairs import PairSet
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
 from qwen25.training.trainer import ProjectedTable, Start, train_map, tune_rows
 
@@ -103,17 +107,25 @@ def train(
 
 
 def save_model(
-    folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: dict[str, Any], onnx: bool = False
+    folder: Path,
+    stored: Stored,
+    tokenizer: Tokenizer,
+    metadata: dict[str, Any],
+    pairs: Sequence[PairSet] = (),
+    onnx: bool = False,
 ) -> dict[str, Any]:
-    """Write a model into a new folder, load it as its users do and test it: has it collapsed?
+    """Write a model into a new folder, load it as its users do and test it: has it collapsed? What do scores mean?
 
-    :return: the metadata with sizes, hashes and the test's result.
+    :param pairs: what it was trained on; hashes of the texts are written beside it.
+    :return: the metadata with sizes, hashes, the test's result and what a score means.
     :raises PipelineError: if it cannot be written.
     """
     metadata = write_model(folder, stored, tokenizer, metadata)
     if onnx:
         write_onnx(folder, folder)
-    encode = load_model(folder).encode
+    if pairs:
+        write_training_texts(folder, (text for one in pairs for pair in one.pairs for text in pair[:2]))
+    encode = static_encode(load_model(folder))
     left, right = (np.asarray(encode([pair[side] for pair in QUESTIONS])) for side in (0, 1))
     matching = (left * right).sum(axis=1)
     unrelated = (left * np.roll(right, -1, axis=0)).sum(axis=1)
@@ -126,4 +138,6 @@ def save_model(
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])
     logger.info("    %s tokens x %d, %s", f"{metadata['vocabulary']['tokens']:,}", metadata["dims"], size)
     logger.info("    a request's cosine with its answer %.3f, with another's %.3f; %d of %d told apart", *test.values())
-    return {**metadata, "smoke_test": test}
+    meaning = measured_meaning(Cosine(encode))
+    logger.info("    %s", " ".join(meaning_lines(meaning)))
+    return {**metadata, "smoke_test": test, "score_meaning": meaning}

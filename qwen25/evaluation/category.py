@@ -79,6 +79,16 @@ def resample(size: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, size, (BOOTSTRAP_RESAMPLES, size))
 
 
+def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    """Return the mean of each column on the resamples of :func:`resample`, of which one is in memory at a time.
+
+    :param values: shape (items, columns).
+    :return: shape (resamples, columns).
+    """
+    generator, size = np.random.default_rng(seed), len(values)
+    return np.stack([values[generator.integers(0, size, size)].mean(axis=0) for _ in range(BOOTSTRAP_RESAMPLES)])
+
+
 def half_samples(size: int, seed: int) -> np.ndarray:
     """Return random halves of the items, without repeats; shape (resamples, size // 2).
 

@@ -16,6 +16,10 @@ from qwen25.store.static_model import Encode
 
 #: Texts, and whether they are queries -> one array of vectors of length 1 a text, each of shape (tokens, dims).
 EncodeTokens = Callable[[Sequence[str], bool], list[np.ndarray]]
+#: Queries -> how well each document of a collection fits each; shape (queries, documents).
+Search = Callable[[Sequence[str]], np.ndarray]
+#: Texts of a collection that are encoded at once.
+BATCH = 8192
 
 
 class Matcher(ABC):
@@ -37,6 +41,14 @@ class Matcher(ABC):
         """Return how well each query's own document fits it; shape (queries,)."""
         return np.diag(self.similarity(queries, documents))
 
+    def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
+        """Prepare a search in many documents.
+
+        :param advance: is told of documents that are done.
+        """
+        advance(len(documents))
+        return lambda queries: self.similarity(queries, documents)
+
     @abstractmethod
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return one vector of length 1 a text (a zero vector stays zero); float32, shape (texts, dims)."""
@@ -57,8 +69,22 @@ class Cosine(Matcher):
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors, from memory where a text was encoded before."""
         if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
-            self._known.update(zip(new, _units(_finite(self.encode(new))), strict=True))
+            self._known.update(zip(new, self._fresh(new), strict=True))
         return np.stack([self._known[text] for text in texts])
+
+    def _fresh(self, texts: Sequence[str]) -> np.ndarray:
+        return _units(_finite(self.encode(texts)))
+
+    def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
+        """Encode the documents into one table, the only copy of their vectors."""
+        table = np.empty((0, 0), dtype=np.float32)
+        for start in range(0, len(documents), BATCH):
+            part = self._fresh(documents[start : start + BATCH])
+            if not start:
+                table = np.empty((len(documents), part.shape[1]), dtype=np.float32)
+            table[start : start + len(part)] = part
+            advance(len(part))
+        return lambda queries: self._fresh(queries) @ table.T
 
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
         """Return the cosines."""
@@ -137,6 +163,26 @@ class Bm25(Matcher):
         """Return the BM25 scores, at least 0."""
         self.prepare(documents)
         return np.stack([self._scores(query) for query in queries])
+
+    def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
+        """Index the documents; a block of queries is one sparse product."""
+        from scipy.sparse import csc_array, csr_array
+
+        self.prepare(documents)
+        advance(len(documents))
+        if self._index is None:
+            return lambda queries: np.zeros((len(queries), len(documents)), dtype=np.float32)
+        vocabulary, scores = self._index.vocab_dict, self._index.scores
+        size = len(scores["indptr"]) - 1
+        table = csc_array((scores["data"], scores["indices"], scores["indptr"]), (len(documents), size)).T
+
+        def search(queries: Sequence[str]) -> np.ndarray:
+            known = [[vocabulary[word] for word in words if word in vocabulary] for words in _words(queries)]
+            ends, columns = np.cumsum([0, *map(len, known)]), [word for words in known for word in words]
+            asked = csr_array((np.ones(len(columns), np.float32), columns, ends), (len(queries), size))
+            return (asked @ table).toarray()
+
+        return search
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Raise: a text has no vector."""

@@ -32,6 +32,7 @@ from qwen25.store.static_model import (
     static_encode,
     weight_files,
 )
+from qwen25.store.training_texts import read_training_texts
 
 OURS = "Qwen25-1024D"
 PLAIN = "plain recipe"
@@ -59,6 +60,7 @@ class Encoder:
     :ivar sha256: of the files of its weights, or None.
     :ivar load_seconds: the time it took to load, without the import of libraries.
     :ivar static: the model2vec model behind it, or None.
+    :ivar learnt: the hashes of the texts that it was trained on, where they lie beside it; see ``training_texts``.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Encoder:
     sha256: str | None = None
     load_seconds: float = 0.0
     static: StaticModel | None = None
+    learnt: np.ndarray | None = None
 
     @property
     def encode(self) -> Encode:
@@ -152,7 +155,8 @@ def _located(where: str, offline: bool, subfolder: str = "") -> Path:
 def _static(folder: Path, name: str) -> Encoder:
     started = time.perf_counter()
     model = load_model(folder)
-    return static_encoder(name, model, load_seconds=time.perf_counter() - started, **on_disk(folder))
+    facts = on_disk(folder) | {"learnt": read_training_texts(folder)}
+    return static_encoder(name, model, load_seconds=time.perf_counter() - started, **facts)
 
 
 def _model2vec(folder: Path, name: str) -> Encoder:

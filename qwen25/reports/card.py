@@ -16,6 +16,7 @@ from qwen25.evaluation.results import read_comparison, read_evaluation
 from qwen25.reports import plots
 from qwen25.reports.comparison_report import comparison_remarks, comparison_sections
 from qwen25.reports.evaluation_report import duplicates_line, health_line, instruction_line, scores_table, verdict_line
+from qwen25.reports.own_data import said_of
 from qwen25.runtime.console import command_of
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import read_result, resource, sha256, write_files
@@ -65,6 +66,7 @@ def _model_facts(metadata: Result, sizes: dict[str, int]) -> Result:
             [s["name"], f"{s['rows']:,}", ", ".join(s["languages"]) or unknown, source, s.get("licence") or unknown]
             for s, source in sets
         ],
+        "meaning": said_of(metadata["score_meaning"]) if "score_meaning" in metadata else None,
         "files": {name: size_text(size) for name, size in sizes.items()},
         "copy_of_vectors": COPY if COPY in sizes else None,
     }

@@ -12,6 +12,7 @@ from qwen25.evaluation.categories import CATEGORIES, WEIGHTS
 from qwen25.evaluation.judgement import BETTER, SAME, WORSE, Result, is_complete, ours_of, ranked
 from qwen25.reports import plots
 from qwen25.reports.evaluation_report import page_script, picture
+from qwen25.reports.own_data import own_parts, print_own_data
 from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.text import difference_text, rate_text, render_template, size_text, with_interval
 
@@ -218,6 +219,7 @@ def print_comparison(comparison: Result) -> None:
     print_lines(comparison_remarks(comparison), "In short")
     print_lines(recommendation_lines(comparison), "Which model for which need")
     print_lines(missing_lines(comparison), "Not measured")
+    print_own_data(comparison)
 
 
 def comparison_markdown(comparison: Result) -> str:
@@ -236,7 +238,9 @@ def _content(comparison: Result) -> Result:
     run = f"{comparison['command']} · {comparison['created']} · seed {comparison['seed']}"
     hardware = f"{comparison['hardware']['processor']}, {comparison['hardware']['cores']} cores"
     title = f"{comparison['ours']} beside others"
-    return {"title": title, "sections": comparison_sections(comparison), "footer": f"{run} · {hardware}"}
+    # Apart from the sections, which are published: one's own texts are not.
+    own = own_parts(comparison)
+    return {"title": title, "sections": comparison_sections(comparison), "own": own, "footer": f"{run} · {hardware}"}
 
 
 def comparison_png(comparison: Result) -> bytes:

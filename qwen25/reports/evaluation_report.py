@@ -13,6 +13,7 @@ from markupsafe import Markup
 from qwen25.evaluation import judgement
 from qwen25.evaluation.judgement import DECISIVE, SAME, Result, compared
 from qwen25.reports import plots
+from qwen25.reports.own_data import meaning_of, own_parts, print_own_data
 from qwen25.runtime.display import print_lines, print_table
 from qwen25.runtime.text import difference_text, rate_text, render_template, size_text, with_interval
 
@@ -107,6 +108,7 @@ def print_evaluation(result: Result) -> None:
     header, rows, _ = scores_table(result)
     print_table(result["model"]["name"], header, rows)
     print_lines(evaluation_remarks(result))
+    print_own_data(result)
 
 
 def evaluation_html(result: Result) -> str:
@@ -118,8 +120,16 @@ def evaluation_html(result: Result) -> str:
         remarks=evaluation_remarks(result),
         health=[_health_row(*fact) for fact in result["health"].items()],
         plot=picture(plots.category_bars, result),
+        own=own_parts(result),
+        meaning=_meaning(result),
         **page_script(),
     )
+
+
+def _meaning(result: Result) -> Result | None:
+    """Return what the page says of cosines, with their picture."""
+    found = meaning_of(result)
+    return found and {**found, "plot": picture(plots.score_distributions, found["measured"])}
 
 
 def _health_row(key: str, value: Any) -> list[str]:

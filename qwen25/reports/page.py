@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from model2vec import StaticModel
 
+from qwen25.evaluation.thresholds import CUTS
 from qwen25.reports.page_tokenizer import page_tokenizer
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import check_file, read_json, resource, write_text
@@ -51,6 +53,7 @@ def write_page(folder: Path, output: Path, dims: int | None = None, name: str | 
         "seed": SEED,
         "bytes": int(model.embedding.nbytes),
         "tokenizer": facts,
+        "cuts": _cuts(folder) if dims is None else None,
         "examples": read_json(resource("data") / "page_examples.json"),
     }
     row_of = np.empty(0) if model.token_mapping is None else model.token_mapping
@@ -103,6 +106,14 @@ def page_model(folder: Path, dims: int | None = None) -> StaticModel:
         token_mapping=model.token_mapping,
         max_length=model.max_length,
     )
+
+
+def _cuts(folder: Path) -> list[float] | None:
+    """Return the cosines from which a text is near and a match, where the model's metadata tells them apart."""
+    with suppress(InputError, KeyError, TypeError):  # there may be none, and another tool's file may hold anything
+        meaning = read_json(folder / "metadata.json")["score_meaning"]
+        return [float(meaning["cuts"][name]["cosine"]) for name in CUTS] if meaning["parts"] else None
+    return None
 
 
 def _script_json(data: Any) -> str:

@@ -113,6 +113,18 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
 
 
+def add_own_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name the user's own pairs."""
+    on = "also score on your own pairs of a query and its answer, as --pairs of phase 1 takes a file: .jsonl, .csv, "
+    on += (
+        ".tsv or .parquet, gzipped or not; may be given more than once; the first 2,000 characters of a text are read "
+    )
+    on += "(default: none)"
+    parser.add_argument("--on", action="append", default=[], metavar="FILE[:LEFT,RIGHT]", help=on)
+    among = "documents that are no answer, added to those of --on: such a file, or lines of text (default: none)"
+    parser.add_argument("--among", action="append", default=[], metavar="FILE[:COLUMN]", help=among)
+
+
 def flag(default: Any, says: str, *, shown: str | None = None, group: str = "", **how: Any) -> Any:
     """Return a dataclass's field that is a flag of a command line as well; see :func:`add_fields`.
 

@@ -111,7 +111,8 @@ def load_model(folder: Path) -> StaticModel:
     fault = f"holds no table of vectors (shape {table.shape}, {table.dtype})"
     if table.ndim == 2 and table.size and (table.dtype.kind == "f" or table.dtype == np.int8):
         with np.errstate(over="ignore"):
-            lengths = np.linalg.norm(table.astype(np.float32), axis=1)
+            # Not linalg.norm: it would hold the table in float32 three times.
+            lengths = np.sqrt(np.einsum("ij,ij->i", table, table, dtype=np.float32, casting="same_kind"))
         is_finite = np.isfinite(lengths).all() and np.isfinite(weights).all()
         fault = "holds NaN or infinite vectors" if not is_finite else "" if lengths.any() else "holds only zero vectors"
     if fault:

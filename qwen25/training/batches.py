@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from qwen25.training.pairs import PairSet
+from qwen25.store.pairs import PairSet
 
 #: Texts are cut to this many tokens in training: a bag's mean hardly moves behind them, and long ones cost most.
 MAX_TOKENS = 128

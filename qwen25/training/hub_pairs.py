@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.store.hub import check_id, failure_of, with_retries
-from qwen25.training.pairs import Columns, PairSet, Row, collect, read_rows
+from qwen25.store.pairs import Columns, PairSet, Row, collect, read_rows
 
 #: Where the hub keeps a Parquet copy of data sets that are stored otherwise.
 CONVERTED = "refs/convert/parquet"

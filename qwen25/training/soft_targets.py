@@ -17,9 +17,9 @@ import torch
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import PipelineError, logger
 from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
+from qwen25.store.pairs import PairSet
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.batches import Bags
-from qwen25.training.pairs import PairSet
 
 PROMPT = ('This sentence: "', '" means in one word: "')
 #: A sentence has at most so many characters, and is cut to so many tokens.

@@ -5,7 +5,6 @@ Pairs that occur in evaluation items are kept out of training: a model that has 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +13,18 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, logger
 from qwen25.runtime.files import read_json, resource, schema_fault
 from qwen25.store.packaged import DataWheel
+from qwen25.store.pairs import (
+    MAX_ROWS,
+    MIN_PAIRS,
+    PairSet,
+    leaves,
+    normalised,
+    parse_columns,
+    parse_path,
+    read_path,
+    read_rows,
+)
 from qwen25.training.hub_pairs import HubSet, read_hub
-from qwen25.training.pairs import MAX_ROWS, MIN_PAIRS, PairSet, leaves, read_path, read_rows
 from qwen25.training.wheel_pairs import read_wheel
 
 #: name of a mixture -> the file that declares it.
@@ -73,13 +82,11 @@ def parse_source(text: str) -> Source:
     if text.startswith("hub:"):
         wanted = _parse_hub(text.removeprefix("hub:"))
         return Source(None, lambda seed, offline: [read_hub(wanted, MAX_ROWS, seed, offline)])
-    path, columns = Path(text).expanduser(), None
+    path = Path(text).expanduser()
     if text in MIXTURES or (path.suffix == ".json" and path.is_file()):
         entries = read_mixture(MIXTURES.get(text, path))
         return Source(None, lambda seed, offline: [_read_entry(entry, seed, offline) for entry in entries])
-    before, _, behind = text.rpartition(":")
-    if before and "," in behind and not path.exists():
-        path, columns = Path(before).expanduser(), _parse_columns(behind)
+    path, columns = parse_path(text)
     if not text or not path.exists():
         known = ", ".join(MIXTURES)
         raise InputError(f"--pairs {text}: no such file; give a file, a folder, hub:OWNER/NAME or a mixture ({known})")
@@ -89,17 +96,10 @@ def parse_source(text: str) -> Source:
 def _parse_hub(text: str) -> HubSet:
     name, *more = text.split(":")
     repo, _, revision = name.partition("@")
-    columns = _parse_columns(more.pop()) if more and "," in more[-1] else None
+    columns = parse_columns(more.pop()) if more and "," in more[-1] else None
     if len(more) > 1 or not repo:
         raise InputError(f"--pairs hub:{text}: give hub:OWNER/NAME[@REVISION][:SUBSET][:LEFT,RIGHT]")
     return HubSet(repo, "".join(more) or None, columns, revision=revision or None)
-
-
-def _parse_columns(text: str) -> tuple[str, str]:
-    names = [name.strip() for name in text.split(",")]
-    if len(names) != 2 or not all(names):
-        raise InputError(f"--pairs: {text!r} does not name two columns: give LEFT,RIGHT")
-    return names[0], names[1]
 
 
 def read_pairs(sources: Sequence[str], *, seed: int = 0, offline: bool = False) -> list[PairSet]:
@@ -142,8 +142,3 @@ def drop_texts(pairs: PairSet, texts: set[str]) -> None:
     kept = [pair for pair in pairs.pairs if not {normalised(pair.left), normalised(pair.right)} & texts]
     pairs.dropped["kept out"] = len(pairs.pairs) - len(kept)
     pairs.pairs = kept
-
-
-def normalised(text: str) -> str:
-    """Return a text as it is compared: compatible characters, case and white space do not count."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from qwen25.runtime.errors import InputError, first_line
 from qwen25.store.packaged import DataWheel, opened_wheel
-from qwen25.training.pairs import PairSet, collect, leaves
+from qwen25.store.pairs import PairSet, collect, leaves
 
 #: Two texts and their language.
 Texts = tuple[str, str, str]

@@ -263,3 +263,22 @@ def test_in_a_browser(browser: Any, file: Path, model: Path) -> None:
     page.fill("#query", "</script><script>document.title='run'</script>")
     assert page.title() == f"{model.name}: search by meaning" and complaints == []
     context.close()
+
+
+def test_a_word_stands_beside_each_score(browser: Any, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = save(tmp_path / "small", plain_tokenizer(tiny_tokenizer))
+    cuts = {"near": {"cosine": 0.6}, "match": {"cosine": 0.99}}
+    (model / "metadata.json").write_text(json.dumps({"score_meaning": {"parts": True, "cuts": cuts}}))
+    write_page(model, tmp_path / "page.html")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.click("#sets label:last-of-type")
+    page.fill("#texts", "the cat sat on the mat\nthe cat sat on the cat\nquite another thing")
+    page.wait_for_selector("#limit:text-is('3 documents.')")
+    page.fill("#query", "the cat sat on the mat")
+    notes = page.locator(".column").first.locator(".note").all_inner_texts()
+    assert notes == ["match", "near", "unrelated"] and page.inner_text("#verdict") == ""
+    page.fill("#query", "zebra crossing")
+    assert page.inner_text("#verdict") == "Nothing in here fits."
+    context.close()

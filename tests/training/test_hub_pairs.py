@@ -14,8 +14,8 @@ from fake_hub import FakeHub, Fault, use_hub
 from pyarrow import parquet
 
 from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.store.pairs import Pair, PairSet
 from qwen25.training.hub_pairs import HubSet, choose_files
-from qwen25.training.pairs import Pair, PairSet
 from qwen25.training.sources import parse_source
 
 

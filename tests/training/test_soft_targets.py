@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from qwen25.store.pairs import Pair, PairSet
 from qwen25.teacher.teacher import find_teacher
 from qwen25.training.batches import Bags
-from qwen25.training.pairs import Pair, PairSet
 from qwen25.training.soft_targets import PROMPT, sentence_vectors, soft_targets, texts_of
 
 

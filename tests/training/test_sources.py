@@ -9,8 +9,8 @@ import pytest
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import resource
+from qwen25.store.pairs import Pair
 from qwen25.training.hub_pairs import HubSet, read_hub
-from qwen25.training.pairs import Pair
 from qwen25.training.sources import MIXTURES, parse_source, read_mixture, read_pairs
 from qwen25.training.wheel_pairs import READERS
 

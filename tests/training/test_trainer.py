@@ -12,11 +12,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from qwen25.runtime.steps import NO_CACHE, StepCache
+from qwen25.store.pairs import Pair, PairSet
 from qwen25.store.quantisation import Sharing
 from qwen25.training import trainer
 from qwen25.training.batches import EncodedSet, TrainingSettings, encode_sets, make_batch, schedule, tokenise
 from qwen25.training.objective import Objective
-from qwen25.training.pairs import Pair, PairSet
 from qwen25.training.soft_targets import SoftTargets, soft_targets
 from qwen25.training.trainer import FreeTable, ProjectedTable, Start, Trained, train_map, tune_rows
 

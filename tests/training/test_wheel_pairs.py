@@ -13,7 +13,7 @@ import pytest
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import sha256
-from qwen25.training.pairs import Pair
+from qwen25.store.pairs import Pair
 from qwen25.training.sources import parse_source, read_pairs
 
 CATALOGUE = {

@@ -29,7 +29,7 @@ const { model, control } = Engine.load(data, {
   merges: element("merges").textContent,
 });
 const RANKERS = [
-  { title: "This model", what: "meaning", index: (texts) => new Engine.CosineIndex(model, texts) },
+  { title: "This model", what: "meaning", index: (texts) => new Engine.CosineIndex(model, texts), cuts: data.cuts },
   { title: "BM25", what: "shared words alone", index: (texts) => new Engine.WordIndex(texts), zeroIsNothing: true },
   { title: "Random directions", what: "the control", index: (texts) => new Engine.CosineIndex(control, texts) },
 ];
@@ -73,7 +73,14 @@ function show() {
   const answers = query ? query.answers : [];
   columns.classList.toggle("code", Boolean(current.isCode));
   columns.replaceChildren(...rankings.map((ranked, i) => columnOf(RANKERS[i], ranked, answers)));
-  element("verdict").textContent = query ? verdictOf(rankings, answers) : "";
+  const fits = wordOf(RANKERS[0], rankings[0][0].score) !== "unrelated";
+  element("verdict").textContent = query ? verdictOf(rankings, answers) : fits ? "" : "Nothing in here fits.";
+}
+
+/** What a score means, by the cosines that 1 in 100 and 1 in 1,000 unrelated texts reach; nothing where no cut parts. */
+function wordOf(ranker, score) {
+  if (!ranker.cuts) return "";
+  return ["unrelated", "near", "match"][ranker.cuts.filter((cut) => score >= cut).length];
 }
 
 function verdictOf(rankings, answers) {
@@ -94,7 +101,7 @@ function columnOf(ranker, ranked, answers) {
     const right = answers.includes(document);
     const nothing = ranker.zeroIsNothing && score === 0;
     const label = current.labels[document] || "";
-    const note = [right ? "\u2713 answer" : "", label, nothing ? "shares no word" : ""].filter(Boolean).join(" \u00b7 ");
+    const note = [right ? "\u2713 answer" : "", label, wordOf(ranker, score), nothing ? "shares no word" : ""].filter(Boolean).join(" \u00b7 ");
     const classes = [right ? "right" : "", i >= SHOWN_ON_A_PHONE ? "more" : ""].filter(Boolean).join(" ");
     const item = make("li", { class: classes || undefined, "data-document": document, value: i + 1 });
     item.append(

@@ -14,8 +14,8 @@ import pytest
 from pyarrow import parquet
 
 from qwen25.runtime.errors import InputError
-from qwen25.training import pairs as pairs_module
-from qwen25.training.pairs import MAX_CHARACTERS, MAX_LINE, Pair, read_path
+from qwen25.store import pairs as pairs_module
+from qwen25.store.pairs import MAX_CHARACTERS, MAX_LINE, Pair, read_path
 
 ROWS = [{"question": f"What is {i}?", "answer": f'{i}, "it" is', "lang": "en"} for i in range(1200)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,31 @@ def is_pairs_file(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith(SUFFIXES)
 
 
+def parse_path(text: str, flag: str = "--pairs") -> tuple[Path, Columns]:
+    """Parse ``PATH`` or ``PATH:LEFT,RIGHT``; a path that is there may hold a colon and a comma itself.
+
+    :param flag: the one that gave it, for messages.
+    :raises InputError: if what stands behind the colon does not name two columns.
+    """
+    before, _, behind = text.rpartition(":")
+    if before and "," in behind and not Path(text).expanduser().exists():
+        return Path(before).expanduser(), parse_columns(behind, flag)
+    return Path(text).expanduser(), None
+
+
+def parse_columns(text: str, flag: str = "--pairs") -> tuple[str, str]:
+    """Parse ``LEFT,RIGHT``; raises InputError if it does not name two columns."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise InputError(f"{flag}: {text!r} does not name two columns: give LEFT,RIGHT")
+    return names[0], names[1]
+
+
+def normalised(text: str) -> str:
+    """Return a text as it is compared: compatible characters, case and white space do not count."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
 def read_path(path: Path, columns: Columns = None, rows: int = MAX_ROWS, seed: int = 0) -> list[PairSet]:
     """Read the pairs of a file, or of every file of pairs in a folder, in name order; each file makes one set.
 
@@ -138,13 +164,14 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield a Parquet file's rows; columns without texts are None: they may hold what Python has no type for."""
-    from pyarrow import parquet
+    """Yield a Parquet file's rows; what is no text and no number is None: Python may have no type for it."""
+    from pyarrow import parquet, types
 
     with parquet.ParquetFile(path) as file:
         names = file.schema_arrow.names
-        texts = [column.name for column in file.schema_arrow if "string" in str(column.type)]
-        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=texts):
+        numbers = (types.is_integer, types.is_boolean, types.is_floating)
+        read = [c.name for c in file.schema_arrow if "string" in str(c.type) or any(is_a(c.type) for is_a in numbers)]
+        for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=read):
             yield from (dict.fromkeys(names) | row for row in batch.to_pylist())
 
 

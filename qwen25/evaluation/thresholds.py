@@ -1,0 +1,110 @@
+"""What a score means: the cosines of unrelated texts and of right answers, and where to cut between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qwen25.evaluation.categories import calibration_folder, load_items
+from qwen25.evaluation.matching import Matcher
+from qwen25.runtime.files import read_json, resource
+
+#: Name -> the most characters of a text; of a pair, the mean of the two counts.
+LENGTHS = {"short": 80.0, "medium": 300.0, "long": np.inf}
+PERCENTILES = {"median": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9}
+#: Name of a cut -> the percentile of unrelated texts at which it lies.
+CUTS = {"near": 99.0, "match": 99.9}
+#: A cut that fewer right answers reach, while 1 in 100 unrelated texts does, parts nothing.
+LEAST_RIGHT = 0.5
+BINS = 50
+#: A language is read if this share of English sentences finds its translation among sixteen.
+ENGLISH, READ = "en", 0.5
+#: Languages that put no space between sentences.
+UNSPACED = ("ja", "zh", "th")
+#: Other items' answers that are set beside each query.
+OTHERS = 20
+#: Texts are made of this many sentences, as often as this for each language.
+SENTENCES, DRAWS = (1, 4, 8), 20
+#: Category of calibration items -> the fields of two texts that belong together.
+RIGHT = {
+    "semantic_similarity": ("anchor", "paraphrase"),
+    "conversational_understanding": ("text", "meaning"),
+    "code_understanding": ("description", "code"),
+}
+
+
+def score_meaning(unrelated: np.ndarray, lengths: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Return what a cosine says.
+
+    :param unrelated: the cosines of unrelated texts; shape (pairs,).
+    :param lengths: the mean number of characters of their two texts; shape (pairs,).
+    :param right: the cosines of queries with their right answers; shape (other pairs,).
+    :return: percentiles of ``unrelated`` for each length and for all, and of ``right``; the ``cuts``, each a cosine
+        with the share of right answers that reach it; whether they ``part`` the two; the ``histogram`` of both.
+    """
+    place = np.searchsorted(list(LENGTHS.values()), lengths)
+    groups = {name: unrelated[place == i] for i, name in enumerate(LENGTHS)} | {"all": unrelated}
+    cuts = {}
+    for name, percentile in CUTS.items():
+        cosine = float(np.percentile(unrelated, percentile))
+        cuts[name] = {"cosine": round(cosine, 4), "right_above": round(float((right >= cosine).mean()), 4)}
+    edges = np.linspace(min(unrelated.min(), right.min()), max(unrelated.max(), right.max(), 1e-6), BINS + 1)
+    return {
+        "unrelated": {name: _percentiles(cosines) for name, cosines in groups.items() if len(cosines)},
+        "right": _percentiles(right),
+        "cuts": cuts,
+        "parts": cuts["near"]["right_above"] >= LEAST_RIGHT,
+        "histogram": {
+            "edges": [round(float(edge), 4) for edge in edges],
+            "unrelated": np.histogram(unrelated, edges)[0].tolist(),
+            "right": np.histogram(right, edges)[0].tolist(),
+        },
+    }
+
+
+def _percentiles(cosines: np.ndarray) -> dict[str, float]:
+    found = np.percentile(cosines, list(PERCENTILES.values()))
+    return {"pairs": len(cosines)} | {
+        name: round(float(value), 4) for name, value in zip(PERCENTILES, found, strict=True)
+    }
+
+
+def measured_meaning(matcher: Matcher) -> dict[str, Any]:
+    """Measure what a model's cosines say, on the calibration items and on the packaged sentences.
+
+    Unrelated are an item's query with other items' answers, and two texts of one language that share no subject:
+    single sentences, and several joined. Languages that the model does not read are left out: to it, their texts are
+    all alike, and no cut that they allow would let anything else pass.
+
+    :return: as :func:`score_meaning`, with the ``languages`` that it reads.
+    """
+    sentences = read_json(resource("data") / "sentences.json")["languages"]
+    languages = [name for name, texts in sentences.items() if name == ENGLISH or _reads(matcher, sentences, texts)]
+    pairs, right = [pair for name in languages for pair in unrelated_texts(name, sentences[name])], []
+    for name, (asked, answer) in RIGHT.items():
+        items = [(item[asked], item[answer]) for item in load_items(calibration_folder(), name)]
+        right += items
+        for step in range(1, min(OTHERS, len(items) - 1) + 1):
+            pairs += [(query, items[i - step][1]) for i, (query, _) in enumerate(items)]
+    lengths = np.array([(len(left) + len(other)) / 2 for left, other in pairs])
+    unrelated, cosines = (matcher.pairwise(*map(list, zip(*texts, strict=True))) for texts in (pairs, right))
+    return {**score_meaning(unrelated, lengths, cosines), "languages": languages}
+
+
+def _reads(matcher: Matcher, sentences: dict[str, list[str]], texts: list[str]) -> bool:
+    """Whether at least half of the English sentences are nearest to their own translation."""
+    nearest = matcher.similarity(sentences[ENGLISH], texts).argmax(axis=1)
+    return float((nearest == np.arange(len(texts))).mean()) >= READ
+
+
+def unrelated_texts(language: str, sentences: list[str]) -> list[tuple[str, str]]:
+    """Return pairs of texts made of a language's sentences, each of which has a subject of its own."""
+    generator, pairs = np.random.default_rng(0), []
+    space = "" if language in UNSPACED else " "
+    for size in SENTENCES:
+        for _ in range(DRAWS if size > 1 else 1):
+            order = generator.permutation(len(sentences))
+            texts = [space.join(sentences[i] for i in order[a : a + size]) for a in range(0, len(order), size)]
+            pairs += [(text, other) for i, text in enumerate(texts) for other in texts[:i]]
+    return pairs
