@@ -23,7 +23,7 @@ from typing import Any
 from qwen25.evaluation.categories import items_sha256, load_categories
 from qwen25.evaluation.evaluate import SEED, score_model
 from qwen25.evaluation.judgement import DECISION_TABLE, POOR
-from qwen25.evaluation.models import SPECS, load_encoder
+from qwen25.evaluation.models import SPECS, load_encoder, random_control
 from qwen25.evaluation.own_data import add_model, results_of, start_runs
 from qwen25.evaluation.own_pairs import Source
 from qwen25.evaluation.results import EVALUATION_VERSION, as_json, check_outputs, result_file
@@ -68,7 +68,8 @@ def evaluate(
     evaluation = score_model(encoder, items, seed)
     result = as_json(evaluation)
     if encoder.matcher.has_vectors:
-        result["score_meaning"] = measured_meaning(encoder.matcher)
+        control = random_control(encoder, seed)
+        result["score_meaning"] = measured_meaning(encoder.matcher, control.matcher if control else None)
     clock.lap("score")
     add_model(runs, encoder, seed, with_control=True)
     if runs:

@@ -13,6 +13,9 @@ from qwen25.distillation.asking import Answers
 from qwen25.distillation.tokenizer import NUMBERS, splits_digits, with_added, with_whole
 from qwen25.distillation.vocabulary import Vocabulary
 
+#: A word is as long as so many tokens' rows for each token that it replaces: the other words of its language are still
+#: spelt in pieces, which say little and would outweigh it. Measured: docs/LOG.md.
+LENGTH = 2.0
 #: A custom word's row is so many times what the teacher says it means, and so much of the sum of its tokens' rows:
 #: measured on idioms, docs/LOG.md.
 ANSWER_SHARE, PIECES_SHARE = 3.0, 0.5
@@ -90,15 +93,17 @@ def derived_rows(
     tokenizer = with_whole(tokens.tokenizer, whole, bool(groups))
     base, added = len(tokens), len(vocabulary) - len(tokens)
     characters = [[tokens.tokenizer.token_to_id(character) for character in group] for group in groups]
-    parts = [answers.matrix, answers.matrix[capitals], _counts(characters, base)]
+    spelt = tokens.tokenizer.encode_batch(answers.words, add_special_tokens=False)
+    said = csr_array(answers.matrix.multiply(np.array([LENGTH * len(one.ids) for one in spelt])[:, None]))
+    parts = [said, said[capitals], _counts(characters, base)]
     alone = np.r_[np.ones(len(answers.words)), np.zeros(len(capitals)), np.ones(len(groups) + added)].astype(bool)
     behind = base + len(whole) + len(groups)
     filled = [np.arange(base, behind)]
     if custom.words:
         names = list(vocabulary.custom)
         pieces = [one.ids for one in tokens.tokenizer.encode_batch(names, add_special_tokens=False)]
-        said = custom.matrix[[custom.words.index(name) for name in names]]
-        parts.append(ANSWER_SHARE * said + PIECES_SHARE * _counts(pieces, base))
+        meant = custom.matrix[[custom.words.index(name) for name in names]]
+        parts.append(ANSWER_SHARE * meant + PIECES_SHARE * _counts(pieces, base))
         filled.append(behind + added - len(names) + np.arange(len(names)))
     own = np.zeros(sum(part.shape[0] for part in parts), dtype=np.float32)
     own[len(whole) : len(whole) + len(groups)] = numbers

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from qwen25.distillation.rows import Budget, Corpus
 from qwen25.evaluation.evaluate import training_effect
-from qwen25.evaluation.matching import Cosine
+from qwen25.evaluation.models import random_control, static_encoder
 from qwen25.evaluation.thresholds import measured_meaning
 from qwen25.reports.own_data import meaning_lines
 from qwen25.runtime.display import progress
@@ -23,7 +23,7 @@ from qwen25.runtime.text import size_text
 from qwen25.store.onnx_export import write_onnx
 from qwen25.store.pairs import PairSet
 from qwen25.store.quantisation import Sharing, Stored
-from qwen25.store.static_model import load_model, static_encode, write_model
+from qwen25.store.static_model import load_model, write_model
 from qwen25.store.training_texts import write_training_texts
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.batches import TrainingSettings, encode_sets, tokenise
@@ -125,7 +125,8 @@ def save_model(
         write_onnx(folder, folder)
     if pairs:
         write_training_texts(folder, (text for one in pairs for pair in one.pairs for text in pair[:2]))
-    encode = static_encode(load_model(folder))
+    encoder = static_encoder("the model", load_model(folder))
+    encode, control = encoder.encode, random_control(encoder, seed=0)
     left, right = (np.asarray(encode([pair[side] for pair in QUESTIONS])) for side in (0, 1))
     matching = (left * right).sum(axis=1)
     unrelated = (left * np.roll(right, -1, axis=0)).sum(axis=1)
@@ -138,6 +139,8 @@ def save_model(
     size = size_text(metadata["sizes_bytes"]["model.safetensors"])
     logger.info("    %s tokens x %d, %s", f"{metadata['vocabulary']['tokens']:,}", metadata["dims"], size)
     logger.info("    a request's cosine with its answer %.3f, with another's %.3f; %d of %d told apart", *test.values())
-    meaning = measured_meaning(Cosine(encode))
+    meaning = measured_meaning(encoder.matcher, control.matcher if control else None)
+    read, asked = set(meaning["languages"]), set(meaning["translations"])
+    logger.info("    reads %s; not %s", *(", ".join(sorted(some)) or "none" for some in (read, asked - read)))
     logger.info("    %s", " ".join(meaning_lines(meaning)))
     return {**metadata, "smoke_test": test, "score_meaning": meaning}

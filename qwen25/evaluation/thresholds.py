@@ -18,8 +18,9 @@ CUTS = {"near": 99.0, "match": 99.9}
 #: A cut that fewer right answers reach, while 1 in 100 unrelated texts does, parts nothing.
 LEAST_RIGHT = 0.5
 BINS = 50
-#: A language is read if this share of English sentences finds its translation among sixteen.
-ENGLISH, READ = "en", 0.5
+#: A language is read if at least this share of its sentences and of the English ones find each other among sixteen, and
+#: at least so many times the share that they do by random directions, which find names and letters.
+ENGLISH, READ, TIMES_CONTROL = "en", 0.5, 3.0
 #: Languages that put no space between sentences.
 UNSPACED = ("ja", "zh", "th")
 #: Other items' answers that are set beside each query.
@@ -70,17 +71,24 @@ def _percentiles(cosines: np.ndarray) -> dict[str, float]:
     }
 
 
-def measured_meaning(matcher: Matcher) -> dict[str, Any]:
+def measured_meaning(matcher: Matcher, control: Matcher | None = None) -> dict[str, Any]:
     """Measure what a model's cosines say, on the calibration items and on the packaged sentences.
 
     Unrelated are an item's query with other items' answers, and two texts of one language that share no subject:
     single sentences, and several joined. Languages that the model does not read are left out: to it, their texts are
     all alike, and no cut that they allow would let anything else pass.
 
-    :return: as :func:`score_meaning`, with the ``languages`` that it reads.
+    :param control: random directions with the model's tokenizer.
+    :return: as :func:`score_meaning`, with the ``languages`` that it reads, and ``translations``: language code -> the
+        share of sentences ``found``, and by the ``control``.
     """
     sentences = read_json(resource("data") / "sentences.json")["languages"]
-    languages = [name for name, texts in sentences.items() if name == ENGLISH or _reads(matcher, sentences, texts)]
+    found: dict[str, dict[str, float | None]] = {}
+    for name, texts in sentences.items():
+        if name != ENGLISH:
+            shares = (_found(one, sentences[ENGLISH], texts) if one else None for one in (matcher, control))
+            found[name] = dict(zip(("found", "control"), shares, strict=True))
+    languages = [ENGLISH, *(name for name, shares in found.items() if _is_read(**shares))]
     pairs, right = [pair for name in languages for pair in unrelated_texts(name, sentences[name])], []
     for name, (asked, answer) in RIGHT.items():
         items = [(item[asked], item[answer]) for item in load_items(calibration_folder(), name)]
@@ -89,13 +97,19 @@ def measured_meaning(matcher: Matcher) -> dict[str, Any]:
             pairs += [(query, items[i - step][1]) for i, (query, _) in enumerate(items)]
     lengths = np.array([(len(left) + len(other)) / 2 for left, other in pairs])
     unrelated, cosines = (matcher.pairwise(*map(list, zip(*texts, strict=True))) for texts in (pairs, right))
-    return {**score_meaning(unrelated, lengths, cosines), "languages": languages}
+    return {**score_meaning(unrelated, lengths, cosines), "languages": languages, "translations": found}
 
 
-def _reads(matcher: Matcher, sentences: dict[str, list[str]], texts: list[str]) -> bool:
-    """Whether at least half of the English sentences are nearest to their own translation."""
-    nearest = matcher.similarity(sentences[ENGLISH], texts).argmax(axis=1)
-    return float((nearest == np.arange(len(texts))).mean()) >= READ
+def _found(matcher: Matcher, english: list[str], texts: list[str]) -> float:
+    """Return the share of sentences that are nearest to their own translation, both ways."""
+    similar = matcher.similarity(english, texts)
+    places = np.arange(len(texts))
+    return round(float(np.mean([similar.argmax(axis=axis) == places for axis in (0, 1)])), 4)
+
+
+def _is_read(found: float, control: float | None) -> bool:
+    """Whether a language is read."""
+    return found >= max(READ, TIMES_CONTROL * (control or 0.0))
 
 
 def unrelated_texts(language: str, sentences: list[str]) -> list[tuple[str, str]]:
