@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qwen25.distillation.asking import TERMS, ask, words_to_ask
 from qwen25.distillation.derived import derived_rows
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
@@ -92,7 +94,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         states = list(token_states(teacher, vocabulary.sequences, layers, **alone).values())
     clock.lap("token_states")
     # Words that its tokenizer spells in pieces: a decoder is asked what they mean, and what the user's own words do.
-    terms = {TERMS: vocabulary.custom} if teacher.is_causal else {}
+    terms = {TERMS: vocabulary.custom} if teacher.is_causal and not recipe.pooled else {}
     said, custom = (
         ask(teacher, one, tokens.teacher_ids, device=device, dtype=settings.dtype_on(device), cache=cache)
         for one in (questions, terms)
@@ -107,7 +109,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     rows = budget.rows(len(derived), dims)
     logger.info("5/8 size: %s rows for %s tokens", f"{rows:,}", f"{len(derived):,}")
     if rows < len(derived):
-        budget = replace(budget, use=derived.use(token_use(tokens.tokenizer, corpus, settings.languages)))
+        use = token_use(tokens.tokenizer, corpus, settings.languages)
+        budget = replace(budget, use=np.append(use, derived.needed))
 
     # 6 Whiten, PCA, SIF. A few directions of the states outweigh all others and say little: whitening levels them.
     # 7 Train that map and a weight a token, few numbers that few pairs teach, then, if asked, each row by itself.

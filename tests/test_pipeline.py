@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d as phase1
 from qwen25.distillation.settings import Settings
+from qwen25.distillation.tokenizer import NUMBERS
 from qwen25.evaluation.categories import WEIGHTS
 from qwen25.evaluation.models import load_encoder
 from qwen25.evaluation.own_data import OwnRun
@@ -22,6 +23,8 @@ from qwen25.evaluation.own_pairs import read_own
 from qwen25.runtime.files import schema_fault
 from qwen25.training.hold_out import HELD_OUT
 
+#: Of the tiny teacher's model: its own tokens, and groups of digits.
+TOKENS = 2000 + len(NUMBERS)
 TEXTS = ["How do I reset my password?", "Forgotten login", "", "  indented\n\tcode()", "数学 ωμέγα é"]
 
 
@@ -64,13 +67,13 @@ class TestModel:
         assert wanted <= names
         metadata = metadata_of(tiny_model)
         assert metadata["teacher"]["name"] == tiny_teacher.name
-        assert metadata["vocabulary"]["tokens"] == StaticModel.from_pretrained(tiny_model).embedding.shape[0] == 2000
+        assert metadata["vocabulary"]["tokens"] == StaticModel.from_pretrained(tiny_model).embedding.shape[0] == TOKENS
         assert (metadata["frequencies"], metadata["recipe"]["sif"]) == ({"from": "zipf"}, 1e-4)
         assert (metadata["layers"], metadata["training"], metadata["storage"]) == ([0, 1], None, "float32")
         assert all((tiny_model / name).stat().st_size == size for name, size in metadata["sizes_bytes"].items())
         assert str(Path.home()) not in json.dumps(metadata)
         readme = (tiny_model / "README.md").read_text(encoding="utf-8")
-        assert f"`{tiny_teacher.name}`" in readme and "2,000 tokens" in readme
+        assert f"`{tiny_teacher.name}`" in readme and f"{TOKENS:,} tokens" in readme
 
     def test_a_second_run_gives_the_same_bytes(self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path) -> None:
         assert distil(tiny_teacher, tmp_path / "again", "-q") == 0
@@ -87,8 +90,8 @@ class TestModel:
         (tmp_path / "words.txt").write_text("kubernetes\nmachine learning\n", encoding="utf-8")
         assert distil(tiny_teacher, tmp_path / "words", "--vocabulary", tmp_path / "words.txt") == 0
         model = StaticModel.from_pretrained(tmp_path / "words")
-        assert model.embedding.shape[0] == 2002
-        direction = model.embedding[2001] / np.linalg.norm(model.embedding[2001])
+        assert model.embedding.shape[0] == TOKENS + 2
+        direction = model.embedding[-1] / np.linalg.norm(model.embedding[-1])
         np.testing.assert_allclose(model.encode("machine learning"), direction, atol=1e-5)
 
     def test_a_corpus_sets_the_weights(self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path) -> None:
@@ -138,9 +141,9 @@ class TestSize:
             assert distil(tiny_teacher, tmp_path / name, *flags) == 0
         assert 0.99 * 0.2e6 < len(bytes_of(tmp_path / "small")) <= 0.2e6
         facts = metadata_of(tmp_path / "small")["vocabulary"]
-        assert (facts["tokens"], facts["max_size_mb"]) == (2000, 0.2) and facts["rows"] < 2000
+        assert (facts["tokens"], facts["max_size_mb"]) == (TOKENS, 0.2) and facts["rows"] < TOKENS
         whole, small = (StaticModel.from_pretrained(tmp_path / name) for name in ("whole", "small"))
-        assert small.embedding.shape == (facts["rows"], 128) and len(small.tokens) == 2000
+        assert small.embedding.shape == (facts["rows"], 128) and len(small.tokens) == TOKENS
         texts = [text for text in TEXTS if text]
         assert cosines(small.encode(texts), whole.encode(texts)).min() > 0.9995
 

@@ -16,6 +16,8 @@ from qwen25.distillation.vocabulary import Vocabulary
 #: A word is as long as so many tokens' rows for each token that it replaces: the other words of its language are still
 #: spelt in pieces, which say little and would outweigh it. Measured: docs/LOG.md.
 LENGTH = 2.0
+#: How much text needs a word that is asked for, or a group of digits: as the 10,000th word of a language.
+NEEDED = 1e-5
 #: A custom word's row is so many times what the teacher says it means, and so much of the sum of its tokens' rows:
 #: measured on idioms, docs/LOG.md.
 ANSWER_SHARE, PIECES_SHARE = 3.0, 0.5
@@ -30,7 +32,8 @@ class DerivedRows:
     :ivar filled: where the derived rows stand; shape (derived,).
     :ivar matrix: how much of each token's row they are made of; shape (derived, tokens).
     :ivar own: the length of a random direction that is added, as a share of the row's; shape (derived,).
-    :ivar alone: whether the rows behind the tokens must not share one; shape (all rows - tokens,).
+    :ivar needed: how much text needs the rows behind the tokens, as
+        :func:`qwen25.distillation.rows.token_use` has it for tokens; shape (all rows - tokens,).
     """
 
     tokenizer: Tokenizer
@@ -38,15 +41,11 @@ class DerivedRows:
     filled: np.ndarray
     matrix: csr_array
     own: np.ndarray
-    alone: np.ndarray
+    needed: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of all rows."""
-        return self.matrix.shape[1] + len(self.alone)
-
-    def use(self, tokens: np.ndarray) -> np.ndarray:
-        """Return how much text needs each row, from that of the tokens: infinity where it must not share one."""
-        return np.r_[tokens, np.where(self.alone, np.inf, 0)]
+        return self.matrix.shape[1] + len(self.needed)
 
     def fill(self, rows: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Compute the derived rows in place, and return the table.
@@ -96,7 +95,9 @@ def derived_rows(
     spelt = tokens.tokenizer.encode_batch(answers.words, add_special_tokens=False)
     said = csr_array(answers.matrix.multiply(np.array([LENGTH * len(one.ids) for one in spelt])[:, None]))
     parts = [said, said[capitals], _counts(characters, base)]
-    alone = np.r_[np.ones(len(answers.words)), np.zeros(len(capitals)), np.ones(len(groups) + added)].astype(bool)
+    # A word with a capital letter is the same row; the user's own words have one in any case.
+    words_alone, groups_alone = np.full(len(answers.words), NEEDED), np.full(len(groups), NEEDED)
+    needed = np.r_[words_alone, np.zeros(len(capitals)), groups_alone, np.full(added, np.inf)]
     behind = base + len(whole) + len(groups)
     filled = [np.arange(base, behind)]
     if custom.words:
@@ -113,7 +114,7 @@ def derived_rows(
         np.concatenate(filled),
         csr_array(vstack(parts)),
         own,
-        alone,
+        needed,
     )
 
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from qwen25.distillation.asking import TERMS, Answers, ask, parse_languages, words_to_ask
-from qwen25.distillation.derived import DerivedRows, derived_rows
+from qwen25.distillation.derived import NEEDED, DerivedRows, derived_rows
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary, with_words
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.steps import StepCache
@@ -99,7 +99,7 @@ class TestRows:
         places = [len(tokens) + i for i in range(4)]
         assert encode("पानी दोस्त ystävä φίλος").ids == places
         assert encode("Φίλος").ids == [len(derived) - 1]  # Finnish and Greek have capitals, Hindi has none
-        assert derived.alone.tolist() == [True] * 4 + [False] * 2
+        assert derived.needed.tolist() == [NEEDED] * 4 + [0] * 2  # which share the rows of the words in small letters
         assert len(encode("ystäväni (φίλος)").ids) > 2  # other words are not touched
 
     @pytest.mark.skipif(not REAL_TOKENIZER.exists(), reason="the real tokenizer of Qwen2.5 is not here")

@@ -118,7 +118,7 @@ class TestBudget:
 
     def test_custom_words_keep_their_rows(self) -> None:
         table = np.random.default_rng(0).standard_normal((400, 64), dtype=np.float32)
-        sharing = Budget(0.02, "int8", use=np.linspace(1, 0, 397)).shared(table)
+        sharing = Budget(0.02, "int8", use=np.r_[np.linspace(1, 0, 397), np.full(3, np.inf)]).shared(table)
         assert sharing is not None and set(sharing.kept) >= {397, 398, 399}
         stored = quantise(table, "int8", sharing)
         assert stored.table.nbytes + 8 * 400 + 1024 <= 20_000 < stored.table.nbytes + 64 + 8 * 400 + 1024

@@ -6,7 +6,11 @@ import logging
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
+from qwen25.distillation.derived import DerivedRows
 from qwen25.distillation.rows import zipf_frequencies
 from qwen25.distillation.vectors import RECIPES, Recipe, distil_vectors, recipe_for, sif_weights, training_start
 from qwen25.runtime.errors import PipelineError
@@ -87,7 +91,9 @@ def test_the_untrained_start_is_the_untrained_table() -> None:
     random = np.random.default_rng(0)
     states = [random.normal(size=(300, 20)).astype(np.float32) + layer for layer in range(2)]
     frequencies = np.full(300, 1 / 300)
-    start = training_start(states, frequencies, RECIPES["default"], 16)
+    nothing = np.empty(0, dtype=np.int64)
+    none = DerivedRows(Tokenizer(BPE()), np.arange(300), nothing, csr_array((0, 300)), nothing, nothing)
+    start = training_start(states, frequencies, RECIPES["default"], 16, none)
     expected = distil_vectors(states, frequencies, RECIPES["default"], 16)
     found = start.wide.astype(np.float32) @ start.projection * start.weights[:, None]
     np.testing.assert_allclose(found, expected, atol=2e-3)
