@@ -153,8 +153,22 @@ class TestNumbers:
             }
         assert found["parts"] and not score_meaning(unrelated, lengths, unrelated[:300])["parts"]
         assert sum(found["histogram"]["unrelated"]) == 5000 and sum(found["histogram"]["right"]) == 300
-        (own,) = run_of(PAIRS, encoder(knowing(9)), among=OTHERS)["systems"]
-        assert own["score_meaning"]["right"]["pairs"] == len(PAIRS) and own["score_meaning"]["parts"]
+
+    def test_what_a_score_means_on_ones_own_texts(self) -> None:
+        (system,) = run_of(PAIRS, encoder(knowing(2)), among=OTHERS)["systems"]
+        queries, documents = (
+            [*dict.fromkeys(texts)] for texts in ([q for q, _ in PAIRS], [a for _, a in PAIRS] + OTHERS)
+        )
+        units = [
+            vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            for vectors in map(knowing(2), (queries, documents))
+        ]
+        is_right = np.array([[(query, document) in PAIRS for document in documents] for query in queries])
+        cosines = units[0] @ units[1].T
+        found, near = system["score_meaning"], np.percentile(cosines[~is_right], 99)
+        assert found["unrelated"]["all"]["pairs"] == (~is_right).sum() and found["right"]["pairs"] == len(PAIRS)
+        assert found["cuts"]["near"]["cosine"] == pytest.approx(near, abs=1e-4)
+        assert found["cuts"]["near"]["right_above"] == pytest.approx((cosines[is_right] >= near).mean(), abs=1e-4)
 
 
 def collapsed(texts: Sequence[str]) -> np.ndarray:
@@ -244,7 +258,7 @@ def test_the_command_writes_what_python_returns(tmp_path: Path, tiny_tokenizer: 
     (found,) = read_json(output)["own_data"]
     assert schema_fault(read_json(output), "evaluation") is None
     assert [system["name"] for system in found["systems"]] == ["mine", "random directions", "BM25"]
-    assert found["shared_with_training"] == {"texts": 10, "of": 40 + len(PAIRS)}
+    assert found["systems"][0]["shared_with_training"] == {"texts": 10, "of": 40 + len(PAIRS)}
     same = qwen25.evaluate(model, on=[PAIRS], among=[among], categories=["semantic_similarity"])
     assert same["own_data"][0]["systems"] == found["systems"]
 
