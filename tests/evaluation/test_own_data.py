@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
 from qwen25.evaluation import search
-from qwen25.evaluation.matching import Bm25, Cosine
+from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction
 from qwen25.evaluation.models import Encoder
 from qwen25.evaluation.own_data import OwnRun, start_runs
 from qwen25.evaluation.own_pairs import read_own
@@ -136,6 +136,13 @@ class TestNumbers:
         queries = ["the cat the dog", "unheard of", "xyz"]
         found = Bm25().index(documents, lambda done: None)(queries)
         np.testing.assert_allclose(found, Bm25().similarity(queries, documents), atol=1e-6)
+
+    def test_late_interaction_of_one_token_a_text_is_the_cosine(self) -> None:
+        units = lambda texts, is_query: [v[None] / np.linalg.norm(v) for v in knowing(0.4)(texts)]  # noqa: E731
+        late = Encoder("late", "late interaction", LateInteraction(units), DIMS)
+        first, second = run_of(PAIRS, encoder(knowing(0.4)), late, among=OTHERS)["systems"]
+        assert second["forward"]["mrr@10"]["score"] == first["forward"]["mrr@10"]["score"]
+        assert second["score_meaning"]["cuts"] == first["score_meaning"]["cuts"]
 
     def test_what_a_score_means(self) -> None:
         generator = np.random.default_rng(0)
