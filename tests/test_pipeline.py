@@ -183,7 +183,7 @@ class TestTraining:
         for file, seen, of in ((pairs, 2160, 2400), (folder / HELD_OUT, 0, 240)):
             run = OwnRun(read_own(file), 42)
             run.add(encoder)
-            assert run.result()["shared_with_training"] == {"texts": seen, "of": of}
+            assert run.systems[0]["shared_with_training"] == {"texts": seen, "of": of}
 
     def test_vectors_of_another_decoder_for_texts_of_a_corpus(self, tiny_teacher: Path, tmp_path: Path) -> None:
         shutil.copytree(tiny_teacher, tmp_path / "other")

@@ -39,7 +39,6 @@ class OwnRun:
         self.systems: list[dict[str, Any]] = []
         #: Per system and direction: the metrics of each query, and their means on each resample.
         self._values: list[list[tuple[np.ndarray, np.ndarray]]] = []
-        self._shared: dict[str, int] | None = None
 
     def add(self, encoder: Encoder, name: str | None = None) -> None:
         """Search with one more model."""
@@ -47,12 +46,12 @@ class OwnRun:
         total = sum(len(way.queries) + len(way.documents) for way in ways)
         with progress(f"{name or encoder.name} on {self.data.facts['name']}", total) as advance:
             found = [find(encoder.matcher, way, advance) for way in ways]
-        if not self.systems and encoder.learnt is not None:
-            shared, told = shared_texts(encoder.learnt, [*ways[0].queries, *ways[1].queries])
-            self._shared = {"texts": shared, "of": told}
         self._values.append([(one.values, resampled_means(one.values, self._seed)) for one in found])
         system: dict[str, Any] = {"name": name or encoder.name, "kind": encoder.kind}
         system |= {way: self._scores(i) for i, way in enumerate(DIRECTIONS)}
+        if encoder.learnt is not None:
+            shared, told = shared_texts(encoder.learnt, [*ways[0].queries, *ways[1].queries])
+            system["shared_with_training"] = {"texts": shared, "of": told}
         forward = found[0]
         if encoder.kind != "bm25" and len(forward.unrelated[0]):
             system["score_meaning"] = score_meaning(*forward.unrelated, forward.right)
@@ -80,7 +79,7 @@ class OwnRun:
             if i != best and word_of(interval(means[best][0][1][:, DECIDING] - means[i][0][1][:, DECIDING])) == SAME
         ]
         chosen = {"name": self.systems[best]["name"], "tied": tied}
-        return {**self.data.facts, "shared_with_training": self._shared, "best": chosen, "systems": self.systems}
+        return {**self.data.facts, "best": chosen, "systems": self.systems}
 
 
 def difference(values: np.ndarray, replicates: np.ndarray) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def difference(values: np.ndarray, replicates: np.ndarray) -> dict[str, Any]:
 def _worst(way: Direction, found: Found) -> list[dict[str, Any]]:
     """Return the queries whose first right answer came last, with the document that was found instead."""
     order = np.argsort(-found.place, kind="stable")[:WORST_ITEMS]
-    missed = [i for i in order.tolist() if found.values[i, 0] < 1]
+    missed = [i for i in order.tolist() if found.values[i, 0] < 1 and found.shown[i, 0] != found.shown[i, 1]]
     return [
         {
             "asked": way.queries[i],
@@ -120,17 +119,21 @@ def _round(value: float) -> float:
     return round(float(value), 6)
 
 
-def start_runs(on: Sequence[Source], among: Sequence[str | Path] = (), seed: int = 42) -> list[OwnRun]:
+def start_runs(
+    on: Sequence[Source] | str | Path, among: Sequence[str | Path] | str | Path = (), seed: int = 42
+) -> list[OwnRun]:
     """Read the files of --on, each with the documents of --among.
 
     :raises InputError: if one cannot be read, holds no pairs, or there are documents and no pairs.
     """
-    if among and not on:
+    sources = [on] if isinstance(on, str | Path) else list(on)
+    files = [among] if isinstance(among, str | Path) else list(among)
+    if files and not sources:
         raise InputError("--among adds documents to those of --on: add --on FILE")
-    documents = [text for source in among for text in read_among(source)]
-    runs = [OwnRun(read_own(source, documents), seed) for source in on]
+    documents = [text for file in files for text in read_among(file)]
+    runs = [OwnRun(read_own(source, documents), seed) for source in sources]
     for run in runs:
-        run.data.facts["among"] = [among_facts(source) for source in among]
+        run.data.facts["among"] = [among_facts(file) for file in files]
     return runs
 
 

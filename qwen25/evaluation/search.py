@@ -59,7 +59,9 @@ def find(matcher: Matcher, way: Direction, advance: Callable[[int], None]) -> Fo
         rows, columns = way.asked[mine] - start, way.right[mine]
         right = scores[rows, columns]
         above, tied = _ranks(scores, rows, right)
-        drawn = generator.integers(0, size, (len(queries), min(count, size)))
+        drawn = np.tile(np.arange(size), (len(queries), 1))
+        if count < size:
+            drawn = generator.integers(0, size, (len(queries), count))
         codes = np.arange(len(queries))[:, None] * size + drawn
         others = np.take_along_axis(scores, drawn, axis=1)
         kept = ~np.isin(codes, rows * size + columns) & np.isfinite(others)

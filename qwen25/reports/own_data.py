@@ -57,12 +57,12 @@ def _row(system: Result) -> list[str]:
 def own_lines(found: Result) -> list[str]:
     """Return what has to be said of one file; that its texts taught the model comes first."""
     first, best, name = found["systems"][0], found["best"], found["name"]
-    lines, shared = [], found["shared_with_training"]
-    if shared and shared["texts"]:
-        lines.append(
-            f"{shared['texts']:,} of {shared['of']:,} texts of {name} that were looked up are among those that "
-            f"{first['name']} was trained on: its scores here are too high."
-        )
+    lines = [
+        f"{shared['texts']:,} of {shared['of']:,} texts of {name} that were looked up are among those that "
+        f"{system['name']} was trained on: its scores here are too high."
+        for system in found["systems"]
+        if (shared := system.get("shared_with_training")) and shared["texts"]
+    ]
     tied = f"; not told from it: {', '.join(best['tied'])}" if best["tied"] else ""
     lines.append(f"For {name}, {best['name']} finds answers best{tied}.")
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in found["dropped"].items()) or "none"

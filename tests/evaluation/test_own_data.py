@@ -19,7 +19,7 @@ from pyarrow import parquet
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
 from qwen25.evaluation import search
-from qwen25.evaluation.matching import Bm25, Cosine
+from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction
 from qwen25.evaluation.models import Encoder
 from qwen25.evaluation.own_data import OwnRun, start_runs
 from qwen25.evaluation.own_pairs import read_own
@@ -136,6 +136,13 @@ class TestNumbers:
         found = Bm25().index(documents, lambda done: None)(queries)
         np.testing.assert_allclose(found, Bm25().similarity(queries, documents), atol=1e-6)
 
+    def test_late_interaction_of_one_token_a_text_is_the_cosine(self) -> None:
+        units = lambda texts, is_query: [v[None] / np.linalg.norm(v) for v in knowing(0.4)(texts)]  # noqa: E731
+        late = Encoder("late", "late interaction", LateInteraction(units), DIMS)
+        first, second = run_of(PAIRS, encoder(knowing(0.4)), late, among=OTHERS)["systems"]
+        assert second["forward"]["mrr@10"]["score"] == first["forward"]["mrr@10"]["score"]
+        assert second["score_meaning"]["cuts"] == first["score_meaning"]["cuts"]
+
     def test_what_a_score_means(self) -> None:
         generator = np.random.default_rng(0)
         unrelated, right = generator.normal(0.1, 0.1, 5000), generator.normal(0.4, 0.1, 300)
@@ -152,8 +159,22 @@ class TestNumbers:
             }
         assert found["parts"] and not score_meaning(unrelated, lengths, unrelated[:300])["parts"]
         assert sum(found["histogram"]["unrelated"]) == 5000 and sum(found["histogram"]["right"]) == 300
-        (own,) = run_of(PAIRS, encoder(knowing(9)), among=OTHERS)["systems"]
-        assert own["score_meaning"]["right"]["pairs"] == len(PAIRS) and own["score_meaning"]["parts"]
+
+    def test_what_a_score_means_on_ones_own_texts(self) -> None:
+        (system,) = run_of(PAIRS, encoder(knowing(2)), among=OTHERS)["systems"]
+        queries, documents = (
+            [*dict.fromkeys(texts)] for texts in ([q for q, _ in PAIRS], [a for _, a in PAIRS] + OTHERS)
+        )
+        units = [
+            vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+            for vectors in map(knowing(2), (queries, documents))
+        ]
+        is_right = np.array([[(query, document) in PAIRS for document in documents] for query in queries])
+        cosines = units[0] @ units[1].T
+        found, near = system["score_meaning"], np.percentile(cosines[~is_right], 99)
+        assert found["unrelated"]["all"]["pairs"] == (~is_right).sum() and found["right"]["pairs"] == len(PAIRS)
+        assert found["cuts"]["near"]["cosine"] == pytest.approx(near, abs=1e-4)
+        assert found["cuts"]["near"]["right_above"] == pytest.approx((cosines[is_right] >= near).mean(), abs=1e-4)
 
 
 def collapsed(texts: Sequence[str]) -> np.ndarray:
@@ -243,7 +264,7 @@ def test_the_command_writes_what_python_returns(tmp_path: Path, model: Path) -> 
     (found,) = read_json(output)["own_data"]
     assert schema_fault(read_json(output), "evaluation") is None
     assert [system["name"] for system in found["systems"]] == ["mine", "random directions", "BM25"]
-    assert found["shared_with_training"] == {"texts": 10, "of": 40 + len(PAIRS)}
+    assert found["systems"][0]["shared_with_training"] == {"texts": 10, "of": 40 + len(PAIRS)}
     same = qwen25.evaluate(model, on=[PAIRS], among=[among])
     assert same["own_data"][0]["systems"] == found["systems"]
 

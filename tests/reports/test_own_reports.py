@@ -39,7 +39,7 @@ def encode(texts: Any) -> np.ndarray:
 def own() -> list[Result]:
     run = OwnRun(read_own(PAIRS), 42)
     run.add(Encoder("mine", "static", Cosine(encode), 24, learnt=np.empty(0, np.uint64)))
-    run._shared = {"texts": 12, "of": 60}
+    run.systems[0]["shared_with_training"] = {"texts": 12, "of": 60}
     return results_of([run])
 
 
