@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from fake_hub import REFUSALS, FakeHub, Fault, use_hub
-from huggingface_hub import constants
 
 from qwen25.reports.upload import upload
 from qwen25.runtime.errors import PipelineError
