@@ -28,7 +28,6 @@ from qwen25.reports.evaluation_report import evaluation_remarks, scores_table
 from qwen25.runtime.files import read_json, write_files, write_text
 from qwen25.runtime.text import rate_text, render_template, size_text, table, with_interval
 from qwen25.store.packaged import PACKAGED
-from qwen25.store.static_model import FLOAT16_COPY
 from qwen25.training.sources import MIXTURES, read_mixture
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +40,6 @@ FILES = {
     "eval_results.json": "eval_results.json",
     "comparison_results.json": "comparison_results.json",
 }
-#: What the metadata calls the copy for sentence-transformers.
-COPY = f"{FLOAT16_COPY}/model.safetensors"
 #: The rows of the README's table at most.
 ROWS = 5
 
@@ -84,11 +81,12 @@ def rendered() -> dict[Path, str]:
     teacher, larger = PACKAGED["qwen2.5-coder-0.5b"].size, PACKAGED["qwen2.5-coder-1.5b"].size
     pairs = sum({entry["sha256"]: entry["bytes"] for entry in read_mixture(MIXTURES["packaged"])}.values())
     model = metadata["sizes_bytes"]
+    (copy,) = (size for name, size in model.items() if name.endswith("/model.safetensors"))
     story = (
         f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}) and pairs of texts to train on "
         f"({size_text(pairs)}) from the package index; no account, no hub. After that the run kept here took {time}; "
         f"it leaves a model of {size_text(model['model.safetensors'])} and a tokenizer of "
-        f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(model[COPY])} for sentence-transformers. "
+        f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(copy)} for sentence-transformers. "
         f"The larger teacher is a download of {size_text(larger)}."
     )
     announced = (

@@ -47,11 +47,25 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"head_dim": 8, "query_pre_attn_scalar": 16, "sliding_window": 4, "sliding_window_pattern": 2},
     ),
     "olmo2": ("olmo2", {}),
+    "gpt_oss": ("gpt_oss", {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 8, "sliding_window": 4}),
 }
 #: Decoders that cannot be taken apart, and an encoder.
 WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("gemma2", {"head_dim": 8, "query_pre_attn_scalar": 16}),  # scales the embeddings in the model's own call
     "mixtral": ("mixtral", {"num_local_experts": 2}),
+    "qwen2_moe": (
+        "qwen2_moe",
+        {
+            "num_experts": 3,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 24,
+        },
+    ),
+    "qwen3_moe": (
+        "qwen3_moe",
+        {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8},
+    ),
     "gpt_neox": ("gpt_neox", {}),
     "bert": ("bert", {}),
 }

@@ -152,7 +152,7 @@ class Bench:
         found = contents(self.model)
         if found == contents(self.old):
             return "old"
-        assert found.keys() == self.whole.keys() >= {"onnx/model.onnx", "static_embedding_float16/model.safetensors"}
+        assert found.keys() == self.whole.keys() >= {"onnx/model.onnx", "static_embedding_float32/model.safetensors"}
         assert {name for name in found if found[name] != self.whole[name]} <= ABOUT
         return "new"
 

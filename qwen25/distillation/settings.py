@@ -227,7 +227,7 @@ class Settings:
         """Return what the model of so many tokens would be trained on, and its size, for a dry run."""
         vectors = [f"{self.sentence_vectors:,} sentence vectors"] * bool(self.sentence_vectors)
         size = min(self.size_mb * 1e6, tokens * self.dims * np.dtype(self.number_format).itemsize)
-        copy = 2 * tokens * self.dims if self.number_format == "int8" else 0
+        copy = 4 * tokens * self.dims if self.number_format != "float32" else 0
         lessons = ", ".join([*self.pairs, *vectors]) or "nothing"
         return f"trained on {lessons}; {size_text(round(size) + copy)} in {self.output}"
 

@@ -22,7 +22,7 @@ from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
 from qwen25.store.packaged import PACKAGED, packaged_path
 from qwen25.store.static_model import (
-    FLOAT16_COPY,
+    FLOAT32_COPY,
     Encode,
     load_model,
     model_folder,
@@ -130,7 +130,7 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
     if kind not in loaders or not rest:
         raise InputError(f"no model {spec!r}: give {SPECS}")
     # For a model of ours, sentence-transformers needs a copy that nobody else does.
-    folder = _located(rest, offline, FLOAT16_COPY if kind == "st" else "")
+    folder = _located(rest, offline, FLOAT32_COPY if kind == "st" else "")
     return loaders[kind](folder, name)
 
 

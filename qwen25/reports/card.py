@@ -25,13 +25,13 @@ from qwen25.runtime.text import Markdown, difference_text, render_template, size
 from qwen25.store.hub import looks_like_an_id
 from qwen25.store.onnx_export import ONNX_FILES, write_onnx
 from qwen25.store.packaged import PACKAGED, licence_of
-from qwen25.store.static_model import FLOAT16_COPY, steps_of
+from qwen25.store.static_model import FLOAT32_COPY, steps_of
 
 MODEL_FILES = ("model.safetensors", "tokenizer.json", "config.json", "metadata.json")
 #: What sentence-transformers reads besides; a model of int8 has a copy for it, or cannot be loaded by it.
 MODULES, NORMALIZE = "modules.json", "1_Normalize/config.json"
-COPY = f"{FLOAT16_COPY}/model.safetensors"
-COPY_FILES = (COPY, f"{FLOAT16_COPY}/tokenizer.json")
+COPY = f"{FLOAT32_COPY}/model.safetensors"
+COPY_FILES = (COPY, f"{FLOAT32_COPY}/tokenizer.json")
 CARD, BENCHMARKS = "README.md", "BENCHMARKS.md"
 EXAMPLES = ("instruction_awareness_demo.py", "real_world_use_cases.py")
 #: The files that a rendered folder may hold.
@@ -240,7 +240,7 @@ def _files_of(model: Path) -> list[str]:
     """
     names = list(MODEL_FILES)
     if (model / MODULES).is_file():
-        copied = any(place.name == FLOAT16_COPY for _, place in steps_of(model, model.name))
+        copied = any(place.name == FLOAT32_COPY for _, place in steps_of(model, model.name))
         names += [MODULES, NORMALIZE, *(COPY_FILES if copied else ())]
     for name in names:
         if not (model / name).is_file():

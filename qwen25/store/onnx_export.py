@@ -1,4 +1,4 @@
-"""A static model -> ``onnx/model.onnx`` and the tokenizer files that transformers.js reads.
+"""A static model -> ``onnx/model.onnx`` and the tokenizer files that fastembed and transformers.js read.
 
 Inputs and outputs are those of an exported transformer: ``input_ids`` and ``attention_mask`` of padded texts, shape
 (texts, tokens); ``last_hidden_state``, one vector a token, and ``sentence_embedding``, one a text. The table keeps its
@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from model2vec import StaticModel
+from tokenizers import Tokenizer
 
 from qwen25.runtime.console import extras_command
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import json_text, write_files
-from qwen25.store.static_model import load_model
+from qwen25.store.static_model import NO_LIMIT, load_model
 
 ONNX_FILE = "onnx/model.onnx"
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json")
@@ -27,7 +28,6 @@ ONNX_FILES = (ONNX_FILE, *TOKENIZER_FILES)
 OPSET, IR_VERSION = 18, 9
 #: Added to a vector's length, as model2vec does: an empty text keeps its zero vector.
 TINY = 1e-32
-NO_LIMIT = 1_000_000
 
 
 def require_onnx() -> None:
@@ -54,6 +54,7 @@ def write_onnx(model: Path, folder: Path) -> None:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": static.max_length or NO_LIMIT,
+        "pad_token": pad_token(static.tokenizer),
         "clean_up_tokenization_spaces": False,
         **special,
     }
@@ -63,6 +64,14 @@ def write_onnx(model: Path, folder: Path) -> None:
         folder / ONNX_FILE: onnx_model(static).SerializeToString(deterministic=True),
     }
     write_files(files)
+
+
+def pad_token(tokenizer: Tokenizer) -> str:
+    """Return the token that fills up short texts; any will do, as the mask takes it out of every sum.
+
+    Python's transformers cuts texts at it, so it is one that no text is likely to hold as the vocabulary spells it.
+    """
+    return max(tokenizer.get_vocab(with_added_tokens=False), key=lambda token: (not token.isascii(), len(token), token))
 
 
 def onnx_model(model: StaticModel) -> Any:

@@ -42,10 +42,10 @@ class Stored(NamedTuple):
     weights: np.ndarray | None = None
     row_of: np.ndarray | None = None
 
-    def vectors(self, dtype: str = "float32") -> np.ndarray:
-        """Return the vectors that the model has, computed in float32; shape (tokens, dims)."""
+    def vectors(self) -> np.ndarray:
+        """Return the vectors that the model has; float32, shape (tokens, dims)."""
         tokens = len(self.table if self.row_of is None else self.row_of)
-        out = np.empty((tokens, self.table.shape[1]), dtype=dtype)
+        out = np.empty((tokens, self.table.shape[1]), dtype=np.float32)
         for part in _chunks(out):  # rather than a float32 copy of all for each step
             rows = self.table[part if self.row_of is None else self.row_of[part]].astype(np.float32)
             out[part] = rows if self.weights is None else rows * self.weights[part, None]

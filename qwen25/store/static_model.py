@@ -23,7 +23,9 @@ from qwen25.store.quantisation import Stored, without
 
 SCHEMA_VERSION = 1
 #: The folder of the copy for sentence-transformers. Not a name that model2vec downloads.
-FLOAT16_COPY = "static_embedding_float16"
+FLOAT32_COPY = "static_embedding_float32"
+#: The most tokens of a text, for those who ask for a number: texts are never cut, so that all runtimes agree.
+NO_LIMIT = 1_000_000
 #: What decides a model's vectors besides its weights, in its folder and in those of its steps (1_Pooling).
 CONFIGURATION = ("*config*.json", "modules.json", "*token*.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle")
@@ -50,18 +52,21 @@ def write_model(folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: di
         "apply_pca": stored.table.shape[1],
         "sif_coefficient": metadata["recipe"]["sif"],
         "hidden_dim": stored.table.shape[1],
-        "seq_length": 1_000_000,
+        "seq_length": NO_LIMIT,
         "normalize": True,
-        "max_length": None,  # texts are never cut, so that model2vec and sentence-transformers agree on long ones
+        "max_length": None,
+        # What text-embeddings-inference reads of every model.
+        "hidden_size": stored.table.shape[1],
+        "num_hidden_layers": 0,
+        "max_position_embeddings": NO_LIMIT,
     }
     if (unknown := unknown_row(tokenizer)) is not None:
         stored = without(stored, unknown)
     table, weights, mapping = stored.table, stored.weights, stored.row_of
     try:
         save_pretrained(folder, table, tokenizer, config, create_model_card=False, weights=weights, mapping=mapping)
-        if stored.weights is not None:
-            (folder / "modules.json").unlink()
-            _write_float16_copy(folder, stored, tokenizer)
+        if stored.weights is not None or table.dtype != np.float32:
+            _write_float32_copy(folder, stored, tokenizer)
     except Exception as error:  # of a full disk, safetensors and tokenizers have errors of their own
         raise PipelineError(f"cannot write the model: {first_line(error)}; free some space and run again") from error
     (folder / "1_Normalize").mkdir(exist_ok=True)
@@ -78,13 +83,17 @@ def write_model(folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: di
     }
 
 
-def _write_float16_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> None:
-    """Write the model as sentence-transformers holds it: StaticEmbedding has neither int8, weights nor shared rows."""
-    copy = folder / FLOAT16_COPY
+def _write_float32_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> None:
+    """Write the model as sentence-transformers holds it.
+
+    Before 6.2 its StaticEmbedding has neither int8, weights nor shared rows, and computes and learns in the number
+    format of the file: in float16 an empty text gives NaN, and so does training.
+    """
+    copy = folder / FLOAT32_COPY
     copy.mkdir()
-    save_file({"embedding.weight": stored.vectors("float16")}, copy / "model.safetensors")
+    save_file({"embedding.weight": stored.vectors()}, copy / "model.safetensors")
     tokenizer.save(str(copy / "tokenizer.json"), pretty=False)
-    steps = ((FLOAT16_COPY, "StaticEmbedding"), ("1_Normalize", "Normalize"))
+    steps = ((FLOAT32_COPY, "StaticEmbedding"), ("1_Normalize", "Normalize"))
     package = "sentence_transformers.models"
     modules = [{"idx": i, "name": f"{i}", "path": p, "type": f"{package}.{kind}"} for i, (p, kind) in enumerate(steps)]
     write_json(folder / "modules.json", modules)
@@ -176,10 +185,12 @@ def refuse_code_and_pickles(folder: Path) -> None:
     known = re.compile(r"(sentence_transformers|pylate\.models)(\.\w+)+")
     if foreign := [kind for kind, _ in steps if not known.fullmatch(kind)]:
         raise InputError(f"{folder.name} brings code of its own ({foreign[0]}), which is never run")
-    for _, place in steps:
+    for kind, place in steps:
         names = [path.name for path in place.iterdir()] if place.is_dir() else []
         if any(name.endswith(PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
             raise no_weights(f"{folder.name}: {place.name}", names)
+        if kind.endswith(".StaticEmbedding") and "model.safetensors" not in names:
+            raise InputError(f"{folder.name} lacks {place.name}/model.safetensors, which sentence-transformers reads")
 
 
 def steps_of(folder: Path, what: str) -> list[tuple[str, Path]]:

@@ -54,6 +54,11 @@ def fast_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if built_in else torch.float32
 
 
+def whole_dtype(device: str, dtype: torch.dtype) -> torch.dtype:
+    """Return the number format of a model that is loaded whole: on a CPU float32, as not only products are in it."""
+    return dtype if device.startswith("cuda") else torch.float32
+
+
 def format_name(dtype: torch.dtype) -> str:
     """Return a number format's name, as ``--dtype`` takes it."""
     return str(dtype).removeprefix("torch.")
@@ -283,7 +288,7 @@ def _whole_model_states(
 
     :return: layer -> (positions, hidden), of which those of last positions are filled.
     """
-    model: Any = teacher.load(dtype if device.startswith("cuda") else torch.float32).to(device)
+    model: Any = teacher.load(whole_dtype(device, dtype)).to(device)
     if layers[-1] < teacher.layers and hasattr(model, "layers") and hasattr(model, "norm"):
         # An inner layer's state is the raw one.
         model.layers, model.norm = model.layers[: layers[-1]], torch.nn.Identity()
@@ -316,7 +321,9 @@ def dry_run_line(
     layer = (weights - table) / teacher.layers
     state = tokens * teacher.hidden_size * 4
     stack = take_apart(teacher, model, device, dtype)
-    how, held = ("layer by layer", layer) if isinstance(stack, Stack) else (f"the whole model ({stack})", weights)
+    how, held = "layer by layer", layer
+    if isinstance(stack, str):
+        how, held, dtype = f"the whole model ({stack})", weights, whole_dtype(device, dtype)
     memory = LIBRARY_BYTES + state + 4 * CPU_SCRATCH_BYTES + held * dtype.itemsize
     rate = CUDA_RATE if device.startswith("cuda") else THREAD_RATE * torch.get_num_threads()
     minutes = (tokens * layer * deepest + asked * QUESTION_TOKENS * weights) / rate / 60

@@ -21,7 +21,7 @@ from qwen25.reports.check import check
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.text import size_text
-from qwen25.store.static_model import FLOAT16_COPY
+from qwen25.store.static_model import FLOAT32_COPY
 
 Result = dict[str, Any]
 #: Changes metadata, evaluation and comparison before they are rendered.
@@ -140,16 +140,16 @@ class TestFolder:
         render(folder, *results.values())
         assert check(folder) == []
         assert {path.name for path in (folder / "examples").iterdir()} == set(EXAMPLES)
-        copy = results["model"] / FLOAT16_COPY / "model.safetensors"
+        copy = results["model"] / FLOAT32_COPY / "model.safetensors"
         card = (folder / "README.md").read_text(encoding="utf-8")
-        assert f"`{FLOAT16_COPY}/model.safetensors` ({size_text(copy.stat().st_size)})" in card
+        assert f"`{FLOAT32_COPY}/model.safetensors` ({size_text(copy.stat().st_size)})" in card
         (folder / "modules.json").unlink()  # sentence-transformers takes seconds to load
         (folder / "examples" / EXAMPLES[0]).write_text("raise SystemExit('broken example')")
         (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1])
         faults = " | ".join(check(folder))
         assert "quick start" in faults and "broken example" in faults
         copy.unlink()
-        with pytest.raises(InputError, match=f"lacks {FLOAT16_COPY}/model.safetensors"):
+        with pytest.raises(InputError, match=f"lacks {FLOAT32_COPY}/model.safetensors"):
             render(folder, *results.values())
 
     def test_files_of_its_users_are_not_lost(self, rendered: Any, tmp_path: Path) -> None:

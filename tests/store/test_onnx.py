@@ -1,8 +1,11 @@
-"""ONNX: onnxruntime gives the vectors that Python gives, whatever a model's form is."""
+"""ONNX: onnxruntime, fastembed and transformers.js give the vectors that Python gives, whatever a model's form is."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +23,15 @@ TEXTS = [
     "def f(x):\n\treturn x[1:]  # I'LL",
     "cafe\u0301 ﬁ Ⅷ ½ \u017f İ \u0085 \ufeff",
     "你好世界 مرحبا नमस्ते 👩‍👩‍👧",
-    "a long text, which is not cut " * 400,
 ]
+#: model2vec's own sum of its tokens in float32 is off by 1e-5.
+LONG = "a long text, which is not cut " * 400
 
 
 def vectors(graph: Any, ids: list[list[int]]) -> np.ndarray:
     """Run the graph as fastembed and transformers.js do: padded to the longest text."""
     session = onnxruntime.InferenceSession(graph if isinstance(graph, bytes) else graph.SerializeToString())
-    padded = np.zeros((len(ids), max(1, *map(len, ids))), dtype=np.int64)
+    padded = np.ones((len(ids), max(1, *map(len, ids))), dtype=np.int64)
     mask = np.zeros_like(padded)
     for row, one in enumerate(ids):
         padded[row, : len(one)], mask[row, : len(one)] = one, 1
@@ -55,11 +59,15 @@ def test_the_same_vectors_as_python(tiny_tokenizer: Tokenizer, kind: Any, form: 
     if form == "mapping":
         more["token_mapping"] = generator.integers(0, tokens, tokens)
     model = static(tiny_tokenizer, kind, **more)
-    texts = ["", *TEXTS, "", ""]
-    found, expected = vectors(onnx_model(model), model.tokenize(texts)), model.encode(texts).astype(np.float32)
-    # float16: model2vec's own mean is rounded to it.
-    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=2e-3 if kind == np.float16 else 1e-5)
+    texts, graph = ["", *TEXTS, "", ""], onnx_model(model).SerializeToString()
+    model.embedding = model.embedding.astype(np.float32)  # model2vec computes in the number format of the table
+    found, expected = vectors(graph, model.tokenize(texts)), model.encode(texts)
+    tolerance = 1e-6 if model.normalize else 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, atol=tolerance, rtol=0)
     assert not found[0].any() and not found[-2:].any()
+    alone, long = (vectors(graph, model.tokenize([text])) for text in (texts[1], LONG))
+    np.testing.assert_allclose(alone, expected[1:2], atol=tolerance, rtol=0)
+    np.testing.assert_allclose(long, model.encode([LONG]), atol=30 * tolerance, rtol=0)
 
 
 def test_an_unknown_token_is_left_out_as_in_model2vec() -> None:
@@ -87,3 +95,45 @@ def test_transformers_reads_the_tokenizer_files(tiny_model: Path, tmp_path: Path
     write_onnx(folder, folder)
     found = AutoTokenizer.from_pretrained(folder)(TEXTS, add_special_tokens=False)["input_ids"]
     assert found == StaticModel.from_pretrained(folder).tokenize(TEXTS)
+
+
+@pytest.fixture
+def exported(tiny_model: Path, tmp_path: Path) -> tuple[Path, list[str], np.ndarray]:
+    """Return a folder with the ONNX file of a model, texts of several lengths, and their vectors in float32."""
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    write_onnx(folder, folder)
+    model, texts = StaticModel.from_pretrained(folder), [*TEXTS, "short", LONG[:3000]]
+    model.embedding = model.embedding.astype(np.float32)
+    return folder, texts, model.encode(texts)
+
+
+def test_fastembed_gives_the_same_vectors(exported: tuple[Path, list[str], np.ndarray]) -> None:
+    fastembed = pytest.importorskip("fastembed", reason="pip install fastembed")
+    from fastembed.common.model_description import ModelSource, PoolingType
+
+    folder, texts, expected = exported
+    source = ModelSource(hf="OWNER/NAME")
+    fastembed.TextEmbedding.add_custom_model("ours", PoolingType.MEAN, True, source, dim=expected.shape[1])
+    model = fastembed.TextEmbedding("ours", specific_model_path=str(folder))
+    np.testing.assert_allclose(np.stack(list(model.embed(texts))), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        np.stack([*model.embed(texts[0]), *model.embed([""])]), [expected[0], 0 * expected[0]], atol=1e-6
+    )
+
+
+@pytest.mark.skipif(
+    not (shutil.which("node") and "QWEN25_NODE_MODULES" in os.environ),
+    reason="npm install --ignore-scripts @huggingface/transformers; QWEN25_NODE_MODULES=.../node_modules",
+)
+def test_transformers_js_gives_the_same_vectors(exported: tuple[Path, list[str], np.ndarray]) -> None:
+    folder, texts, expected = exported
+    program = str(Path(__file__).with_name("transformers.mjs"))
+    done = subprocess.run(
+        [shutil.which("node"), program, str(folder)],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for found in json.loads(done.stdout.splitlines()[-1]).values():
+        np.testing.assert_allclose(found, expected, atol=1e-6)

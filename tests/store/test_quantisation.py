@@ -1,7 +1,8 @@
-"""int8 vectors: as exact as need be, and the same in both libraries that load them."""
+"""Number formats: as exact as need be, and the same in both libraries that load them, as they are."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from model2vec import StaticModel
 from tokenizers import Tokenizer
 
 from qwen25.distillation.vocabulary import static_vocabulary
+from qwen25.evaluation.models import load_encoder
 from qwen25.runtime.errors import InputError
 from qwen25.store.quantisation import quantise, rows_within
-from qwen25.store.static_model import FLOAT16_COPY, write_model
+from qwen25.store.static_model import FLOAT32_COPY, write_model
 
 TEXTS = ["How do I reset my password?", "the", "a b c", "Les chats dorment \U0001f63a", "x = [1, 2]"]
 
@@ -62,7 +64,9 @@ def test_both_libraries_give_the_same_vectors(table: np.ndarray, tiny_tokenizer:
     ours = StaticModel.from_pretrained(folder).encode(TEXTS)
     theirs = SentenceTransformer(str(folder), device="cpu")
     assert cosines(ours, exact).min() > 0.9995
-    assert cosines(theirs.encode(TEXTS), exact).min() > 0.9995
+    found = theirs.encode(["", *TEXTS])
+    assert found.dtype == np.float32 and not found[0].any()
+    np.testing.assert_allclose(found[1:], ours, atol=1e-6)
     cut = SentenceTransformer(str(folder), device="cpu", truncate_dim=64).encode(TEXTS)
     assert cosines(cut, exact[:, :64]).min() > 0.9995
     theirs.save(str(tmp_path / "saved"))
@@ -70,13 +74,16 @@ def test_both_libraries_give_the_same_vectors(table: np.ndarray, tiny_tokenizer:
     assert cosines(again.encode(TEXTS), exact).min() > 0.9995
 
 
-def test_the_copy_can_be_fine_tuned(table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["int8", "float16"])
+def test_it_can_be_fine_tuned_as_loaded(
+    table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path, storage: str
+) -> None:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-    model = SentenceTransformer(str(written(tmp_path / "int8", table, tiny_tokenizer, "int8")), device="cpu").float()
+    model = SentenceTransformer(str(written(tmp_path / "model", table, tiny_tokenizer, storage)), device="cpu")
     questions, answers = (list(texts) for texts in zip(*PAIRS, strict=True))
 
     def agreement() -> float:
@@ -88,13 +95,28 @@ def test_the_copy_can_be_fine_tuned(table: np.ndarray, tiny_tokenizer: Tokenizer
     SentenceTransformerTrainer(
         model, Arguments(str(tmp_path / "runs"), **how), data, loss=MultipleNegativesRankingLoss(model)
     ).train()
-    assert agreement() > before + 0.1
+    assert agreement() > before + 0.1 and np.isfinite(model.encode(["", *TEXTS])).all()
+
+
+def test_without_the_copys_vectors_it_says_what_is_missing(
+    table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = written(tmp_path / "model", table, tiny_tokenizer, "int8")
+    (folder / FLOAT32_COPY / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"Could not find 'model\.safetensors'"):
+        SentenceTransformer(str(folder), device="cpu")
+    shutil.rmtree(folder / FLOAT32_COPY)
+    with pytest.raises(InputError, match=f"lacks {FLOAT32_COPY}"):
+        load_encoder(f"st:{folder}")
+    assert StaticModel.from_pretrained(folder).encode(TEXTS).any()
 
 
 def test_model2vec_does_not_download_the_copy() -> None:
     from model2vec.persistence.datamodels import get_all_model2vec_paths
 
-    assert not [path for path in get_all_model2vec_paths() if path.startswith(FLOAT16_COPY)]
+    assert not [path for path in get_all_model2vec_paths() if path.startswith(FLOAT32_COPY)]
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8"])

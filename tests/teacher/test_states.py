@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,75 @@ def test_the_dry_run_is_one_line(teacher: Teacher, tmp_path: Path) -> None:
         and "\n" not in line
     )
     assert "whole model" in dry_run_line(make_teacher(tmp_path / "b", "bert"), 1000, [2], "cpu", torch.float32)
+
+
+#: Published mixtures of experts: the shapes of their configurations, and the parameters that their authors state.
+MIXTURES: dict[str, tuple[dict[str, int], float]] = {
+    "qwen2_moe": (  # Qwen1.5-MoE-A2.7B
+        {
+            "vocab_size": 151936,
+            "hidden_size": 2048,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 16,
+            "num_experts": 60,
+            "moe_intermediate_size": 1408,
+            "shared_expert_intermediate_size": 5632,
+        },
+        14.3e9,
+    ),
+    "qwen3_moe": (  # Qwen3-30B-A3B
+        {
+            "vocab_size": 151936,
+            "hidden_size": 2048,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 4,
+            "head_dim": 128,
+            "num_experts": 128,
+            "moe_intermediate_size": 768,
+        },
+        30.5e9,
+    ),
+    "mixtral": (  # Mixtral-8x7B
+        {
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "num_local_experts": 8,
+        },
+        46.7e9,
+    ),
+    "gpt_oss": (  # gpt-oss-20b
+        {
+            "vocab_size": 201088,
+            "hidden_size": 2880,
+            "intermediate_size": 2880,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "num_local_experts": 32,
+        },
+        20.9e9,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_the_dry_run_counts_every_expert_of_a_mixture(name: str, tmp_path: Path) -> None:
+    shapes, parameters = MIXTURES[name]
+    teacher = make_teacher(tmp_path / "teacher", name)
+    counted = sum(parameter.numel() for parameter in layers.empty_model(teacher).parameters())
+    assert counted == teacher.load(torch.float32).num_parameters()
+    (teacher.folder / "config.json").write_text(json.dumps({"model_type": name, **shapes}))
+    line = dry_run_line(Teacher("large", "folder", teacher.folder), 1000, [2], "cpu", torch.bfloat16)
+    assert "cpu in float32, the whole model" in line  # a CPU loads it in float32, whatever the products are in
+    gigabytes = float(line.split(" GB of memory")[0].split()[-1].replace(",", ""))
+    assert gigabytes == pytest.approx(4 * parameters / 1e9, rel=0.2)
 
 
 def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
