@@ -119,7 +119,7 @@ def _find_files(wanted: HubSet) -> tuple[str, list[str]]:
             break
         listed = [file.rfilename for file in info.siblings or []]
         if files := choose_files(listed, wanted):
-            return str(info.sha), files
+            return re.sub(r"\W", "", str(info.sha)), files  # it names a file
         names += listed
     have = ", ".join(sorted({name.split("/")[0] for name in names if name.endswith(".parquet")})[:20]) or "none"
     what = f"subset {wanted.subset or 'default'!r}, split {wanted.split}"

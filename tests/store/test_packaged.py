@@ -198,10 +198,12 @@ def test_unexpected_members(index: Path, downloads: list[str], members: dict[str
     assert sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file()) <= len(CONTENT[0])
 
 
-def test_no_space_no_folder_and_offline(downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_space_no_folder_and_offline(
+    downloads: list[str], hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(PipelineError, match="without --offline"):
         packaged_path(NAME, offline=True)
-    assert downloads == []
+    assert downloads == [] and hub.requests == []
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
