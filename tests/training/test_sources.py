@@ -55,12 +55,12 @@ def test_a_revision_leads_to_no_other_folder() -> None:
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="999 pairs are too few to learn from; give at least 1,000"):
         read_pairs([str(jsonl(tmp_path / "few.jsonl", ROWS[:999]))])
-    assert read_pairs([]) == []
+    assert read_pairs([]) == ([], [])
 
 
 def test_sets_of_one_name_are_told_apart(tmp_path: Path) -> None:
     """Else the losses of what is held out of one would stand for both."""
-    found = read_pairs([str(jsonl(tmp_path / folder / "train.jsonl", ROWS)) for folder in "xy"])
+    found, _ = read_pairs([str(jsonl(tmp_path / folder / "train.jsonl", ROWS)) for folder in "xy"])
     assert [pairs.name for pairs in found] == ["train", "train (2)"]
 
 
@@ -69,7 +69,7 @@ def test_the_projects_own_items_are_kept_out_in_any_case_and_spacing(tmp_path: P
     for name in ("evaluation", "calibration"):
         item = json.loads((resource(f"data/{name}") / "semantic_similarity.jsonl").read_text().splitlines()[0])
         rows.append({"a": item["anchor"].upper().replace(" ", "  "), "b": f"anything {name}"})
-    (found,) = read_pairs([str(jsonl(tmp_path / "qa.jsonl", rows))])
+    (found,), _ = read_pairs([str(jsonl(tmp_path / "qa.jsonl", rows))])
     assert found.dropped["kept out"] == 2 and len(found.pairs) == 1200
 
 
@@ -91,7 +91,12 @@ def test_the_mixtures_are_what_they_say() -> None:
     entries = read_mixture(MIXTURES["recommended"])
     assert len({language for entry in entries for language in entry["languages"]}) > 12
     assert not [entry["repo"] for entry in entries if "-NC" in entry["licence"] or "not stated" in entry["licence"]]
-    assert all(entry["columns"] and entry["rows"] >= 1_000 for entry in entries)
+    kinds = {entry["kind"]: 0 for entry in entries}
+    for entry in entries:
+        kinds[entry["kind"]] += entry["rows"]
+        assert entry["checked"] and entry["bytes"]
+    assert set(kinds) == {"similarity", "questions", "topics", "code", "translation"}
+    assert min(kinds.values()) >= sum(kinds.values()) / 10
     entries = read_mixture(MIXTURES["packaged"])
     assert len(entries) == len({(entry["package"], entry["reader"]) for entry in entries})
     assert {"de", "fr", "es", "it", "pt", "nl", "pl", "ru", "tr", "ar", "ja", "zh", "ko", "hi", "vi", "id"} <= {

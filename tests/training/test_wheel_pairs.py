@@ -151,7 +151,7 @@ def test_of_each_language_a_sample_is_taken_and_metadata_says_from_where(wheel: 
     german = dict.fromkeys(list(french)[:700], "Die Lampe brennt")
     members = {"texts/locale/fr/a.mo": compiled(french), "texts/locale/de/a.mo": compiled(german)}
     path = mixture(wheel, members, "gettext", "texts/locale/{lang}/*.mo", rows=800)
-    (found,), (again,) = (read_pairs([str(path)], offline=True) for _ in range(2))
+    ((found,), _), ((again,), _) = (read_pairs([str(path)], offline=True) for _ in range(2))
     assert [pair.language for pair in found.pairs] == ["en-de"] * 700 + ["en-fr"] * 800
     summary = found.summary()
     assert summary["source"] == "texts==1.0" and summary["licence"] == "MIT" and summary["rows"] == 1500
