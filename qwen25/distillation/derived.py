@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, vstack
 from tokenizers import Tokenizer
 
 from qwen25.distillation.asking import Answers
-from qwen25.distillation.tokenizer import NUMBERS, splits_digits, with_added, with_whole
+from qwen25.distillation.tokenizer import NUMBERS, byte_text, splits_digits, with_added, with_whole
 from qwen25.distillation.vocabulary import Vocabulary
 
 #: A word is as long as so many tokens' rows for each token that it replaces: the other words of its language are still
@@ -85,16 +85,21 @@ def derived_rows(
     :param custom: what custom words mean; none of them, or each.
     :param numbers: as :attr:`DerivedRows.own`, of groups of digits; 0: digits stay alone.
     """
-    capitals = [i for i, word in enumerate(answers.words) if word.capitalize() != word]
-    groups = NUMBERS if numbers and splits_digits(tokens.tokenizer) else []
-    whole = [f" {word}" for word in answers.words]
-    whole += [f" {answers.words[i].capitalize()}" for i in capitals]
-    tokenizer = with_whole(tokens.tokenizer, whole, bool(groups))
+    known = {byte_text(f" {word}") for word in answers.words} | tokens.tokenizer.get_vocab().keys()
+    capitals = {}
+    for i, word in enumerate(answers.words):
+        if byte_text(capital := f" {word.capitalize()}") not in known:
+            capitals.setdefault(capital, i)
+    groups = [group for group in NUMBERS if byte_text(group) not in known]
+    if not numbers or not splits_digits(tokens.tokenizer):
+        groups = []
+    whole = [*(f" {word}" for word in answers.words), *capitals]
+    tokenizer = with_whole(tokens.tokenizer, whole, groups)
     base, added = len(tokens), len(vocabulary) - len(tokens)
     characters = [[tokens.tokenizer.token_to_id(character) for character in group] for group in groups]
     spelt = tokens.tokenizer.encode_batch(answers.words, add_special_tokens=False)
     said = csr_array(answers.matrix.multiply(np.array([LENGTH * len(one.ids) for one in spelt])[:, None]))
-    parts = [said, said[capitals], _counts(characters, base)]
+    parts = [said, said[list(capitals.values())], _counts(characters, base)]
     # A word with a capital letter is the same row; the user's own words have one in any case.
     words_alone, groups_alone = np.full(len(answers.words), NEEDED), np.full(len(groups), NEEDED)
     needed = np.r_[words_alone, np.zeros(len(capitals)), groups_alone, np.full(added, np.inf)]

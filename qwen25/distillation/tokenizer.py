@@ -84,23 +84,23 @@ def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapp
     return tokenizer
 
 
-def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: bool = False) -> Tokenizer:
+def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: Sequence[str] = ()) -> Tokenizer:
     """Return a byte-level BPE tokenizer that finds words whole, and groups of digits; their rows come last.
 
     What is in the vocabulary is taken as it is, without merges (``ignore_merges``). That costs a text nothing, where
     thousands of added tokens would slow it down. Marks belong to the letter before them: the pre-tokenizers of GPT-2
     and Qwen2.5 cut a word of Hindi at each vowel sign.
 
-    :param words: with the space before them.
-    :param numbers: whether digits come in the groups ``NUMBERS`` instead of one by one.
+    :param words: with the space before them; none of them is a token already, or twice among them.
+    :param numbers: those of ``NUMBERS`` that are found whole; without any, digits stay alone.
     """
     if not words and not numbers:
         return tokenizer
     spec = json.loads(tokenizer.to_str())
     model = spec["model"]
     model["ignore_merges"] = True
-    for text in [*words, *(NUMBERS if numbers else [])]:
-        model["vocab"].setdefault(byte_text(text), len(model["vocab"]))
+    for text in [*words, *numbers]:
+        model["vocab"][byte_text(text)] = len(model["vocab"])
     for step in _steps(spec["pre_tokenizer"], "pretokenizers"):
         if step["type"] == "Split" and "Regex" in step["pattern"]:
             pattern = step["pattern"]["Regex"]

@@ -21,6 +21,9 @@ from qwen25.training.soft_targets import SoftTargets
 SOFT_BATCH, SOFT_HELD_OUT = 768, 0.1
 #: The weight of the divergence beside the pairs' loss.
 SOFT_WEIGHT = 1.0
+#: Pairs of a batch are also joined to longer ones of so many, whose loss has this weight: without them training never
+#: sees that long texts can be unrelated, and all of them come to lie near each other. Measured: docs/LOG.md.
+JOINED, JOINED_WEIGHT = (3, 8), 0.2
 #: What the pairs' cosines are multiplied by, and what the teacher's and the table's are divided by in the divergence.
 SCALE, TEACHER_TEMPERATURE, TEMPERATURE = 20.0, 0.1, 0.05
 
@@ -71,7 +74,12 @@ class Objective:
         vectors = table(join(parts))  # once for all texts: a token that several need is fetched once
         total = vectors.new_zeros(())
         if self._batches:
-            total = total + pairs_loss(vectors[: 2 * len(repeats)], repeats, self._dims)
+            pairs = vectors[: 2 * len(repeats)]
+            total = total + pairs_loss(pairs, repeats, self._dims)
+            for size in JOINED:
+                if len(repeats) >= 2 * size:
+                    longer = pairs_loss(*join_pairs(pairs, repeats, size), self._dims)
+                    total = total + JOINED_WEIGHT / len(JOINED) * longer
         if self._soft is not None:
             last = vectors[len(vectors) - len(texts) :]
             total = total + SOFT_WEIGHT * divergence(last, self._soft.vectors[texts], self._dims[:2])
@@ -95,6 +103,22 @@ class Objective:
             apart = float(divergence(vectors, self._soft.vectors[self._soft_held], self._dims[:1]))
         total = float(np.mean([one["loss"] for one in sets.values()])) if sets else 0.0
         return {"loss": total + SOFT_WEIGHT * (apart or 0.0), "sets": sets, "divergence": apart}
+
+
+def join_pairs(vectors: torch.Tensor, repeats: np.ndarray, size: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Return the vectors of pairs of longer texts, each of ``size`` neighbours joined, and which are no negatives.
+
+    A text's vector is the sum of its tokens' rows, so that of a joined one is the sum of its parts'.
+
+    :param vectors: not scaled: the first sides and behind them the second ones; shape (2 * pairs, dims).
+    :param repeats: shape (pairs, pairs).
+    """
+    groups = len(repeats) // size
+    kept = groups * size
+    sides = [side[:kept].reshape(groups, size, -1).sum(dim=1) for side in vectors.split(len(repeats))]
+    shared = repeats[:kept, :kept].reshape(groups, size, groups, size).any(axis=(1, 3))
+    np.fill_diagonal(shared, False)
+    return torch.cat(sides), shared
 
 
 def _share_found(vectors: torch.Tensor, repeats: np.ndarray) -> float:

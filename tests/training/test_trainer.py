@@ -16,7 +16,7 @@ from qwen25.store.pairs import Pair, PairSet
 from qwen25.store.quantisation import Sharing
 from qwen25.training import trainer
 from qwen25.training.batches import EncodedSet, TrainingSettings, encode_sets, make_batch, schedule, tokenise
-from qwen25.training.objective import Objective
+from qwen25.training.objective import Objective, join_pairs
 from qwen25.training.soft_targets import SoftTargets, soft_targets
 from qwen25.training.trainer import FreeTable, ProjectedTable, Start, Trained, train_map, tune_rows
 
@@ -200,6 +200,19 @@ def test_texts_that_a_batch_repeats_are_no_negatives(tokenizer: Tokenizer) -> No
     assert few.dropped["without tokens"] == 1
     _, repeats = make_batch(encoded, np.arange(4))
     assert np.argwhere(repeats).tolist() == [[0, 1], [0, 2], [1, 0], [2, 0], [3, 0], [3, 2]]
+
+
+def test_joined_pairs_are_the_pairs_of_the_joined_texts(start: Start, tokenizer: Tokenizer) -> None:
+    """And those that share a text with each other are no negatives."""
+    few = pairs(7)
+    few.pairs[4] = few.pairs[0]
+    bags, repeats = make_batch(encode_sets([few], tokenizer)[0], np.arange(7))
+    texts = [" ".join(pair[side] for pair in few.pairs[i : i + 3]) for side in (0, 1) for i in (0, 3)]
+    with torch.no_grad():  # with gradients products may be in bfloat16
+        joined, shared = join_pairs(ProjectedTable(start)(bags), repeats, 3)
+        expected = ProjectedTable(start)(tokenise(tokenizer, texts))
+    torch.testing.assert_close(joined, expected, atol=1e-4, rtol=1e-4)
+    assert shared.tolist() == [[False, True], [True, False]]
 
 
 def test_a_batch_is_of_one_set_and_language_and_small_ones_count_more_when_cold(tokenizer: Tokenizer) -> None:
