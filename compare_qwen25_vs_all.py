@@ -45,7 +45,7 @@ def compare(
     :param ours: the model that the others are compared with: a folder, another SPEC (see ``SPECS``) or NAME=SPEC.
     :param others: name -> SPEC of further models; one with a peer's name takes its place.
     :param peers: add the usual peers; one that cannot be had is left out with the reason.
-    :param offline: use only what the hub's cache holds.
+    :param offline: fetch nothing, neither from the hub nor by pip.
     :raises InputError: if two models have one name, or ours or one of the others cannot be loaded.
     :raises PipelineError: if ours cannot be had for another reason, such as a hub that does not answer.
     """
@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     models += f" (default: {OURS}={MODEL}); a SPEC is {SPECS}"
     add("--model", action="append", default=[], metavar="MODEL", help=models)
     add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
-    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
+    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip (default: off)")
     add("--output", type=Path, default=COMPARISON, help="result file, or - for standard output (default: %(default)s)")
     add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     console.add_common_flags(parser)

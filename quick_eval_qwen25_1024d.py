@@ -37,7 +37,7 @@ def evaluate(model: str | Path = MODEL, *, seed: int = SEED, offline: bool = Fal
     """Score a model, and return the content of the result file.
 
     :param model: a folder or another SPEC (see ``SPECS``).
-    :param offline: use only what the hub's cache holds.
+    :param offline: fetch nothing, neither from the hub nor by pip.
     :raises InputError: if the model cannot be loaded.
     :raises PipelineError: if the hub cannot be reached.
     """
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = console.Parser("eval", __doc__)
     add = parser.add_argument
     add("--model", default=str(MODEL), metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
-    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
+    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip (default: off)")
     add("--output", type=Path, default=EVALUATION, help="result file, or - for standard output (default: %(default)s)")
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"
     add("--fail-under", type=fail_under, metavar="VALUE", help=below)
