@@ -139,7 +139,7 @@ def standing(result: Result) -> list[Result]:
     :return: rows as a comparison has them; all but the first have their ``difference_to_ours``.
     """
     ours = ours_of(result)
-    others = [row for row in result.get("models", ()) if "difference_to_ours" in row]
+    others = [row for row in result.get("models", ()) if "result" in row and row is not ours]
     control = {"name": CONTROL, "what": "", "kind": "control", "size_bytes": None}
     if "models" not in result and (overall := result["overall"]["control"]):
         categories = {name: score["control"] for name, score in result["categories"].items()}

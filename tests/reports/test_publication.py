@@ -90,10 +90,10 @@ class TestCard:
             set_score(ours(comparison)["result"]["categories"]["instruction_awareness"], 0.3)
 
         before, after = rendered()["README.md"], rendered(beaten)["README.md"]
-        uses, _, others = before.partition("## Use something else for")
+        uses, _, others = before.partition("## What it is not good for")
         assert "for matching translations (" in uses and "and the transformer all-MiniLM-L6-v2" in others
         assert "instruction-aware" in ModelCard(before).data.tags and "Instruction-awareness confirmed" in before
-        assert "## Use it for" not in after and "WordLlama-256 (0.399) is better" in after
+        assert "## What it is good for" not in after and "WordLlama-256 (0.399) is better" in after
         assert "instruction-aware" not in ModelCard(after).data.tags and "matches words, not instructions" in after
 
     def test_the_model_has_one_name(self, rendered: Any) -> None:
@@ -127,7 +127,7 @@ class TestCard:
     def test_it_is_short_and_begins_with_what_the_model_is(self, rendered: Any, onnx: bool) -> None:
         card = rendered(onnx=onnx)["README.md"].split("\n---\n", 1)[1].strip()
         assert len(card.splitlines()) <= 80
-        parts = ("distilled from", "StaticModel.from_pretrained", "## Use it for", "## Use something else", "Verdict: ")
+        parts = ("distilled from", "StaticModel.from_pretrained", "## What it is good for", "## What it is not good for", "Verdict: ")
         places = [card.index(part) for part in parts]
         assert places == sorted(places)
 

@@ -170,7 +170,6 @@ class TestFigures:
             row["name"] = f"a model that is called {name}"
             row["result"]["health"]["size_bytes"] = size * 1_000_000
             set_score(row["result"]["overall"], score)
-            row["difference_to_ours"] = {"overall": None, "categories": {}}
         shown = {**comparison, "ours": rows[0]["name"], "models": rows, "items_sha256": {}}
         figure = plots.quality_against_size(shown)
         FigureCanvasAgg(figure).draw()
