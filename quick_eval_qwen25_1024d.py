@@ -50,7 +50,7 @@ def evaluate(
     :param model: a folder or another SPEC (see ``SPECS``).
     :param on: files of your own pairs, as FILE or FILE:LEFT,RIGHT, or lists of pairs (query, answer).
     :param among: files of documents that are no answer to them.
-    :param offline: use only what the hub's cache holds.
+    :param offline: fetch nothing, neither from the hub nor by pip.
     :raises InputError: if the model or a file cannot be loaded.
     :raises PipelineError: if the hub cannot be reached.
     """
@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = console.Parser("eval", __doc__)
     add = parser.add_argument
     add("--model", default=str(MODEL), metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
-    add("--offline", action="store_true", help="use only what the hub's cache holds (default: off)")
+    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip (default: off)")
     console.add_own_data_flags(parser)
     add("--output", type=Path, default=EVALUATION, help="result file, or - for standard output (default: %(default)s)")
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"

@@ -15,16 +15,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from qwen25.evaluation.judgement import ranked
+from qwen25.evaluation.judgement import REFERENCE, ranked, summary
 from qwen25.reports import plots
-from qwen25.reports.comparison_report import (
-    comparison_remarks,
-    cost_section,
-    missing_lines,
-    quality_section,
-    recommendation_lines,
-)
-from qwen25.reports.evaluation_report import evaluation_remarks, scores_table
+from qwen25.reports.comparison_report import cost_section, missing_lines, quality_section
+from qwen25.reports.evaluation_report import scores_table
 from qwen25.runtime.files import read_json, write_files, write_text
 from qwen25.runtime.text import rate_text, render_template, size_text, table, with_interval
 from qwen25.store.packaged import PACKAGED
@@ -49,26 +43,23 @@ def short_table(comparison: dict[str, Any]) -> str:
     rows = []
     for row in ranked(comparison)[:ROWS]:
         result = row["result"]
-        size, rate = result["health"]["size_bytes"], result["health"]["sentences_per_second"]
-        rows.append([row["name"], size_text(size), with_interval(result["overall"]), rate_text(rate)])
+        size, rate = result["health"]["size_bytes"], result["health"].get("sentences_per_second")
+        name = f"{row['name']}, {REFERENCE}" if row["obtained"] == REFERENCE else row["name"]
+        rows.append([name, size_text(size), with_interval(result["overall"]), rate_text(rate) if rate else "-"])
     return "\n".join(table(["model", "size", "overall [95 % interval]", "speed"], rows))
 
 
-def demo_markdown(metadata: dict[str, Any], evaluation: dict[str, Any], comparison: dict[str, Any]) -> str:
+def demo_markdown(metadata: dict[str, Any], comparison: dict[str, Any]) -> str:
     """Render what the demo made, what it scores and what it is set beside."""
     return render_template(
         "demo.md",
         metadata=metadata,
         sizes={name: size_text(size) for name, size in metadata["sizes_bytes"].items()},
-        scores=scores_table(evaluation),
-        evaluation_remarks=evaluation_remarks(evaluation),
+        scores=scores_table(comparison),
+        said=summary(comparison),
         quality=quality_section(comparison),
         cost=cost_section(comparison),
-        comparison_remarks=[
-            *comparison_remarks(comparison),
-            *recommendation_lines(comparison),
-            *missing_lines(comparison),
-        ],
+        missing=missing_lines(comparison),
     )
 
 
@@ -95,7 +86,7 @@ def rendered() -> dict[Path, str]:
     )
     return {
         README: with_block(with_block(readme, "demo", wrapped(story)), "table", short_table(comparison)),
-        DEMO: with_block(demo, "demo", demo_markdown(metadata, evaluation, comparison)),
+        DEMO: with_block(demo, "demo", demo_markdown(metadata, comparison)),
         SHELL: with_block(shell, "demo", " " * 8 + announced, "# ", space=""),
     }
 

@@ -238,4 +238,4 @@ def assert_every_string_is_text(phases: Phases) -> None:
         assert "alert(1)" in shown(phases.publication / name)
     card = (phases.publication / "README.md").read_text(encoding="utf-8")
     code = ast.parse(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0])
-    assert [ast.unparse(node)[:5] for node in code.body] == ["from ", "model", "vecto", "print"]
+    assert [ast.unparse(node)[:5] for node in code.body] == ["from ", "model", "vecto"]

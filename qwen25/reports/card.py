@@ -14,8 +14,8 @@ from qwen25.evaluation import judgement
 from qwen25.evaluation.judgement import Result, ours_of
 from qwen25.evaluation.results import read_comparison, read_evaluation
 from qwen25.reports import plots
-from qwen25.reports.comparison_report import comparison_remarks, comparison_sections
-from qwen25.reports.evaluation_report import duplicates_line, health_line, instruction_line, scores_table, verdict_line
+from qwen25.reports.comparison_report import comparison_sections
+from qwen25.reports.evaluation_report import scores_table
 from qwen25.reports.own_data import said_of
 from qwen25.runtime.console import command_of
 from qwen25.runtime.errors import InputError, as_input_error
@@ -28,7 +28,7 @@ from qwen25.store.packaged import PACKAGED, licence_of
 from qwen25.store.static_model import FLOAT32_COPY, steps_of
 
 MODEL_FILES = ("model.safetensors", "tokenizer.json", "config.json", "metadata.json")
-#: What sentence-transformers reads besides; a model of int8 has a copy for it, or cannot be loaded by it.
+#: What sentence-transformers reads besides; a model of int8 or of shared rows has a copy for it.
 MODULES, NORMALIZE = "modules.json", "1_Normalize/config.json"
 COPY = f"{FLOAT32_COPY}/model.safetensors"
 COPY_FILES = (COPY, f"{FLOAT32_COPY}/tokenizer.json")
@@ -98,10 +98,10 @@ def _header(metadata: Result, tags: list[str], **fields: Any) -> Markdown:
 
 
 def _base_model(teacher: Result) -> str | None:
-    """Return the hub repository of a teacher of the metadata, if it has one."""
+    """Return the hub repository of a teacher of the metadata, if it has one; of a GGUF file, that of its model."""
     name, origin = teacher["name"], teacher["origin"]
     if origin == "packaged" and name in PACKAGED:
-        return PACKAGED[name].repository or None
+        return PACKAGED[name].base_model or None
     return name if origin == "hub" and looks_like_an_id(name) else None
 
 
@@ -159,7 +159,7 @@ def _read_results(model: Path, evaluation: Path, comparison: Path) -> tuple[Resu
         if not result["model"]["sha256"] == metadata["model_sha256"] == weights:
             raise InputError(f"{name} speaks of another model than {model}: run its phase again")
     if scores["verdict"]["verdict"] is None:
-        raise InputError(f"{evaluation} lacks categories: evaluate the model without --categories")
+        raise InputError(f"{evaluation} lacks categories: evaluate the model on all of them")
     return metadata, scores, rows
 
 
@@ -167,16 +167,16 @@ def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict
     """Return what the templates draw on."""
     repo = repo or (MISSION_REPO if metadata["name"] == MISSION_NAME else None)
     name = (repo or re.sub(r"[^A-Za-z0-9._-]+", "-", metadata["name"])).split("/")[-1]
-    comparison, categories = _with_our_name(comparison, name), evaluation["categories"]
-    advice, is_qwen = judgement.comparison_advice(comparison), "qwen2.5" in metadata["teacher"]["name"].lower()
-    tags = ["instruction-aware"] if judgement.follows_instructions(evaluation) else []
+    comparison, is_qwen = _with_our_name(comparison, name), "qwen2.5" in metadata["teacher"]["name"].lower()
+    own, advice = ours_of(comparison)["result"], judgement.advice(comparison)
+    tags = ["instruction-aware"] if judgement.follows_instructions(own) else []
     header = _header(
         metadata,
         [*tags, *(["qwen2.5"] if is_qwen else [])],
         language=judgement.languages(comparison),
         pipeline_tag="sentence-similarity",
         model_name=name,
-        eval_results=_eval_results(evaluation),
+        eval_results=_eval_results(own),
     )
     return {
         **_model_facts(metadata, sizes),
@@ -186,15 +186,12 @@ def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict
         "repo": repo,
         "place": repo or HERE,
         "is_qwen": is_qwen,
-        "evaluation": evaluation,
+        "evaluation": {**evaluation, **own},  # the numbers of one run alone
         "comparison": comparison,
-        "useful": judgement.is_useful(ours_of(comparison)),
         "uses": advice.uses,
-        "others": [*advice.instead, *advice.not_claimed, duplicates_line(evaluation)],
-        "scores": scores_table(evaluation),
-        "measured": [say(evaluation) for say in (verdict_line, instruction_line, health_line)],
-        "weakest": sorted(categories, key=lambda c: categories[c]["score"])[:2],
-        "remarks": comparison_remarks(comparison),
+        "others": [*advice.others, judgement.duplicates_line(own)],
+        "scores": scores_table(comparison),
+        "measured": [line for line in judgement.summary(comparison) if line not in advice.lines],
         "sections": comparison_sections(comparison),
         "peers": [_peer(row) for row in comparison["models"] if "difference_to_ours" in row],
         "cells": lambda items, *fields: [[item[name] for name in fields] for item in items],
@@ -238,10 +235,8 @@ def _files_of(model: Path) -> list[str]:
 
     :raises InputError: if one is missing, or a link to a file elsewhere, which may be private.
     """
-    names = list(MODEL_FILES)
-    if (model / MODULES).is_file():
-        copied = any(place.name == FLOAT32_COPY for _, place in steps_of(model, model.name))
-        names += [MODULES, NORMALIZE, *(COPY_FILES if copied else ())]
+    copied = (model / MODULES).is_file() and any(p.name == FLOAT32_COPY for _, p in steps_of(model, model.name))
+    names = [*MODEL_FILES, MODULES, NORMALIZE, *(COPY_FILES if copied else ())]
     for name in names:
         if not (model / name).is_file():
             raise InputError(f"{model} lacks {name}: make it anew with {command_of('distill', output=model)}")

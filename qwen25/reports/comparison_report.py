@@ -1,4 +1,4 @@
-"""A comparison as tables and sentences on a terminal, Markdown and HTML."""
+"""A comparison as tables on a terminal, Markdown and HTML; what is said of it is ``evaluation/judgement.py``'s."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from functools import partial
 from typing import Any
 
 from qwen25.evaluation import judgement
-from qwen25.evaluation.categories import CATEGORIES, WEIGHTS
-from qwen25.evaluation.judgement import BETTER, SAME, WORSE, Result, is_complete, ours_of, ranked
+from qwen25.evaluation.categories import WEIGHTS
+from qwen25.evaluation.judgement import REFERENCE, SAME, Result, is_complete, ours_of, ranked
 from qwen25.reports import plots
 from qwen25.reports.evaluation_report import page_script, picture
 from qwen25.reports.own_data import own_parts, print_own_data
 from qwen25.runtime.display import print_lines, print_table
-from qwen25.runtime.text import difference_text, rate_text, render_template, size_text, with_interval
+from qwen25.runtime.text import rate_text, render_template, size_text, with_interval
 
 COST_NOTE = """Sizes in megabytes (1,000,000 bytes). A speed is the median of up to five runs of this machine; \
 speeds within a tenth of each other are tied."""
-PUBLISHED_NOTE = """Published by others, not measured here, and under another protocol: not comparable with the \
-tables above. Source: {}."""
-NEEDS_NOTE = "Drawn from this run's numbers, among what was measured; only for models that do more than match words."
+PUBLISHED_NOTE = """What others published of these models: measured on other texts, as mean cosines of pairs that \
+belong together, without a control. They are no scores of the tables above and do not compare with them. Source: {}."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Section:
 
     :ivar ours: the table's row of ours.
     :ivar best: the cells that hold a column's best value, or one tied with it.
+    :ivar folded: whether a page shows it only when asked.
     """
 
     title: str
@@ -38,6 +38,7 @@ class Section:
     rows: list[list[str]] = field(default_factory=list)
     ours: int | None = None
     best: frozenset[tuple[int, int]] = frozenset()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,32 +80,39 @@ def _categories(written: Callable[[Any], str], *path: str) -> list[Column]:
 
 def _least(rows: list[Result], key: str) -> list[Result]:
     """Return the rows with the smallest value of a fact of health."""
-    found = {row["name"]: row["result"]["health"][key] for row in rows if row["kind"] != "control"}
+    found = {row["name"]: row["result"]["health"].get(key) for row in rows if row["kind"] != "control"}
     least = min(filter(None, found.values()), default=-1)
     return [row for row in rows if found.get(row["name"]) == least]
+
+
+def _name(row: Result) -> str:
+    """Return a row's name and, on a line of its own, whether it is a reference."""
+    return f"{row['name']}\n{REFERENCE}" if row["obtained"] == REFERENCE else str(row["name"])
 
 
 def _against(row: Result) -> str:
     if "difference_to_ours" not in row:
         return "ours"
     against = row["difference_to_ours"]["overall"]
-    return f"{against['value']:+.3f} {'tied' if against['word'] == SAME else against['word']}" if against else "-"
+    return f"{against['value']:+.3f} {'undecided' if against['word'] == SAME else against['word']}" if against else "-"
 
 
 _digits = "{:.3f}".format
-_name = Column("model", _at(str, "name"))
-_overall = _at(with_interval, "result", "overall")
 #: The most important columns are first: a narrow terminal leaves out the last ones.
 QUALITY = [
-    _name,
-    Column("overall [95 % interval]", _overall, partial(judgement.best_rows, category=None), whole=True),
+    Column("model", _name),
+    Column(
+        "overall [95 % interval]",
+        _at(with_interval, "result", "overall"),
+        partial(judgement.best_rows, category=None),
+        whole=True,
+    ),
     Column("against ours", _against),
+    *_categories(with_interval, "result", "categories"),
     Column("control", _at(_digits, "result", "overall", "control", "score"), whole=True),
-    *_categories(lambda found: _digits(found["score"]), "result", "categories"),
 ]
-CATEGORY = [_name, *_categories(with_interval, "result", "categories")]
 COST = [
-    _name,
+    Column("model", _name),
     _health("on disk", size_text, "size_bytes", best=partial(_least, key="size_bytes")),
     _health("speed", rate_text, "sentences_per_second", best=judgement.fastest_rows),
     _health("query p50", "{:.2f} ms".format, "latency_p50_ms", best=partial(_least, key="latency_p50_ms")),
@@ -116,7 +124,7 @@ COST = [
     _health("load", "{:.2f} s".format, "load_seconds"),
 ]
 PUBLISHED = [
-    _name,
+    Column("model", _name),
     Column("overall", _at(_digits, "published", "overall")),
     *_categories(_digits, "published", "categories"),
     Column("size", _at("{:.0f} MB".format, "published", "size_mb")),
@@ -124,101 +132,63 @@ PUBLISHED = [
 ]
 
 
-def _section(
-    title: str, columns: Sequence[Column], comparison: Result, rows: list[Result] | None = None, note: str = ""
-) -> Section:
-    """Return a section with a table; its rows are those measured: ranked, then those that lack a category."""
-    first, ours = ranked(comparison), ours_of(comparison)
-    if rows is None:
-        rows = first + [row for row in comparison["models"] if "result" in row and row not in first]
+def _section(title: str, columns: Sequence[Column], comparison: Result, rows: list[Result], note: str = "") -> Section:
+    """Return a section with a table; its rows are ranked, then come those that lack a category."""
+    ours = ours_of(comparison)
+    whole = [row for row in ranked(comparison) if row in rows]
+    rows = whole + [row for row in rows if row not in whole]
     names, best = [row["name"] for row in rows], set()
     for x, column in enumerate(columns):
-        found = column.best(first if column.whole else rows) if column.best else []
+        found = column.best(whole if column.whole else rows) if column.best else []
         best |= {(names.index(row["name"]), x) for row in found}
     return Section(
         title,
         note,
         header=[column.header for column in columns],
         rows=[["-" if c.whole and not is_complete(row, ours) else c.cell(row) for c in columns] for row in rows],
-        ours=names.index(ours["name"]) if ours["name"] in names else None,
+        ours=names.index(ours["name"]),
         best=frozenset(best),
     )
 
 
 def quality_section(comparison: Result) -> Section:
-    """Return the scores of each measured model, by falling overall score."""
-    return _section("Quality", QUALITY, comparison)
+    """Return the scores of each model, by falling overall score."""
+    return _section("Quality", QUALITY, comparison, judgement.standing(comparison))
 
 
 def cost_section(comparison: Result) -> Section:
     """Return what each measured model costs: sizes read from files and arrays, times of this run."""
-    return _section("Cost", COST, comparison, note=COST_NOTE)
+    measured = [row for row in judgement.standing(comparison) if row["obtained"] != REFERENCE]
+    return _section("Cost", COST, comparison, measured, COST_NOTE)
 
 
 def comparison_sections(comparison: Result) -> list[Section]:
     """Return the comparison as titled lists and tables, in the order in which they are read."""
     sections = [
-        Section("In short", lines=comparison_remarks(comparison)),
-        Section("Which model for which need", NEEDS_NOTE, recommendation_lines(comparison)),
+        Section("In short", lines=judgement.summary(comparison)),
         quality_section(comparison),
-        _section("Categories", CATEGORY, comparison),
         cost_section(comparison),
     ]
+    if missing := missing_lines(comparison):
+        sections.append(Section("Not measured, and how to", lines=missing))
     if published := [row for row in comparison["models"] if row["published"]]:
         note = PUBLISHED_NOTE.format(published[0]["published"]["source"])
-        sections.append(_section("Published figures", PUBLISHED, comparison, published, note))
-    if missing := missing_lines(comparison):
-        sections.append(Section("Not measured", lines=missing))
+        header, rows = [c.header for c in PUBLISHED], [[c.cell(row) for c in PUBLISHED] for row in published]
+        sections.append(Section("Published figures", note, header=header, rows=rows, folded=True))
     return sections
 
 
-def comparison_remarks(comparison: Result) -> list[str]:
-    """Return who is better than ours overall, then at what a baseline is, then who is not."""
-    ours = comparison["ours"]
-    lines: dict[str, list[str]] = {BETTER: [], SAME: [], WORSE: []}
-    baselines = []
-    others = [row for row in comparison["models"] if "difference_to_ours" in row]
-    for row in sorted(others, key=lambda row: -row["result"]["overall"]["score"]):
-        if against := row["difference_to_ours"]["overall"]:
-            how = {BETTER: "better than", SAME: "not shown to differ from", WORSE: "worse than"}[against["word"]]
-            lines[against["word"]].append(f"{row['name']} is {how} {ours}: overall {difference_text(against)}.")
-        found = row["difference_to_ours"]["categories"]
-        wins = [f"{CATEGORIES[c].title} {difference_text(d)}" for c, d in found.items() if d["word"] == BETTER]
-        if wins and judgement.is_baseline(row["kind"], row["name"]):
-            baselines.append(f"{row['name']}, a baseline, is better than {ours} at {', '.join(wins)}.")
-    rest = [*lines[SAME], *lines[WORSE]]
-    first = lines[BETTER] or ([f"No model measured here is better than {ours}."] if rest else [])
-    return [*first, *baselines, *rest]
-
-
 def missing_lines(comparison: Result) -> list[str]:
-    """Return which systems were not measured, why not, and how to measure them."""
-    return [
-        f"{row['name']} was not measured: {row['reason']}. To measure it: {row['how']}."
-        for row in comparison["models"]
-        if "reason" in row
-    ]
-
-
-def recommendation_lines(comparison: Result) -> list[str]:
-    """Return what ours is for, which model serves which need, and what is left for ours."""
-    chosen, ours = judgement.recommendations(comparison), comparison["ours"]
-    lines = [f"{found['need']}: {found['model']} ({found['because']})" for found in chosen]
-    needs = [found["need"] for found in chosen if ours in (found["model"], *found["tied"])]
-    lines.append(f"{ours} is the first choice, alone or tied, for {', '.join(needs) if needs else 'none of these'}")
-    if edge := [row["name"] for row in judgement.frontier(comparison)]:
-        where = "is on" if ours in edge else "is not on"
-        lines.append(f"quality for its size: {ours} {where} the frontier, which is {', '.join(edge)}")
-    return [*judgement.comparison_advice(comparison).lines, *lines]
+    """Return how to measure each system that was not measured; the reasons are in the result."""
+    return [f"{row['name']}: {row['how']}" for row in comparison["models"] if "reason" in row]
 
 
 def print_comparison(comparison: Result) -> None:
     """Print the tables of quality and cost, and what they say, on standard output."""
     for section in (quality_section(comparison), cost_section(comparison)):
         print_table(section.title, section.header, section.rows)
-    print_lines(comparison_remarks(comparison), "In short")
-    print_lines(recommendation_lines(comparison), "Which model for which need")
-    print_lines(missing_lines(comparison), "Not measured")
+    print_lines(judgement.summary(comparison), "In short")
+    print_lines(missing_lines(comparison), "Not measured, and how to")
     print_own_data(comparison)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation as table rows, sentences and HTML; the sentences are those of terminal, HTML, demo and card alike."""
+"""An evaluation as a table on a terminal and as HTML; what is said of it is ``evaluation/judgement.py``'s."""
 
 from __future__ import annotations
 
@@ -11,103 +11,42 @@ from typing import Any
 from markupsafe import Markup
 
 from qwen25.evaluation import judgement
-from qwen25.evaluation.judgement import DECISIVE, SAME, Result, compared
+from qwen25.evaluation.judgement import REFERENCE, Result
 from qwen25.reports import plots
 from qwen25.reports.own_data import meaning_of, own_parts, print_own_data
 from qwen25.runtime.display import print_lines, print_table
-from qwen25.runtime.text import difference_text, rate_text, render_template, size_text, with_interval
-
-#: Kinds of sentences that share nearly all words with another and say something else -> what differs.
-NEAR_COPIES = {"number": "another number", "negation": "a negation", "role_swap": "swapped roles"}
+from qwen25.runtime.text import render_template, size_text, with_interval
 
 
 def scores_table(result: Result) -> tuple[list[str], list[list[str]], set[tuple[int, int]]]:
-    """Return the scores beside those of the model's control and of the reference models, as a table.
+    """Return a model's scores beside those of its control and of the reference models, as a table.
 
+    :param result: an evaluation or a comparison.
     :return: header, rows, and the cells with a row's best score or one tied with it, the control's apart.
     """
-    beside = _references(result)
-    header, rows = (
-        ["category", "score [95 % interval]", "random directions", *(r["name"] for r in beside), "weight"],
-        [],
-    )
-    best = set()
-    for y, (name, score) in enumerate([*result["categories"].items(), ("overall", result["overall"])]):
-        others = [reference["categories"].get(name) for reference in beside]
-        if name == "overall":  # that of a part of the categories does not compare
-            others = [reference["overall"] if result["verdict"]["verdict"] else None for reference in beside]
-        cells = [with_interval(score), *map(_score_or_dash, [score["control"], *others])]
-        rows.append([name.replace("_", " "), *cells, f"{score['weight']:.0%}" if "weight" in score else ""])
-        found = {x: s for x, s in {1: score, **dict(enumerate(others, 3))}.items() if s}
-        first = max(found.values(), key=lambda s: s["score"])
-        best |= {(y, x) for x, s in found.items() if s is first or compared(first, s) == SAME}
-    return header, rows, best
-
-
-def _references(result: Result) -> list[Result]:
-    """Return the reference models that stand beside an evaluation: the model's own control is there already."""
-    return [model for model in judgement.standing(result["items_sha256"]) if model["kind"] != "control"]
-
-
-def _score_or_dash(score: Result | None) -> str:
-    return "-" if score is None else f"{score['score']:.3f}"
-
-
-def evaluation_remarks(result: Result) -> list[str]:
-    """Return what has to be said beside the scores, in plain sentences."""
-    instruction = [instruction_line(result)] if DECISIVE in result["categories"] else []
-    return [verdict_line(result), *judgement.evaluation_advice(result).lines, *instruction, health_line(result)]
-
-
-def verdict_line(result: Result) -> str:
-    """Return the verdict, its reasons, and what the reference models score on the same scale."""
-    found, overall = result["verdict"], result["overall"]
-    line = f"Verdict: {found['verdict'] or 'none'} ({'; '.join(found['reasons'])})."
-    places = [(f"{r['name']} ({r['what']})", r["overall"]) for r in _references(result) if r["overall"]]
-    if found["verdict"] is None or not places:
-        return line
-    places += [("this model", overall), ("random directions", overall["control"])]
-    measured = sorted(((score["score"], name) for name, score in places if score), reverse=True)
-    return f"{line} On the same items: {'; '.join(f'{name} {score:.3f}' for score, name in measured)}."
-
-
-def instruction_line(result: Result) -> str:
-    """Return whether the model follows instructions or matches words, with the numbers that say so."""
-    found = result["categories"][DECISIVE]["sub_scores"]
-    gain = difference_text(found["non_lexical_gain_over_shuffled"])
-    numbers = f"{found['intent_non_lexical_requests']:.3f}, {gain} over the same with the instructions shuffled"
-    if judgement.follows_instructions(result):
-        return f"Instruction-awareness confirmed on requests that share no word with their answer: {numbers}."
-    return f"The model matches words, not instructions: {numbers} on requests without shared words."
-
-
-def duplicates_line(result: Result) -> str:
-    """Return how often a paraphrase is told from a near copy that says something else."""
-    found = result["categories"]["semantic_similarity"]["sub_scores"]["preferred_to_negative"]
-    told = ", ".join(f"{found[kind]:.0%} ({what})" for kind, what in NEAR_COPIES.items() if kind in found)
-    return (
-        f"A paraphrase is nearer than a near copy that says something else in {told} of the cases: where that matters, "
-        "check duplicates by other means."
-    )
-
-
-def health_line(result: Result) -> str:
-    """Return what a model looks like and costs, in a sentence."""
-    health = result["health"]
-    facts = f"{rate_text(health['sentences_per_second'])}, {health['latency_p50_ms']:.2f} ms a query"
-    # BM25 has no cosines, and takes nothing on disk.
-    if health["unrelated_cosine"] is not None:
-        facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
-    if health["size_bytes"] is not None:
-        facts += f", {size_text(health['size_bytes'])} on disk"
-    return f"{facts}."
+    ours, *others = judgement.standing(result)
+    names = [model["name"] for model in judgement.references(result["items_sha256"])]
+    rows = [ours, *sorted((row for row in others if row["name"] in names), key=lambda row: names.index(row["name"]))]
+    marks = [f"{row['name']} (reference)" if row.get("obtained") == REFERENCE else row["name"] for row in rows[1:]]
+    cells, best, own = [], set(), ours["result"]
+    for y, (name, score) in enumerate([*own["categories"].items(), (None, own["overall"])]):
+        scored = [
+            row for row in rows if (name in row["result"]["categories"] if name else judgement.is_complete(row, ours))
+        ]
+        scores = [f"{judgement.score_of(row, name)['score']:.3f}" if row in scored else "-" for row in rows[1:]]
+        control = f"{score['control']['score']:.3f}" if score["control"] else "-"
+        weight = f"{score['weight']:.0%}" if "weight" in score else ""
+        cells.append([(name or "overall").replace("_", " "), with_interval(score), control, *scores, weight])
+        first = judgement.best_rows(scored, name)
+        best |= {(y, x + 1 + (x > 0)) for x, row in enumerate(rows) if row in first}
+    return ["category", "score [95 % interval]", "random directions", *marks, "weight"], cells, best
 
 
 def print_evaluation(result: Result) -> None:
     """Print the table of scores, and what they say, on standard output."""
     header, rows, _ = scores_table(result)
     print_table(result["model"]["name"], header, rows)
-    print_lines(evaluation_remarks(result))
+    print_lines(judgement.summary(result), "In short")
     print_own_data(result)
 
 
@@ -117,7 +56,7 @@ def evaluation_html(result: Result) -> str:
         "evaluation.html",
         result=result,
         table=scores_table(result),
-        remarks=evaluation_remarks(result),
+        remarks=judgement.summary(result),
         health=[_health_row(*fact) for fact in result["health"].items()],
         plot=picture(plots.category_bars, result),
         own=own_parts(result),

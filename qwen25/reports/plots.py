@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from qwen25.evaluation.judgement import Result, frontier, ranked
+from qwen25.evaluation.judgement import REFERENCE, Result, frontier, ranked
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def quality_against_size(result: Result, colours: Colours = LIGHT) -> Any:
         is_best = y >= max(score for other, score in points if 0.5 < other / x < 2)
         beside = (6 if x <= middle else -6, 6 if is_best else -12)
         style |= {"color": color, "ha": "left" if x <= middle else "right"}
-        axes.annotate(_literal(row["name"]), (x, y), beside, **style)
+        mark = " (reference)" if row["obtained"] == REFERENCE else ""
+        axes.annotate(_literal(row["name"]) + mark, (x, y), beside, **style)
     if edge := frontier(result):
         scores = [row["result"]["overall"]["score"] for row in edge]
         places = [*(row["result"]["health"]["size_bytes"] / 1e6 for row in edge), most * margin]

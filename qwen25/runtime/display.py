@@ -18,6 +18,9 @@ from rich.table import Table
 
 from qwen25.runtime.errors import logger
 
+#: The width that a table's first column keeps, where names are longer: they wrap.
+LEAST_NAME = 20
+
 
 def _console() -> Console:
     """Return a console for standard output that shows names as they are; a file or a pipe is 80 columns wide."""
@@ -53,22 +56,32 @@ def quietly() -> Iterator[None]:
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output; where it is too wide, its last columns are left out and named below it."""
+    """Print a table on standard output, no wider than the terminal.
+
+    The last columns that do not fit are left out and named below it, as are rows without a value in the others.
+    """
     console = _console()
-    unlimited = console.options.update(max_width=10_000)
-    for shown in range(len(header), 0, -1):
-        table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
-        for i in range(shown):
-            widest = max((cell_len(row[i]) for row in rows), default=0)  # headers wrap between words, cells do not
-            how = {"justify": "right", "min_width": widest} if i else {"overflow": "fold"}
-            table.add_column(header[i], **how)  # type: ignore[arg-type]
-        for row in rows:
+    # Headers wrap between words, cells do not, but for the first column's.
+    columns = [[*name.split(), *(line for row in rows for line in row[i].split("\n"))] for i, name in enumerate(header)]
+    widths = [max(map(cell_len, texts), default=0) for texts in columns]
+    room, shown = console.width - min(widths[0], LEAST_NAME) - 4, 1
+    while shown < len(header) and room >= widths[shown] + 3:
+        room -= widths[shown] + 3
+        shown += 1
+    first = max(1, console.width - 4 - sum(width + 3 for width in widths[1:shown]))
+    table = Table(title=title, title_justify="left", box=box.ROUNDED if console.is_terminal else box.ASCII2)
+    table.add_column(header[0], overflow="fold", width=min(widths[0], first))
+    for name, width in zip(header[1:shown], widths[1:shown], strict=True):
+        table.add_column(name, justify="right", width=width)
+    empty = [row[0] for row in rows if set(row[1:shown]) == {"-"}]
+    for row in rows:
+        if row[0] not in empty:
             table.add_row(*row[:shown])
-        if console.measure(table, options=unlimited).minimum <= console.width:
-            break
     with console.capture() as lines:  # printed as all else is, so that a closed or full output is noticed in one place
         console.print(table)
-    print(lines.get(), end="")
+    print("\n".join(line.rstrip() for line in lines.get().splitlines()))
+    if empty:
+        print_lines([f"Without a value in these columns: {', '.join(empty)}."])
     if left_out := header[shown:]:
         print_lines([f"A wider terminal also shows: {', '.join(left_out)}."])
 

@@ -20,3 +20,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+for (const wide of document.querySelectorAll(".wide")) {
+  const mark = () => wide.toggleAttribute("data-more", wide.scrollWidth - wide.clientWidth - wide.scrollLeft > 4);
+  wide.addEventListener("scroll", mark);
+  new ResizeObserver(mark).observe(wide);
+}

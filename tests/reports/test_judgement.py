@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny_results import read_demo, set_difference, set_score
+from tiny_results import ours, read_demo, set_difference, set_score, unmeasured
 
 from qwen25.evaluation import judgement
 from qwen25.evaluation.categories import CATEGORIES, items_sha256
-from qwen25.evaluation.judgement import BETTER, SAME, comparison_advice, evaluation_advice, verdict
-from qwen25.reports.comparison_report import comparison_remarks
-from qwen25.reports.evaluation_report import evaluation_remarks
+from qwen25.evaluation.judgement import BETTER, REFERENCE, SAME, WORSE, advice, summary, verdict
 
 Result = dict[str, Any]
 
@@ -66,13 +64,34 @@ class TestVerdict:
 
 class TestStanding:
     def test_the_references_were_measured_on_the_items_that_are_here(self) -> None:
-        names = {model["name"] for model in judgement.standing(items_sha256())}
-        assert {"all-MiniLM-L6-v2", "WordLlama-256", "random directions"} <= names
+        names = {model["name"] for model in judgement.references(items_sha256())}
+        assert {"all-MiniLM-L6-v2", "WordLlama-256"} <= names
 
     def test_on_other_items_they_are_left_out(self, evaluation: Result) -> None:
         evaluation["items_sha256"]["code_understanding"] = "0" * 64
-        assert judgement.standing(evaluation["items_sha256"]) == []
-        assert not any("MiniLM" in line for line in evaluation_remarks(evaluation))
+        assert judgement.references(evaluation["items_sha256"]) == []
+        assert not any("MiniLM" in line for line in summary(evaluation))
+
+    def test_a_reference_stands_in_until_the_model_is_measured(self, comparison: Result) -> None:
+        (found,) = [row for row in judgement.standing(comparison) if row["name"] == "all-MiniLM-L6-v2"]
+        measured = dict(found)
+        unmeasured(comparison, "all-MiniLM-L6-v2")
+        (kept,) = [row for row in judgement.standing(comparison) if row["name"] == "all-MiniLM-L6-v2"]
+        assert (measured["obtained"], kept["obtained"]) == ("measured", REFERENCE)
+        paired, wide = (row["difference_to_ours"]["overall"] for row in (measured, kept))
+        assert wide["value"] == pytest.approx(paired["value"], abs=1e-3)
+        assert wide["interval"][0] < paired["interval"][0] and wide["interval"][1] > paired["interval"][1]
+
+    def test_an_overall_of_a_part_of_the_categories_does_not_compare(self, evaluation: Result) -> None:
+        del evaluation["categories"]["topic_clustering"]
+        rows = judgement.standing(evaluation)
+        assert {judgement.against_ours(row, None) for row in rows if row.get("obtained") == REFERENCE} == {None}
+
+    def test_the_control_of_an_evaluation_is_paired(self, evaluation: Result) -> None:
+        control = evaluation["overall"]["control"]
+        control["difference"] = {"value": 0.2, "interval": [-0.1, 0.5], "word": SAME}
+        (row,) = [row for row in judgement.standing(evaluation) if row["kind"] == "control"]
+        assert row["difference_to_ours"]["overall"] == {"value": -0.2, "interval": [-0.5, 0.1], "word": SAME}
 
 
 class TestAdvice:
@@ -80,20 +99,20 @@ class TestAdvice:
         set_score(evaluation["categories"]["multilingual_alignment"], 0.9)
         set_score(evaluation["categories"]["topic_clustering"], 0.2)
         set_score(evaluation["categories"]["code_understanding"], 0.6)
-        found = evaluation_advice(evaluation)
-        assert "matching translations (0.900): nothing measured" in found.uses[0]
-        assert "searching code by description (0.600)" in found.uses[1]  # only a transformer is better
-        (table,) = [line for line in found.instead if line.startswith("Use ")]
-        (transformer,) = [line for line in found.instead if line.startswith("Where a transformer can run")]
-        assert "grouping texts by topic" in table and "against 0.600" in transformer
+        found = advice(evaluation)
+        assert found.uses[0] == "Use it for matching translations (0.900): nothing beside it is better."
+        assert found.uses[1].startswith("Use it for searching code by description (0.600) where no transformer can run")
+        (topics,) = [line for line in found.others if "grouping texts by topic" in line]
+        assert "all-MiniLM-L6-v2 by model2vec (0.484) is better, and the transformer all-MiniLM-L6-v2" in topics
 
-    def test_a_use_needs_to_beat_words_alone(self, comparison: Result) -> None:
+    def test_a_use_needs_to_beat_words_alone_and_whatever_scores_higher(self, comparison: Result) -> None:
         use = CATEGORIES["code_understanding"].good_for
-        assert any(use in line for line in comparison_advice(comparison).uses)
+        assert any(use in line for line in advice(comparison).uses)
         set_difference(comparison, "BM25", SAME, "code_understanding")
-        found = comparison_advice(comparison)
-        assert not any(use in line for line in found.uses)
-        assert any(use in line and "BM25 (0.313) is not shown to be worse" in line for line in found.not_claimed)
+        assert f"Undecided for {use} (0.587): BM25 (0.313) may be as good; " in " ".join(advice(comparison).others)
+        set_difference(comparison, "BM25", WORSE, "code_understanding")
+        set_difference(comparison, "all-MiniLM-L6-v2", SAME, "code_understanding")
+        assert f"Undecided for {use} (0.587): all-MiniLM-L6-v2 (0.755) may be as good." in advice(comparison).others
 
     @pytest.mark.parametrize("gate", ["control", "collapse"])
     def test_a_model_that_only_matches_words_is_for_nothing(self, evaluation: Result, gate: str) -> None:
@@ -101,15 +120,14 @@ class TestAdvice:
             evaluation["health"]["unrelated_cosine"] = 0.9
         else:
             evaluation["overall"]["control"] = score(0.89, 0.91)
-        found = evaluation_advice(evaluation)
-        assert found.uses == ["Use another model than it: it is not shown to do more than match words."]
-        assert found.instead and not found.not_claimed
+        found = advice(evaluation)
+        assert found.uses == [] and found.others[0].startswith("Use another model: it is not shown to do more")
 
     def test_instructions_need_both_the_gain_and_the_control(self, evaluation: Result) -> None:
         assert judgement.follows_instructions(evaluation)
         evaluation["categories"]["instruction_awareness"]["control"] = score(0.4, 0.6)
         assert not judgement.follows_instructions(evaluation)
-        assert any("matches words, not instructions" in line for line in evaluation_remarks(evaluation))
+        assert any("matches words, not instructions" in line for line in summary(evaluation))
 
 
 class TestComparison:
@@ -119,18 +137,27 @@ class TestComparison:
         assert scores == sorted(scores, reverse=True) and "BM25" not in {row["name"] for row in rows}
 
     def test_ties_with_ours_are_by_pairs(self, comparison: Result) -> None:
-        best = {found["need"]: found for found in judgement.recommendations(comparison)}
-        assert best["code"]["model"] == "all-MiniLM-L6-v2" and best["code"]["tied"] == []
-        set_difference(comparison, "all-MiniLM-L6-v2", SAME, "code_understanding")
-        best = {found["need"]: found for found in judgement.recommendations(comparison)}
-        assert best["code"]["tied"] == [comparison["ours"]] and "tied with" in best["code"]["because"]
+        def best() -> list[str]:
+            return [row["name"] for row in judgement.best_rows(judgement.standing(comparison), "code_understanding")]
 
-    def test_the_better_come_first_and_baselines_are_named(self, comparison: Result) -> None:
-        set_difference(comparison, "BM25", BETTER, "topic_clustering")
-        first, baseline, *_ = comparison_remarks(comparison)
-        assert first.startswith("all-MiniLM-L6-v2 is better than") and baseline.startswith(
-            "BM25, a baseline, is better"
+        assert best() == ["all-MiniLM-L6-v2"]
+        set_difference(comparison, "all-MiniLM-L6-v2", SAME, "code_understanding")
+        assert best() == ["all-MiniLM-L6-v2", comparison["ours"]]
+
+    def test_a_baseline_that_is_better_is_named(self, comparison: Result) -> None:
+        set_difference(comparison, "BM25", BETTER, "code_understanding")
+        assert any(
+            line.startswith("Not for searching code") and "BM25 (0.313) is better" in line
+            for line in summary(comparison)
         )
-        for row in comparison["models"]:
-            row.pop("difference_to_ours", None) if row["name"] == "all-MiniLM-L6-v2" else None
-        assert comparison_remarks(comparison)[0].startswith("No model measured here is better")
+
+    def test_nothing_is_called_the_best_below_a_reference(self, comparison: Result) -> None:
+        """On a fresh machine the peer with the highest score is not there."""
+        for name in ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 by model2vec"):
+            unmeasured(comparison, name)
+        said = summary(comparison)
+        assert any("better than it: all-MiniLM-L6-v2 (0.602)" in line for line in said)
+        assert [line for line in said if "nothing beside it is better" in line] == [advice(comparison).uses[0]]
+        assert judgement.frontier(comparison)[-1]["name"] == "all-MiniLM-L6-v2"
+        set_score(ours(comparison)["result"]["overall"], 0.7)
+        assert any("nothing beside it is better" in line for line in judgement.overall_lines(comparison))

@@ -62,15 +62,16 @@ def flags(results: dict[str, Path]) -> list[str]:
 
 class TestCard:
     def test_changed_results_change_the_card_and_the_benchmarks(self, rendered: Any) -> None:
-        def change(_: Result, evaluation: Result, comparison: Result) -> None:
-            evaluation["overall"] |= {"score": 0.8765, "interval": [0.8611, 0.8922]}
-            evaluation["categories"]["code_understanding"] |= {"score": 0.7654, "interval": [0.7111, 0.8222]}
+        def change(_: Result, __: Result, comparison: Result) -> None:
+            own = ours(comparison)["result"]
+            own["overall"] |= {"score": 0.8765, "interval": [0.8611, 0.8922]}
+            own["categories"]["code_understanding"] |= {"score": 0.7654, "interval": [0.7111, 0.8222]}
             peer = next(row for row in comparison["models"] if row["name"] == "WordLlama-256")
             peer["result"]["overall"] |= {"score": 0.6543, "interval": [0.6111, 0.7222]}
             peer["difference_to_ours"]["overall"] = {"value": 0.4321, "interval": [0.41, 0.45], "word": "better"}
 
         before, after = rendered(), rendered(change)
-        for text in ("0.876 [0.861, 0.892]", "0.765 [0.711, 0.822]", "+0.432 [+0.410, +0.450]"):
+        for text in ("0.876 [0.861, 0.892]", "0.765 [0.711, 0.822]", "WordLlama-256 (0.654)"):
             assert text not in before["README.md"] and text in after["README.md"]
         for text in ("0.654 [0.611, 0.722]", "0.765 [0.711, 0.822]", "+0.432 [+0.410, +0.450]"):
             assert text not in before["BENCHMARKS.md"] and text in after["BENCHMARKS.md"]
@@ -83,16 +84,16 @@ class TestCard:
             assert not re.findall(r"(?<![\w.{])0?\.\d\d|\d+(?:\.\d+)? MB|\d sentences/s", text)
 
     def test_claims_follow_the_comparison(self, rendered: Any) -> None:
-        def beaten(_: Result, evaluation: Result, comparison: Result) -> None:
+        def beaten(_: Result, __: Result, comparison: Result) -> None:
             set_difference(comparison, "WordLlama-256", "better")
             set_difference(comparison, "BM25", SAME)
-            set_score(evaluation["categories"]["instruction_awareness"], 0.3)
+            set_score(ours(comparison)["result"]["categories"]["instruction_awareness"], 0.3)
 
         before, after = rendered()["README.md"], rendered(beaten)["README.md"]
-        uses, _, others = before.partition("## Use something else for")
-        assert "for matching translations (" in uses and "Where a transformer can run" in others
+        uses, _, others = before.partition("## What it is not good for")
+        assert "for matching translations (" in uses and "and the transformer all-MiniLM-L6-v2" in others
         assert "instruction-aware" in ModelCard(before).data.tags and "Instruction-awareness confirmed" in before
-        assert "## Use it for" not in after and "Use WordLlama-256" in after
+        assert "## What it is good for" not in after and "WordLlama-256 (0.399) is better" in after
         assert "instruction-aware" not in ModelCard(after).data.tags and "matches words, not instructions" in after
 
     def test_the_model_has_one_name(self, rendered: Any) -> None:
@@ -100,15 +101,15 @@ class TestCard:
         demo = ours(read_json(DEMO / "comparison_results.json"))["name"]
         for text in found.values():
             assert "tiny" in text and demo not in text.replace(f"'{demo}", "")  # commands say it as it was given
-        card = found["README.md"]
-        assert 'from_pretrained("me/tiny")' in card and "https://huggingface.co/me/tiny" in card
-        assert "author = {Ada Lovelace and Grace Hopper}" in card
+        card, benchmarks = found.values()
+        assert 'from_pretrained("me/tiny")' in card and "https://huggingface.co/me/tiny" in benchmarks
+        assert "author = {Ada Lovelace and Grace Hopper}" in benchmarks
 
     def test_nobody_elses_organisation_is_named(self, rendered: Any, tmp_path: Path) -> None:
-        card = rendered()["README.md"]
+        card, benchmarks = rendered().values()
         examples = [path.read_text(encoding="utf-8") for path in (tmp_path / "publication" / "examples").iterdir()]
-        assert not any("tss-deposium" in text for text in (card, *examples)) and len(examples) == 2
-        assert f'from_pretrained("{HERE}")' in card and "author = {Ada" not in card
+        assert not any("tss-deposium" in text for text in (card, benchmarks, *examples)) and len(examples) == 2
+        assert f'from_pretrained("{HERE}")' in card and "author = {Ada" not in benchmarks
         mission = rendered(lambda metadata, *_: metadata.update(name="qwen25-deposium-1024d"))["README.md"]
         assert f'from_pretrained("{MISSION_REPO}")' in mission
 
@@ -116,11 +117,25 @@ class TestCard:
         metadata = read_json(DEMO / "metadata.json")
         for name, origin, base in (
             ("tiny-qwen2", "folder", None),
-            ("qwen2.5-coder-0.5b", "packaged", "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF"),
+            ("qwen2.5-coder-0.5b", "packaged", "Qwen/Qwen2.5-Coder-0.5B-Instruct"),
         ):
             metadata["teacher"] |= {"name": name, "origin": origin}
             data = ModelCard(model_card(metadata)).data
             assert (data.base_model, data.license) == (base, "apache-2.0" if base else "other")
+
+    @pytest.mark.parametrize("onnx", [False, True])
+    def test_it_is_short_and_begins_with_what_the_model_is(self, rendered: Any, onnx: bool) -> None:
+        card = rendered(onnx=onnx)["README.md"].split("\n---\n", 1)[1].strip()
+        assert len(card.splitlines()) <= 80
+        parts = (
+            "distilled from",
+            "from_pretrained",
+            "## What it is good for",
+            "## What it is not good for",
+            "Verdict: ",
+        )
+        places = [card.index(part) for part in parts]
+        assert places == sorted(places)
 
     def test_the_training_is_told_with_its_sets_and_licences(self) -> None:
         metadata = read_json(DEMO / "metadata.json")

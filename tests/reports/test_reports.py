@@ -8,16 +8,24 @@ import hashlib
 import html
 import re
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from tiny_results import ours, read_demo, set_score
+from tiny_results import ours, plain_tokenizer, read_demo, set_score, unmeasured, write_results
+from tokenizers import Tokenizer
 
-from qwen25.evaluation.judgement import comparison_advice, evaluation_advice
+from benchmarks.render_readme import demo_markdown
+from qwen25.evaluation import judgement
+from qwen25.evaluation.categories import CATEGORIES
+from qwen25.evaluation.judgement import BETTER, REFERENCE, WORSE
 from qwen25.reports import plots
+from qwen25.reports.card import render
 from qwen25.reports.comparison_report import comparison_html, comparison_markdown, comparison_sections, print_comparison
 from qwen25.reports.evaluation_report import evaluation_html, print_evaluation, scores_table
+from qwen25.reports.page import write_page
+from qwen25.runtime.files import read_json, write_json
 
 Result = dict[str, Any]
 
@@ -62,32 +70,96 @@ class TestPages:
 
     def test_what_was_not_measured_has_a_list_of_its_own(self, comparison: Result, pages: list[str]) -> None:
         titles = re.findall(r"<h2>(.*?)</h2>", pages[1])
-        assert titles[0] == "In short" and titles[-1] == "Not measured"
-        assert "Gemma-768D was not measured" in pages[1]
+        assert titles[0] == "In short" and titles[-2:] == ["Not measured, and how to", "Published figures"]
+        assert "<details><summary><h2>Published figures" in pages[1] and pages[1].index("In short") < pages[1].index(
+            "<img"
+        )
+        assert re.search(r"<li>Gemma-768D: .*distill --preset gemma-768d</li>", pages[1])
         quality = next(section for section in comparison_sections(comparison) if section.title == "Quality")
         assert not [row for row in quality.rows if row[0] == "Gemma-768D"]
+        unmeasured(comparison, "all-MiniLM-L6-v2")
+        first = comparison_sections(comparison)[1].rows[0]
+        assert first[0] == f"all-MiniLM-L6-v2\n{REFERENCE}" and first[2] == "+0.074 better"
+        assert f"all-MiniLM-L6-v2 <small>{REFERENCE}</small>" in comparison_html(comparison)
 
     def test_the_best_of_a_row_are_those_not_shown_to_differ(self, evaluation: Result) -> None:
         set_score(evaluation["categories"]["semantic_similarity"], 0.645)
         set_score(evaluation["categories"]["topic_clustering"], 0.2)
         header, rows, best = scores_table(evaluation)
-        minilm = header.index("all-MiniLM-L6-v2")
+        minilm = header.index("all-MiniLM-L6-v2 (reference)")
         assert {(0, 1), (0, minilm)} <= best and [x for y, x in best if y == 1] == [minilm]
         assert {len(row) for row in rows} == {len(header)} and rows[-1][minilm].startswith("0.6")
 
 
-def test_one_voice(
-    evaluation: Result, comparison: Result, pages: list[str], capsys: pytest.CaptureFixture[str]
+CLAIM = re.compile(r"(Use it|Undecided|Not) for ([a-z -]+) \((-?\d\.\d{3})\)([^.:]*: (?:[^.]|\.\d)*)\.")
+
+
+def plain(text: str) -> str:
+    """Return a text on one line, without what Markdown and HTML escape."""
+    return " ".join(html.unescape(text).replace("\\", "").split())
+
+
+def claims(text: str) -> dict[str, tuple[str, ...]]:
+    """Return what a text says of each category: the word, the score and the reason."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for word, use, *why in CLAIM.findall(plain(text)):
+        found.setdefault(use, set()).add((word, *why))
+    assert all(len(said) == 1 for said in found.values()), found
+    return {use: said.pop() for use, said in found.items()}
+
+
+class TestOneVoice:
+    """Terminal, Markdown, HTML, card, benchmarks, document and page say the same of each model and category."""
+
+    @pytest.mark.parametrize("fresh", [False, True], ids=["all peers", "a fresh machine"])
+    def test_of_a_comparison(
+        self, fresh: bool, tmp_path: Path, tiny_tokenizer: Tokenizer, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        results = write_results(tmp_path, plain_tokenizer(tiny_tokenizer))
+        comparison = read_json(results["comparison"])
+        if fresh:
+            for name in ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 by model2vec"):
+                unmeasured(comparison, name)
+            write_json(results["comparison"], comparison)
+        print_comparison(comparison)
+        render(tmp_path / "publication", *results.values())
+        texts = [capsys.readouterr().out, comparison_markdown(comparison), comparison_html(comparison)]
+        texts += [
+            (tmp_path / "publication" / name).read_text(encoding="utf-8") for name in ("README.md", "BENCHMARKS.md")
+        ]
+        texts.append(demo_markdown(read_json(results["model"] / "metadata.json"), comparison))
+        expected = claims("\n".join(judgement.advice(comparison).lines))
+        assert set(expected) == {category.good_for for category in CATEGORIES.values()}
+        for text in texts:
+            assert claims(text) == expected
+            assert all(line in plain(text) for line in judgement.overall_lines(comparison))
+        write_page(results["model"], tmp_path / "page.html")
+        assert claims((tmp_path / "page.html").read_text(encoding="utf-8")).items() <= expected.items()
+
+    def test_an_evaluation_never_says_the_opposite(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Its references are not paired: it may leave undecided what a comparison decides."""
+        found = read_demo()
+        print_evaluation(found["evaluation"])
+        alone, beside = (judgement.standing(found[name])[1:] for name in ("evaluation", "comparison"))
+        paired = {row["name"]: row for row in beside}
+        for row in alone:
+            for category in [*row["result"]["categories"], None]:
+                words = {judgement.against_ours(r, category) for r in (row, paired[row["name"]])}
+                assert not {BETTER, WORSE} <= words, (row["name"], category)
+        assert claims(evaluation_html(found["evaluation"])) == claims(capsys.readouterr().out)
+
+
+def test_a_terminal_is_told_in_lines_of_80_columns_and_bullets_of_two(
+    evaluation: Result, comparison: Result, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentences of advice are the same on terminal, in Markdown and in HTML."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    unmeasured(comparison, "all-MiniLM-L6-v2")
     print_evaluation(evaluation)
     print_comparison(comparison)
-    shown = " ".join(capsys.readouterr().out.split())  # where lines end depends on the terminal
-    places = [shown, html.unescape("".join(pages))]
-    for line in evaluation_advice(evaluation).lines:
-        assert all(line in place for place in places)
-    for line in comparison_advice(comparison).lines:
-        assert all(line in place for place in [*places, comparison_markdown(comparison)])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not re.search(r"\n- .*\n  .*\n  ", shown)
+    assert "Without a value in these columns: BM25." in shown and "| BM25 " not in shown.split("Cost")[0]
 
 
 class TestFigures:
@@ -98,7 +170,8 @@ class TestFigures:
             row["name"] = f"a model that is called {name}"
             row["result"]["health"]["size_bytes"] = size * 1_000_000
             set_score(row["result"]["overall"], score)
-        figure = plots.quality_against_size({**comparison, "ours": rows[0]["name"], "models": rows})
+        shown = {**comparison, "ours": rows[0]["name"], "models": rows, "items_sha256": {}}
+        figure = plots.quality_against_size(shown)
         FigureCanvasAgg(figure).draw()
         (axes,) = figure.axes
         boxes, frame = [text.get_window_extent() for text in axes.texts], axes.get_window_extent()

@@ -40,6 +40,14 @@ def set_difference(comparison: dict[str, Any], name: str, word: str, *categories
         found[category] = {"value": value, "interval": [value - 0.05, value + 0.05], "word": word}
 
 
+def unmeasured(comparison: dict[str, Any], name: str) -> None:
+    """Have a peer not be there, as on a fresh machine."""
+    row = next(row for row in comparison["models"] if row["name"] == name)
+    for key in ("kind", "result", "quality_per_mb", "difference_to_ours"):
+        del row[key]
+    row |= {"obtained": "unavailable", "reason": "it is not here", "how": f"pip install {name}"}
+
+
 def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
     """Return a tokenizer without special tokens, as a static model has it."""
     spec = json.loads(tokenizer.to_str())

@@ -133,5 +133,5 @@ CATEGORY = Category(
     weight=0.30,
     text_fields=("document",),
     score=score,
-    good_for="routing requests to the document that answers them",
+    good_for="routing requests to documents that answer",
 )

@@ -90,5 +90,4 @@ CATEGORY = Category(
     score=score,
     good_for="matching translations",
     languages=LANGUAGES,
-    need="multilingual",
 )

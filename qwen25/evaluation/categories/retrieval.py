@@ -130,14 +130,14 @@ SEMANTIC_SIMILARITY = Category(
     weight=0.20,
     text_fields=("anchor", "paraphrase"),
     score=score_paraphrases,
-    good_for="finding paraphrases and duplicates among short texts",
+    good_for="finding near-duplicates",
 )
 CONVERSATIONAL_UNDERSTANDING = Category(
     name="conversational_understanding",
     weight=0.10,
     text_fields=("text", "meaning"),
     score=score_turns,
-    good_for="matching conversational turns to what they mean",
+    good_for="matching conversational turns to meanings",
 )
 CODE_UNDERSTANDING = Category(
     name="code_understanding",
@@ -145,5 +145,4 @@ CODE_UNDERSTANDING = Category(
     text_fields=("description", "code"),
     score=score_code,
     good_for="searching code by description",
-    need="code",
 )
