@@ -86,7 +86,7 @@ def derived_rows(
     :param numbers: as :attr:`DerivedRows.own`, of groups of digits; 0: digits stay alone.
     """
     known = {byte_text(f" {word}") for word in answers.words} | tokens.tokenizer.get_vocab().keys()
-    capitals = {}
+    capitals: dict[str, int] = {}
     for i, word in enumerate(answers.words):
         if byte_text(capital := f" {word.capitalize()}") not in known:
             capitals.setdefault(capital, i)

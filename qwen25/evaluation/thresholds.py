@@ -83,12 +83,13 @@ def measured_meaning(matcher: Matcher, control: Matcher | None = None) -> dict[s
         share of sentences ``found``, and by the ``control``.
     """
     sentences = read_json(resource("data") / "sentences.json")["languages"]
-    found: dict[str, dict[str, float | None]] = {}
+    found = {}
     for name, texts in sentences.items():
         if name != ENGLISH:
-            shares = (_found(one, sentences[ENGLISH], texts) if one else None for one in (matcher, control))
-            found[name] = dict(zip(("found", "control"), shares, strict=True))
-    languages = [ENGLISH, *(name for name, shares in found.items() if _is_read(**shares))]
+            by_chance = _found(control, sentences[ENGLISH], texts) if control else 0.0
+            found[name] = {"found": _found(matcher, sentences[ENGLISH], texts), "control": by_chance}
+    read = (name for name, one in found.items() if one["found"] >= max(READ, TIMES_CONTROL * one["control"]))
+    languages = [ENGLISH, *read]
     pairs, right = [pair for name in languages for pair in unrelated_texts(name, sentences[name])], []
     for name, (asked, answer) in RIGHT.items():
         items = [(item[asked], item[answer]) for item in load_items(calibration_folder(), name)]
@@ -105,11 +106,6 @@ def _found(matcher: Matcher, english: list[str], texts: list[str]) -> float:
     similar = matcher.similarity(english, texts)
     places = np.arange(len(texts))
     return round(float(np.mean([similar.argmax(axis=axis) == places for axis in (0, 1)])), 4)
-
-
-def _is_read(found: float, control: float | None) -> bool:
-    """Whether a language is read."""
-    return found >= max(READ, TIMES_CONTROL * (control or 0.0))
 
 
 def unrelated_texts(language: str, sentences: list[str]) -> list[tuple[str, str]]:

@@ -116,7 +116,7 @@ def join_pairs(vectors: torch.Tensor, repeats: np.ndarray, size: int) -> tuple[t
     groups = len(repeats) // size
     kept = groups * size
     sides = [side[:kept].reshape(groups, size, -1).sum(dim=1) for side in vectors.split(len(repeats))]
-    shared = repeats[:kept, :kept].reshape(groups, size, groups, size).any(axis=(1, 3))
+    shared = np.asarray(repeats[:kept, :kept].reshape(groups, size, groups, size).any(axis=(1, 3)))
     np.fill_diagonal(shared, False)
     return torch.cat(sides), shared
 

@@ -59,7 +59,7 @@ def test_every_report_has_the_table_and_the_sentences(own: list[Result], meaning
     assert lines[0].startswith("12 of 60 texts of pairs that were looked up are among those that mine was trained on")
     assert lines[1].startswith("For pairs, ")
     for page in pages:
-        assert all(f"{number:.3f} [" in page for number in [own[0]["systems"][0]["forward"]["mrr@10"]["score"]])
+        assert f"{own[0]['systems'][0]['forward']['mrr@10']['score']:.3f}" in page
         words = " ".join(page.replace("\n  ", " ").split())
         assert all(line in words for line in lines)
     assert "<b>" not in pages[0] and "found instead" in pages[0] and pages[0].count("data:image/png") == 4
