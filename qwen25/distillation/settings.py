@@ -78,8 +78,10 @@ class Settings:
 
     preset: str | None = flag(
         None,
-        "settings that other flags win over: tiny is for a web page or a phone, the others are peers of the comparison",
+        f"settings that other flags win over: {', '.join(PRESETS)}; tiny is for a web page or a phone, the others are "
+        "peers of the comparison",
         choices=list(PRESETS),
+        metavar="NAME",
     )
     teacher: str = flag(
         DEFAULT_TEACHER,

@@ -121,7 +121,8 @@ def load_model(folder: Path) -> StaticModel:
 
 def models_here() -> str:
     """Return the advice to give a model of those in the folders of phase 1 and the demo."""
-    found = [str(path.parent) for place in ("demo", "models") for path in sorted(Path(place).glob("*/model.safetensors"))]
+    paths = (path for place in ("demo", "models") for path in sorted(Path(place).glob("*/model.safetensors")))
+    found = [str(path.parent) for path in paths]
     return f"give one of those here: {', '.join(found)}" if found else "give another"
 
 
