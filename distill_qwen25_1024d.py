@@ -23,10 +23,8 @@ from qwen25.distillation.asking import TERMS, ask, words_to_ask
 from qwen25.distillation.derived import derived_rows
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
 from qwen25.distillation.settings import Settings, settings_of
-from qwen25.distillation.steps import Lessons, save_model, sentences_of, train
 from qwen25.distillation.vectors import distil_vectors, recipe_for, training_start
 from qwen25.distillation.vocabulary import read_words, static_vocabulary, with_words
-from qwen25.reports.card import model_card
 from qwen25.runtime import console
 from qwen25.runtime.errors import logger, set_up_logging
 from qwen25.runtime.files import json_text, write_files
@@ -34,8 +32,6 @@ from qwen25.runtime.folders import beside, check_output, locked, replaced, resto
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.steps import StepCache
 from qwen25.store.quantisation import quantise
-from qwen25.teacher.pooling import pooled_states
-from qwen25.teacher.states import choose_device, dry_run_line, token_states
 from qwen25.teacher.teacher import find_teacher
 from qwen25.training.hold_out import hold_out, write_held_out
 from qwen25.training.sources import read_pairs
@@ -57,6 +53,12 @@ def distil(settings: Settings | None = None, **fields: Any) -> dict[str, Any]:
 
 
 def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any]:
+    # What loads PyTorch: not before the flags are known to be right.
+    from qwen25.distillation.steps import Lessons, save_model, sentences_of, train
+    from qwen25.reports.card import model_card
+    from qwen25.teacher.pooling import pooled_states
+    from qwen25.teacher.states import choose_device, dry_run_line, token_states
+
     # 1 Load. Only safetensors and GGUF files: a pickle can run code when it is opened.
     logger.info("1/8 load: teacher %s", settings.teacher)
     words, corpus = read_words(settings.vocabulary), read_corpus(settings.corpus)

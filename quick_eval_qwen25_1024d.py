@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = console.Parser("eval", __doc__)
     add = parser.add_argument
     add("--model", default=str(MODEL), metavar="SPEC", help=f"{SPECS} (default: %(default)s)")
-    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip (default: off)")
+    add("--offline", action="store_true", help="fetch nothing, from the hub or by pip")
     console.add_own_data_flags(parser)
     add("--output", type=Path, default=EVALUATION, help="result file, or - for standard output (default: %(default)s)")
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"

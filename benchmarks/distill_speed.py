@@ -43,15 +43,17 @@ PHASE1_MB = 65.0
 
 def ours(teacher: Path, output: Path, rows: int | None, recipe: str, device: str, dtype: str) -> dict[str, Any]:
     """Compute the states of a teacher's first ``rows`` tokens with this project; save the deepest ones."""
+    import torch
+
     from qwen25.distillation.vocabulary import static_vocabulary
-    from qwen25.teacher.states import DTYPES, token_states
+    from qwen25.teacher.states import token_states
     from qwen25.teacher.teacher import find_teacher
 
     found = find_teacher(str(teacher))
     ids = static_vocabulary(found.tokenizer()).teacher_ids
     layers, prefix = RECIPES[recipe].layer_numbers(found.layers), RECIPES[recipe].prefix
     started = time.perf_counter()
-    states = token_states(found, ids[:rows], layers, prefix=prefix, device=device, dtype=DTYPES[dtype])
+    states = token_states(found, ids[:rows], layers, prefix=prefix, device=device, dtype=getattr(torch, dtype))
     seconds = time.perf_counter() - started
     np.save(output, states[layers[-1]])
     return {"whole_rows": len(ids), "rows": len(ids[:rows]), "layer": layers[-1], "compute_seconds": seconds}
@@ -59,16 +61,16 @@ def ours(teacher: Path, output: Path, rows: int | None, recipe: str, device: str
 
 def theirs(teacher: Path, output: Path, rows: int | None, device: str, dtype: str) -> dict[str, Any]:
     """Compute the states as ``model2vec.distill`` does, with the last layer and no prefix."""
+    import torch
     from model2vec.distill.inference import create_embeddings
     from transformers import AutoModel
 
     from qwen25.distillation.vocabulary import static_vocabulary
-    from qwen25.teacher.states import DTYPES
     from qwen25.teacher.teacher import find_teacher
 
     ids = static_vocabulary(find_teacher(str(teacher)).tokenizer()).teacher_ids
     # In the bfloat16 of the files, which transformers would keep, processors without units for it are far slower.
-    model = AutoModel.from_pretrained(teacher, dtype=DTYPES[dtype])
+    model = AutoModel.from_pretrained(teacher, dtype=getattr(torch, dtype))
     chosen = [[token] for token in ids[:rows].tolist()]
     started = time.perf_counter()
     states = create_embeddings(model, chosen, device, pad_token_id=0)

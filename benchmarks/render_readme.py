@@ -15,6 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from qwen25.commands.help_search import search_markdown
 from qwen25.evaluation.judgement import REFERENCE, ranked, summary
 from qwen25.reports import plots
 from qwen25.reports.comparison_report import cost_section, missing_lines, quality_section
@@ -29,11 +30,15 @@ README, DEMO, PICTURE = ROOT / "README.md", ROOT / "docs" / "DEMO.md", ROOT / "d
 SHELL = ROOT / "run_qwen25.sh"
 
 RESULTS = ROOT / "docs" / "results" / "demo"
+#: What phase 1 of the larger teacher took, by ``benchmarks.distill_speed``.
+PERFORMANCE = ROOT / "docs" / "performance.json"
 FILES = {
     "model/metadata.json": "metadata.json",
     "eval_results.json": "eval_results.json",
     "comparison_results.json": "comparison_results.json",
 }
+#: The demo's search; none is kept of a demo before it had one.
+SEARCH = "first_search.json"
 #: The rows of the README's table at most.
 ROWS = 5
 
@@ -69,23 +74,38 @@ def rendered() -> dict[Path, str]:
     readme, demo, shell = (document.read_text(encoding="utf-8") for document in (README, DEMO, SHELL))
     minutes = sum(result["wall_seconds"] for result in (metadata, evaluation, comparison)) / 60
     time = f"{minutes:.0f} minutes on {metadata['hardware']['cores']} cores"
-    teacher, larger = PACKAGED["qwen2.5-coder-0.5b"].size, PACKAGED["qwen2.5-coder-1.5b"].size
+    teacher, larger, peer = (
+        PACKAGED[name].size for name in ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "all-minilm-l6-v2")
+    )
     pairs = sum({entry["sha256"]: entry["bytes"] for entry in read_mixture(MIXTURES["packaged"])}.values())
     model = metadata["sizes_bytes"]
     (copy,) = (size for name, size in model.items() if name.endswith("/model.safetensors"))
     story = (
-        f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}) and pairs of texts to train on "
-        f"({size_text(pairs)}) from the package index; no account, no hub. After that the run kept here took {time}; "
+        f"It downloads Qwen2.5-Coder-0.5B-Instruct ({size_text(teacher)}), pairs of texts to train on "
+        f"({size_text(pairs)}) and all-MiniLM-L6-v2 to compare with ({size_text(peer)}) from the package index; no "
+        f"account, no hub. After that the run kept here took {time}; "
         f"it leaves a model of {size_text(model['model.safetensors'])} and a tokenizer of "
-        f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(copy)} for sentence-transformers. "
-        f"The larger teacher is a download of {size_text(larger)}."
+        f"{size_text(model['tokenizer.json'])}, with a copy of {size_text(copy)} for sentence-transformers."
     )
     announced = (
         f'echo "demo: Qwen2.5-Coder-0.5B at {metadata["vocabulary"]["max_size_mb"]:.0f} MB: downloads '
-        f'{size_text(teacher + pairs)} once, took {time} when measured"'
+        f'{size_text(teacher + pairs + peer)} once, took {time} when measured"'
     )
+    readme = with_block(
+        with_block(readme, "demo", wrapped(story), space=""), "table", short_table(comparison), space=""
+    )
+    if (RESULTS / SEARCH).is_file():
+        readme = with_block(readme, "search", search_markdown(read_json(RESULTS / SEARCH)), space="")
+    taken = read_json(PERFORMANCE)["qwen2.5-coder-1.5b"]
+    cost = (
+        f"Untrained, its phase 1 took {taken['phase1']['wall_seconds'] / 60:.0f} minutes and "
+        f"{taken['phase1']['peak_bytes'] / 1e9:.1f} GB of memory on {taken['hardware']['cores']} cores; on disk stand the "
+        f"teacher ({size_text(larger)}), a model as large as the demo's, and half-made steps meanwhile: "
+        "`bash run_qwen25.sh distill --dry-run` says what a run would take here."
+    )
+    readme = with_block(readme, "all", wrapped(cost), space="")
     return {
-        README: with_block(with_block(readme, "demo", wrapped(story)), "table", short_table(comparison)),
+        README: readme,
         DEMO: with_block(demo, "demo", demo_markdown(metadata, comparison)),
         SHELL: with_block(shell, "demo", " " * 8 + announced, "# ", space=""),
     }
@@ -114,7 +134,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.demo:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        for source, name in FILES.items():
+        for source, name in {**FILES, SEARCH: SEARCH}.items():
             shutil.copyfile(args.demo / source, RESULTS / name)
     for path, content in rendered().items():
         mode = path.stat().st_mode  # one of them is run

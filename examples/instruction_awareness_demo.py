@@ -2,7 +2,7 @@
 """Does a static embedding model follow instructions, or does it only match words?
 
     pip install model2vec
-    python instruction_awareness_demo.py                         # the published model, from the hub
+    python instruction_awareness_demo.py                         # the demo's model, else the hub's
     python instruction_awareness_demo.py --model path/to/folder  # any other model that model2vec loads
 
 Every count stands beside two others. *Chance* is blind guessing. The *control* has the model's own tokenizer and row
@@ -11,15 +11,14 @@ that answers them: only there can a model show that it does more. So few request
 Exit codes: 0 ok, 1 the run failed, 2 no usable model.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from model2vec import StaticModel
 
-MODEL = "tss-deposium/qwen25-deposium-1024d"
+MODEL = next(iter(Path(__file__).parents[1].glob("demo/model")), "tss-deposium/qwen25-deposium-1024d")
 CONTROL_SEEDS = 5
 INTENTS = ("explain", "summarise", "find_articles", "advantages", "compare", "how_to")
 #: Topic -> six pairs of a request and the document that answers it, in the order of INTENTS. Requests
@@ -139,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables = [cosines(model, REQUESTS, DOCUMENTS)]
         tables += [cosines(random_directions(model, seed), REQUESTS, DOCUMENTS) for seed in range(CONTROL_SEEDS)]
     except Exception as error:  # model2vec, safetensors and the hub have no common base
-        parser.exit(2, f"error: {args.model} is no model that can be used: {' '.join(str(error).split())}\n")
+        why = " ".join(str(error).split()) if Path(args.model).exists() else "bash run_qwen25.sh demo makes demo/model"
+        parser.exit(2, f"error: {args.model} is no model that can be used: {why}\n")
     print(f"{args.model}: {len(model.tokens):,} tokens x {model.dim} dimensions")
     print(f"control: its tokenizer and row norms, random directions, the mean of {CONTROL_SEEDS} seeds")
     show(tables)

@@ -2,7 +2,7 @@
 """Three things that people build on embeddings, tried on a static embedding model, mistakes and all.
 
     pip install model2vec
-    python real_world_use_cases.py                             # the published model, from the hub
+    python real_world_use_cases.py                             # the demo's model, else the hub's
     python real_world_use_cases.py --model path/to/folder      # any other model that model2vec loads
 
 support: find the passage that answers a question. code: find the snippet that does what is described. idioms: find what
@@ -13,15 +13,14 @@ Each question has one right answer, so the answers are counted, beside two yards
 show what a use case looks like; they do not rank models. Exit codes: 0 ok, 1 the run failed, 2 no usable model.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from model2vec import StaticModel
 
-MODEL = "tss-deposium/qwen25-deposium-1024d"
+MODEL = next(iter(Path(__file__).parents[1].glob("demo/model")), "tss-deposium/qwen25-deposium-1024d")
 CONTROL_SEEDS = 5
 
 # fmt: off
@@ -135,7 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, tables in found.items():
                 tables.append(cosines(space, [question for question, _ in USE_CASES[name][1]], candidates[name]))
     except Exception as error:  # model2vec, safetensors and the hub have no common base
-        parser.exit(2, f"error: {args.model} is no model that can be used: {' '.join(str(error).split())}\n")
+        why = " ".join(str(error).split()) if Path(args.model).exists() else "bash run_qwen25.sh demo makes demo/model"
+        parser.exit(2, f"error: {args.model} is no model that can be used: {why}\n")
     print(f"{args.model}: {len(model.tokens):,} tokens x {model.dim} dimensions")
     print(f"control: its tokenizer and row norms, random directions, the mean of {CONTROL_SEEDS} seeds")
     for name, tables in found.items():

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-MODEL = "tss-deposium/qwen25-deposium-1024d"
+MODEL = next(iter(Path(__file__).parents[1].glob("demo/model")), "tss-deposium/qwen25-deposium-1024d")
 QUESTION = "How do I get my deposit back?"
 PASSAGES = (
     "Your deposit is returned to the card it came from within five days of the bike's return.",
@@ -78,11 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         passages = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
         if not passages or args.count < 1:
             raise ValueError("there is no passage to search in, or --count is below 1")
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"error: {' '.join(str(error).split())}\n")
+    try:
         found = best_passages(args.model, passages, args.question, args.count)
     except ImportError as error:
         parser.exit(1, f"error: {error.name} is not installed: pip install model2vec vicinity\n")
-    except Exception as error:  # model2vec, safetensors, the hub and the file system have no common base
-        parser.exit(2, f"error: {' '.join(str(error).split())}\n")
+    except Exception as error:  # model2vec, safetensors and the hub have no common base
+        why = " ".join(str(error).split()) if Path(args.model).exists() else "bash run_qwen25.sh demo makes demo/model"
+        parser.exit(2, f"error: {args.model} is no model that can be used: {why}\n")
     for passage, cosine in found:
         print(f"{cosine:6.3f}  {passage}")
     if found[0][1] < least_cosine(args.model):

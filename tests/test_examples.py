@@ -59,6 +59,7 @@ def test_a_model_that_cannot_be_used(
     shown = capsys.readouterr()
     assert stopped.value.code == 2 and shown.out == ""
     assert shown.err.startswith("error: ") and len(shown.err.splitlines()) == 1
+    assert ("NaN" if fault == "NaN" else "bash run_qwen25.sh demo makes demo/model") in shown.err
 
 
 def test_the_grid_counts_what_it_says() -> None:

@@ -2,7 +2,7 @@
 
     qwen25 mteb                                     # a dozen small English tasks: minutes
     qwen25 mteb --tasks english-v2                  # the whole of MTEB(eng, v2)
-    qwen25 mteb --tasks STS12 Banking77Classification --model demo/model
+    qwen25 mteb --tasks STS12 --model demo/model
     qwen25 mteb --offline                           # only data that is already here
 
 Data and scores, times 100, are those of the `mteb` package, an optional part. Finished tasks are kept in

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer, decoders, normalizers
 
 from qwen25.distillation.tokenizer import is_byte_level
@@ -262,6 +261,8 @@ def share_rows(vectors: np.ndarray, use: np.ndarray, rows: int) -> Sharing:
 
 def nearest(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the number of the row with the largest cosine for each query; rows of length 1, shape (queries,)."""
+    import torch
+
     dims = min(SHORTLIST_DIMS, rows.shape[1])
     count = min(CANDIDATES, len(rows))
     first = torch.from_numpy(np.ascontiguousarray(_unit(rows[:, :dims]).T))

@@ -1,4 +1,7 @@
-"""The settings of phase 1: every parameter once, with its default, its flag's help, and what it must keep to."""
+"""The settings of phase 1: every parameter once, with its default, its flag's help, and what it must keep to.
+
+PyTorch is imported where it is used: a mistyped flag is answered before it has loaded.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from qwen25.distillation.asking import parse_languages
 from qwen25.distillation.rows import LANGUAGES, check_languages
@@ -25,11 +27,14 @@ from qwen25.runtime.text import require_name, size_text
 from qwen25.store.onnx_export import require_onnx
 from qwen25.store.packaged import described
 from qwen25.store.quantisation import STORAGES, Stored
-from qwen25.teacher.pooling import pooled_weights_sha256
-from qwen25.teacher.states import DTYPES, fast_dtype, format_name, threads
 from qwen25.teacher.teacher import DEFAULT_TEACHER, Teacher
 from qwen25.training.sources import parse_source
 
+if TYPE_CHECKING:
+    import torch
+
+#: PyTorch's names of the number formats that a teacher may compute in.
+DTYPES = ("float32", "bfloat16", "float16")
 #: What a Qwen2.5 teacher's model is cut to unless a size is given; in 10^6 bytes.
 MAX_SIZE_MB = 65.0
 #: The teachers whose model is cut to that size by default: those of the announced model's vocabulary.
@@ -76,8 +81,10 @@ class Settings:
 
     preset: str | None = flag(
         None,
-        "settings that other flags win over: tiny is for a web page or a phone, the others are peers of the comparison",
+        f"settings that other flags win over: {', '.join(PRESETS)}; tiny is for a web page or a phone, the others are "
+        "peers of the comparison",
         choices=list(PRESETS),
+        metavar="NAME",
     )
     teacher: str = flag(
         DEFAULT_TEACHER,
@@ -219,8 +226,12 @@ class Settings:
 
     def dtype_on(self, device: str, exact: bool = False) -> torch.dtype:
         """Return the number format that a teacher computes in; ``exact``: ``auto`` means float32."""
+        import torch
+
+        from qwen25.teacher.states import fast_dtype
+
         if self.dtype != "auto":
-            return DTYPES[self.dtype]
+            return getattr(torch, self.dtype)
         return torch.float32 if exact else fast_dtype(device)
 
     def result_line(self, tokens: int) -> str:
@@ -235,6 +246,9 @@ class Settings:
         self, teacher: Teacher, recipe: Recipe, vocabulary: Vocabulary, stored: Stored, dtype: torch.dtype
     ) -> dict[str, Any]:
         """Return what ``metadata.json`` says of the model and its making, before it is written."""
+        from qwen25.teacher.pooling import pooled_weights_sha256
+        from qwen25.teacher.states import format_name, threads
+
         sha256 = pooled_weights_sha256(teacher) if recipe.pooled else teacher.weights_sha256
         facts = {key: getattr(teacher, key) for key in ("name", "origin", "revision", "layers", "hidden_size")}
         return {

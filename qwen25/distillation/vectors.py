@@ -12,13 +12,15 @@ import itertools
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qwen25.distillation.derived import DerivedRows
 from qwen25.runtime.errors import PipelineError, logger
-from qwen25.training.trainer import Start
+
+if TYPE_CHECKING:
+    from qwen25.training.trainer import Start
 
 #: A direction whose eigenvalue is below this share of the largest one is rounding noise of float32 states.
 _NOISE_FLOOR = 1e-10
@@ -106,6 +108,8 @@ def training_start(
     :param derived: the rows that are made of these; they are in the result, with a weight of 1.
     :raises PipelineError: if the states span no direction at all (all tokens alike).
     """
+    from qwen25.training.trainer import Start
+
     mean, whiten, axes = _maps(states, frequencies, recipe, dims)
     wide, weights = np.zeros((len(derived), len(axes)), dtype=np.float16), np.ones(len(derived))
     for rows, chunk in _chunks(states, mean):

@@ -1,7 +1,7 @@
 """A static model -> one HTML file in which it searches as you type, beside BM25 and random directions.
 
 Model, examples and program are inside the file: it needs no server, and its Content-Security-Policy lets it ask no
-network. The vectors in it are int8, those of the model where it has them.
+network. The vectors in it are int8, those of the model where it has them, a character each: see :func:`_characters`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def write_page(folder: Path, output: Path, dims: int | None = None, name: str | 
         "page/page.html",
         name=name,
         data=_script_json(data),
-        table=_base64(model.embedding.tobytes()),
+        table=_characters(model.embedding),
         weights=_base64(np.asarray(model.weights).astype("<f4").tobytes()),
         row_of=_base64(row_of.astype("<u4").tobytes()),
         merges=_base64(merges.astype("<u4").tobytes()),
@@ -120,6 +120,17 @@ def _script_json(data: Any) -> str:
     """Return JSON that can stand in a script element: no text in it can end the element."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _characters(values: np.ndarray) -> str:
+    """Return int8 values as a text with a character each, which takes a quarter less of UTF-8 than base64 does.
+
+    The values nearest to 0, the most of them, get the characters of one byte. Those that HTML reads otherwise are left
+    out: NUL, carriage return and the less-than sign.
+    """
+    characters = np.array([code for code in range(259) if code not in (0, 13, 60)], dtype="<u4")
+    by_size = np.array([*range(0, 255, 2), *range(255, 0, -2)])  # 0 1 ... 127, -128 ... -1 -> their places by size
+    return characters[by_size[values.astype(np.uint8).ravel()]].tobytes().decode("utf-32-le")
 
 
 def _base64(content: bytes) -> str:

@@ -7,7 +7,10 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
+import textwrap
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -39,6 +42,8 @@ SCRIPTS = {
 MODEL = Path("models/qwen25-deposium-1024d")
 EVALUATION = Path("qwen25_1024d_eval_results.json")
 COMPARISON = Path("model_comparison_results.json")
+#: The width of a terminal that ``--help`` is written for.
+COLUMNS = 80
 #: As ``--output``: the result goes to standard output, and all else that is printed to standard error.
 STDOUT = Path("-")
 
@@ -92,7 +97,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, phase: str = "", story: str | None = "") -> None:
         """Make a parser of a phase; its ``story``, the description, has its commands written as those of qwen25."""
         command = command_of(phase) if phase else None
-        described = (story or "").replace(f"qwen25 {phase}", command) if command else story
+        described = _in_columns((story or "").replace(f"qwen25 {phase}", command) if command else story or "")
         form = argparse.RawDescriptionHelpFormatter
         super().__init__(prog=command, description=described, formatter_class=form, allow_abbrev=False)
 
@@ -106,11 +111,25 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"error: {line}; see --help\n")
 
 
+def _in_columns(story: str) -> str:
+    """Return a description as wide as a terminal; a comment that its example leaves no room for stands above it."""
+    lines = []
+    for part in story.split("\n\n"):
+        if not part.startswith(" "):
+            lines += textwrap.wrap(part, COLUMNS, break_on_hyphens=False, break_long_words=False)
+        for line in part.split("\n") if part.startswith(" ") else ():
+            command, _, comment = line.partition(" # ")
+            above = bool(comment) and len(line) > COLUMNS
+            lines += [f"    # {comment}", command.rstrip()] if above else [line]
+        lines.append("")
+    return "\n".join(lines)
+
+
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every phase has."""
     add = parser.add_argument
-    add("-q", "--quiet", action="store_true", help="print only warnings, errors and results (default: all)")
-    add("--debug", action="store_true", help="show the traceback of an error (default: one line)")
+    add("-q", "--quiet", action="store_true", help="print only warnings, errors and results")
+    add("--debug", action="store_true", help="show the traceback of an error")
 
 
 def add_own_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -129,17 +148,19 @@ def flag(default: Any, says: str, *, shown: str | None = None, group: str = "", 
     """Return a dataclass's field that is a flag of a command line as well; see :func:`add_fields`.
 
     :param says: what ``--help`` says of it, without the default.
-    :param shown: the default in words, where it is not ``default`` itself.
+    :param shown: the default in words, where it is not ``default`` itself; a switch says none.
     :param group: the heading under which ``--help`` shows it; none: the first flags.
     :param how: more of ``add_argument``'s; the type is that of ``default`` unless one is given.
     """
     if shown is None:
-        shown = "none" if default in (None, ()) else "off" if default is False else str(default)
+        shown = "none" if default in (None, ()) else str(default)
     if isinstance(default, bool):
         how["action"] = "store_false" if default else "store_true"
-    elif isinstance(default, (int, float, Path)):
-        how.setdefault("type", type(default))
-    return field(default=default, metadata={**how, "help": f"{says} (default: {shown})", "group": group})
+    else:
+        says += f" (default: {shown})"
+        if isinstance(default, (int, float, Path)):
+            how.setdefault("type", type(default))
+    return field(default=default, metadata={**how, "help": says, "group": group})
 
 
 def add_fields(parser: argparse.ArgumentParser, settings: type) -> None:
@@ -163,12 +184,14 @@ def given_fields(args: argparse.Namespace, settings: type) -> dict[str, Any]:
 def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None) -> int:
     """Parse ``argv``, run ``body`` and turn what it raises into one line and an exit code.
 
-    :return: 0 ok, 1 the run failed, 2 wrong usage or input, 130 interrupted.
+    :return: 0 ok, 1 the run failed, 2 wrong usage or input, 130 interrupted or ended by SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever is printed, also where they are no UTF-8
     args = parser.parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: locks and half-made folders go
     # Libraries draw their own bars and warnings over ours; ours say what matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     set_up_logging(quiet=args.quiet)

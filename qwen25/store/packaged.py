@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from qwen25.runtime.display import progress
 from qwen25.runtime.errors import PipelineError, first_line, logger
 from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.runtime.folders import beside, locked
@@ -241,7 +242,9 @@ def _downloaded(requirement: str, scratch: Path) -> Iterator[Path]:
     environment = {**os.environ, "TMPDIR": str(scratch / "tmp")}  # the system's may be too small
     try:
         command += ["--dest", str(scratch), requirement]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603, no word of the user is in it
+        with progress(requirement):
+            how = {"capture_output": True, "text": True, "errors": "replace", "check": False}
+            done = subprocess.run(command, env=environment, **how)  # noqa: S603, no word of the user is in it
         found = list(scratch.glob("*.whl"))
         if done.returncode != 0 or len(found) != 1:
             said = done.stderr.strip().splitlines() or ["no reason"]

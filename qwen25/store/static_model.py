@@ -111,7 +111,7 @@ def load_model(folder: Path) -> StaticModel:
     """Load a static model from its folder; raises InputError if model2vec does not, or its vectors are broken."""
     if not folder.is_dir():
         command = command_of("distill", output=folder)
-        raise InputError(f"no such model folder: {folder}", f"give another, or make it with {command}")
+        raise InputError(f"no such model folder: {folder}", f"{models_here()}, or make it with {command}")
     weight_files(folder)  # refuses pickles
     with as_input_error(f"{folder} is no static model that loads", "distil it again, or give another"):
         model = StaticModel.from_pretrained(folder)
@@ -127,6 +127,13 @@ def load_model(folder: Path) -> StaticModel:
     if fault:
         raise InputError(f"{folder} {fault}: distil it again, or give another")
     return model
+
+
+def models_here() -> str:
+    """Return the advice to give a model of those in the folders of phase 1 and the demo."""
+    paths = (path for place in ("demo", "models") for path in sorted(Path(place).glob("*/model.safetensors")))
+    found = [str(path.parent) for path in paths]
+    return f"give one of those here: {', '.join(found)}" if found else "give another"
 
 
 def model_name(folder: Path) -> str:
@@ -154,7 +161,7 @@ def static_encode(model: StaticModel) -> Encode:
 def weight_files(folder: Path) -> list[Path]:
     """Return the files of a model folder's weights, those of its steps (2_Dense) too; InputError if there are none."""
     if not folder.is_dir():
-        raise InputError(f"no such model folder: {folder}; give a folder, a hub id or a packaged name")
+        raise InputError(f"no such model folder: {folder}", f"{models_here()}, a hub id or a packaged name")
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
     if not files:
         raise no_weights(str(folder), [path.name for path in folder.iterdir()])

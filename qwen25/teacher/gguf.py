@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig
 
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -189,6 +189,8 @@ class GgufWeights:
 
         :raises PipelineError: if it cannot be unpacked.
         """
+        import torch
+
         values = self._unpacked(name, slice(None))
         module = name.split(".")[-2]
         if self._is_llama and module in self._heads:
@@ -200,6 +202,8 @@ class GgufWeights:
 
         :raises PipelineError: if it cannot be unpacked.
         """
+        import torch
+
         # gguf cannot unpack no rows at all.
         wanted = ids.numpy() if len(ids) else slice(0, 1)
         return torch.from_numpy(self._unpacked(name, wanted))[: len(ids)]

@@ -23,7 +23,6 @@ from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
 from qwen25.teacher.layers import COPY_ROWS, CPU_SCRATCH_BYTES, Stack, empty_model, require_embeddings, take_apart
 from qwen25.teacher.teacher import Teacher
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: How many positions the whole model computes at a time.
 WHOLE_MODEL_ROWS = 1024
 #: For the dry run: what Python and the libraries hold, and multiply-adds a second of a CPU's thread and of a GPU.

@@ -152,7 +152,31 @@ class TestProgram:
         np.testing.assert_allclose(found["vectors"], loaded.encode(asked), atol=1e-5)
 
 
+@NEEDS_NODE
+def test_what_is_found_of_the_answers_and_what_is_equal() -> None:
+    """Ties are counted as equal only where there is no room for all of them."""
+    engine = json.dumps(str(ROOT / "qwen25" / "templates" / "page" / "engine.js"))
+    cases = [
+        ([5, 4, 3, 2], [0, 1]),
+        ([5, 3, 3, 2], [0, 1]),
+        ([4, 4, 4, 4], [0, 1]),
+        ([1, 2, 3, 3], [2, 3]),
+        ([0, 9], [0]),
+    ]
+    code = (
+        f"const E = require({engine}); console.log(JSON.stringify({json.dumps(cases)}.map(([scores, answers]) => "
+        "E.foundOf(E.ranking(scores), answers))))"
+    )
+    done = subprocess.run(["node", "-e", code], capture_output=True, check=True, text=True)
+    assert [(one["found"], one["equal"]) for one in json.loads(done.stdout)] == [(2, 0), (1, 1), (0, 2), (2, 0), (0, 0)]
+
+
 class TestFile:
+    def test_every_value_of_a_vector_is_one_character_that_html_leaves_alone(self) -> None:
+        text = page_module._characters(np.arange(-128, 128).astype(np.int8))
+        assert len(set(text)) == 256 and not set(text) & set("\0\r<")
+        assert len(page_module._characters(np.arange(-62, 62).astype(np.int8)).encode()) == 124
+
     def test_nothing_is_loaded_and_only_what_was_written_may_run(self, file: Path) -> None:
         text = file.read_text(encoding="utf-8")
         assert re.findall(r'<[^>]*(?:src|href|action|srcset)="([^"]*)"', text.partition("<script")[0]) == ["#query"]
@@ -253,7 +277,9 @@ def test_in_a_browser(browser: Any, file: Path, model: Path) -> None:
     page.keyboard.press("/")
     page.keyboard.press("ArrowDown")
     assert page.input_value("#query") != first and "by this model" in page.inner_text("#verdict")
+    assert re.search(r"This model\s+\d+ of \d+", page.inner_text("#tally"))
     page.click("#sets label:last-of-type")
+    assert page.input_value("#query") == page.input_value("#texts") == page.inner_text("#columns") == ""
     hostile = "<img src=x onerror=alert(1)>"
     page.fill("#texts", f"the cat sat on the mat\n{hostile}\n\nder Hund schläft\nthe cat sat on the mat\n")
     page.wait_for_selector("#limit:text-is('3 documents.')")

@@ -114,12 +114,36 @@ def test_a_command_is_kept_without_the_folders_of_this_machine(
 
 
 @pytest.mark.parametrize("phase", command.PHASES)
-def test_help_states_every_default(phase: str) -> None:
+def test_help_states_every_default_and_fits_a_terminal(phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("QWEN25_COMMAND", "bash run_qwen25.sh")
     script = importlib.import_module(command.PHASES[phase][0])
     flags = [action for action in script.build_parser()._actions if action.dest != "help"]
-    with_default = [action for action in flags if action.default not in (None, False, (), [])]
+    with_default = [action for action in flags if action.default not in (None, (), []) and action.nargs != 0]
     assert all("default" in (action.help or "") for action in with_default)
     assert all(flag == flag.lower() and "_" not in flag for action in flags for flag in action.option_strings)
+    assert max(map(len, script.build_parser().format_help().splitlines())) <= 80
+
+
+def test_a_mistyped_flag_is_answered_before_pytorch_loads() -> None:
+    code = "import sys, distill_qwen25_1024d as phase; phase.build_parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_sigterm_leaves_no_lock(tmp_path: Path) -> None:
+    code = f"""if True:
+        import os, signal
+        from pathlib import Path
+        from qwen25.runtime import console, folders
+        def body(args):
+            with folders.locked(Path({str(tmp_path / "model")!r})):
+                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pause()
+        parser = console.Parser()
+        console.add_common_flags(parser)
+        raise SystemExit(console.run(parser, body, []))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130 and "interrupted" in done.stderr and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

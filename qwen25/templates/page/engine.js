@@ -23,6 +23,18 @@ const Engine = (() => {
     return bytes;
   }
 
+  /** The int8 values of a text with a character each: those near 0 have the characters of one byte. NUL, carriage
+      return and the less-than sign, which HTML reads otherwise, stand for none. */
+  function valuesOf(text) {
+    const values = new Int8Array(text.length);
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      const place = code - 1 - (code > 13) - (code > 60); // of 0, -1, 1, -2, 2, ...
+      values[i] = place & 1 ? -(place + 1) / 2 : place / 2;
+    }
+    return values;
+  }
+
   /** Cut each piece at the pattern's matches; matches and what lies between them are pieces of their own. */
   function isolate(pieces, pattern) {
     const found = [];
@@ -224,29 +236,27 @@ const Engine = (() => {
     return order.map((document) => ({ document, score: rounded[document] }));
   }
 
-  /** Where the best of the answers stands: its first and last place among those with its score. */
-  function placeOf(ranked, answers) {
+  /** How many of the answers are among the first as many documents (R-precision), and how many may be: those share
+      their score with documents for which there is no room left. */
+  function foundOf(ranked, answers) {
+    const limit = ranked[answers.length - 1].score;
+    const full = ranked.filter(({ score }) => score >= limit).length <= answers.length;
     const right = ranked.filter(({ document }) => answers.includes(document));
-    if (!right.length) return null;
-    const best = right[0].score;
-    const before = ranked.filter(({ score }) => score > best).length;
-    const tied = ranked.filter(({ score }) => score === best);
-    const tiedRight = tied.filter(({ document }) => answers.includes(document)).length;
-    return { first: before + 1, last: before + tied.length, credit: before ? 0 : tiedRight / tied.length };
+    const found = right.filter(({ score }) => score > limit || (full && score === limit)).length;
+    return { found, equal: right.filter(({ score }) => score >= limit).length - found };
   }
 
   /** The model and its control, from the page's data. */
-  function load(data, base64) {
-    const merges = new Uint32Array(bytesOf(base64.merges).buffer);
+  function load(data, texts) {
+    const merges = new Uint32Array(bytesOf(texts.merges).buffer);
     const tokenizer = new Tokenizer(data.tokenizer, merges);
-    const table = new Int8Array(bytesOf(base64.table).buffer);
-    const weights = new Float32Array(bytesOf(base64.weights).buffer);
-    const rowOf = new Uint32Array(bytesOf(base64.rows).buffer);
-    const model = new Model(tokenizer, table, weights, rowOf, data.dims);
+    const weights = new Float32Array(bytesOf(texts.weights).buffer);
+    const rowOf = new Uint32Array(bytesOf(texts.rows).buffer);
+    const model = new Model(tokenizer, valuesOf(texts.table), weights, rowOf, data.dims);
     return { model, control: new Control(model, data.seed) };
   }
 
-  return { load, CosineIndex, WordIndex, ranking, placeOf };
+  return { load, CosineIndex, WordIndex, ranking, foundOf };
 })();
 
 if (typeof module !== "undefined") module.exports = Engine;

@@ -46,13 +46,9 @@ function rankingsOf(set, query) {
   return indexesOf(set).map((index) => Engine.ranking(index.scores(query)));
 }
 
-/** 1 -> 1st, and a tie from the 4th to the 12th place -> 4th to 12th. */
-function placeText({ first, last }) {
-  const ordinal = (n) => {
-    const suffix = n % 100 > 10 && n % 100 < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[n % 10] || "th";
-    return n + suffix;
-  };
-  return first === last ? ordinal(first) : `tied ${ordinal(first)} to ${ordinal(last)}`;
+/** What is found of the answers, and what stands equal with documents that are none. */
+function foundText({ found, equal }, count) {
+  return `${found} of ${count}${equal ? `, ${equal} equal with others` : ""}`;
 }
 
 function show() {
@@ -84,10 +80,11 @@ function wordOf(ranker, score) {
 }
 
 function verdictOf(rankings, answers) {
-  const [ours, words, random] = rankings.map((ranked) => placeText(Engine.placeOf(ranked, answers)));
-  const what = answers.length > 1 ? `The first of its ${answers.length} answers` : "The answer";
-  return `${what} is ${ours} by this model, ${words} by BM25, ${random} by random directions; ` +
-    `${current.documents.length} documents.`;
+  const count = answers.length;
+  const [ours, words, random] = rankings.map((ranked) => foundText(Engine.foundOf(ranked, answers), count));
+  const among = count > 1 ? `Answers among the first ${count}` : "Answers in the first place";
+  return `${among} of ${current.documents.length} documents: ${ours} by this model; ${words} by BM25; ` +
+    `${random} by random directions.`;
 }
 
 /** A ranking: its first documents, and the first answer where that comes later. */
@@ -117,18 +114,19 @@ function columnOf(ranker, ranked, answers) {
     make("h2", {}, ranker.title, make("small", {}, ranker.what)), list);
 }
 
-/** How often each ranking puts an answer first, over all examples of the set; ties count in part. */
+/** What each ranking finds of the answers to all examples of the set. */
 function showTally() {
   element("tally").hidden = !current.queries.length;
   if (!current.queries.length) return;
+  const total = current.queries.reduce((sum, { answers }) => sum + answers.length, 0);
   current.tally = current.tally || RANKERS.map((_, i) => current.queries.reduce((sum, query) => {
-    const ranked = Engine.ranking(indexesOf(current)[i].scores(query.text));
-    return sum + Engine.placeOf(ranked, query.answers).credit;
-  }, 0));
+    const { found, equal } = Engine.foundOf(Engine.ranking(indexesOf(current)[i].scores(query.text)), query.answers);
+    return { found: sum.found + found, equal: sum.equal + equal };
+  }, { found: 0, equal: 0 }));
   const rows = RANKERS.map((ranker, i) => make("tr", {},
     make("th", { scope: "row" }, ranker.title),
-    make("td", {}, `${Number(current.tally[i].toFixed(1))} of ${current.queries.length}`)));
-  const caption = make("caption", {}, "Queries whose answer comes first");
+    make("td", {}, foundText(current.tally[i], total))));
+  const caption = make("caption", {}, "Right answers among the first as many as there are");
   element("tally-table").replaceChildren(make("table", {}, caption, make("tbody", {}, ...rows)));
 }
 
@@ -142,8 +140,7 @@ function choose(set) {
     return button;
   }));
   element("samples").hidden = !set.queries.length;
-  if (set.queries.length) ask(set.queries[0].text);
-  else show();
+  ask(set.queries.length ? set.queries[0].text : "");
   showTally();
 }
 

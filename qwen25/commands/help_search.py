@@ -1,0 +1,156 @@
+"""The demo's last step, an ordinary use: thirty help articles, ten everyday questions in five languages.
+
+    python -m qwen25.commands.help_search --model demo/model --output demo/first_search.json
+
+It shows the article found for each question, then how the model stands on the scale of the reference models, then
+what to do next. Ten questions show a use; they do not rank models. Exit codes: 0 ok, 1 the run failed, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from qwen25.evaluation.judgement import standing
+from qwen25.evaluation.matching import Bm25, Matcher
+from qwen25.evaluation.models import load_encoder, random_control
+from qwen25.evaluation.results import read_evaluation
+from qwen25.runtime import console
+from qwen25.runtime.console import command_of
+from qwen25.runtime.display import print_lines
+from qwen25.runtime.errors import EXIT_OK
+from qwen25.runtime.files import read_json, resource, write_json
+from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.text import table
+
+#: Of the random directions whose mean stands beside the model, as in ``examples/``.
+CONTROL_SEEDS = range(5)
+DEMO, TEACHER = Path("demo"), "qwen2.5-coder-0.5b"
+
+
+def search(spec: str | Path) -> dict[str, Any]:
+    """Ask a static model the questions, and return the content of the result file.
+
+    An answer counts if its article fits better than every other; articles that fit equally well are not found.
+
+    :raises InputError: if the model cannot be loaded.
+    """
+    clock = Clock()
+    data = read_json(resource("data") / "help_articles.json")
+    articles, questions = data["articles"], data["questions"]
+    encoder = load_encoder(str(spec))
+    controls = [control for seed in CONTROL_SEEDS if (control := random_control(encoder, seed))]
+
+    def found(matcher: Matcher) -> list[int]:
+        """Return the number of the best article for each question; -1 where several are equally good."""
+        fit = matcher.similarity([question["text"] for question in questions], articles)
+        alone = (fit == fit.max(axis=1, keepdims=True)).sum(axis=1) == 1
+        return [int(best) for best in np.where(alone, fit.argmax(axis=1), -1)]
+
+    def right(matcher: Matcher) -> int:
+        return sum(best == question["answer"] for best, question in zip(found(matcher), questions, strict=True))
+
+    rows = [
+        {
+            "language": question["language"],
+            "question": question["text"],
+            "found": articles[best] if best >= 0 else None,
+            "right": best == question["answer"],
+        }
+        for question, best in zip(questions, found(encoder.matcher), strict=True)
+    ]
+    return {
+        "schema_version": 1,
+        "model": {"name": encoder.name, "sha256": encoder.sha256},
+        "questions": rows,
+        "articles": len(articles),
+        "right": sum(row["right"] for row in rows),
+        "random_directions": round(fmean(right(control.matcher) for control in controls), 1) if controls else None,
+        "bm25": right(Bm25()),
+        **provenance(clock, CONTROL_SEEDS.start),
+    }
+
+
+def summary(result: dict[str, Any]) -> str:
+    """Return how many questions found their article, beside what does without meaning."""
+    count = len(result["questions"])
+    return (
+        f"{result['right']} of {count} found their article among {result['articles']}; random directions find "
+        f"{result['random_directions']}, the mean of {len(CONTROL_SEEDS)} draws; BM25, shared words alone, "
+        f"{result['bm25']}; chance {count / result['articles']:.1f}. So few questions do not rank models."
+    )
+
+
+def search_markdown(result: dict[str, Any]) -> str:
+    """Return the questions, the articles found and the summary as Markdown."""
+    rows = [[row["question"], row["found"] or "-", "yes" if row["right"] else "no"] for row in result["questions"]]
+    return "\n".join([*table(["question", "article found", "right"], rows), "", summary(result)])
+
+
+def print_search(result: dict[str, Any]) -> None:
+    """Print each question with the article found."""
+    print(f"\n{result['articles']} help articles, {len(result['questions'])} questions: the article found\n")
+    for row in result["questions"]:
+        print(f"{'right' if row['right'] else 'wrong'}  {row['language']}  {row['question']}")
+        found = row["found"] or "(several fit equally well)"
+        print(textwrap.fill(found, console.COLUMNS, initial_indent=" " * 11, subsequent_indent=" " * 11))
+    print_lines([summary(result)], "Found")
+
+
+def print_standing(evaluation: dict[str, Any]) -> None:
+    """Print the overall scores of the model and the reference models, best first."""
+    stored = [model for model in standing(evaluation["items_sha256"]) if model["overall"]]
+    scores = [(model["overall"]["score"], model["name"]) for model in stored]
+    ours = (evaluation["overall"]["score"], f"{evaluation['model']['name']} (this model)")
+    print("\nOn the scale of the reference models (all test items; 0 is chance, 1 perfect)\n")
+    for score, name in sorted([*scores, ours], reverse=True):
+        print(f"  {score:5.3f}  {name}")
+
+
+def print_next(model: Path, evaluation: Path) -> None:
+    """Print what to do next."""
+    report = evaluation.with_name("comparison.html")
+    for what, how in (
+        ("Next: open the report in a browser, every category beside other models", report),
+        ("make a page that searches as you type", command_of("page", model=model, dims=512)),
+        ("train on your own pairs, a CSV file of two columns", command_of("distill", teacher=TEACHER, pairs="my.csv")),
+    ):
+        print(f"\n{what}\n    {how}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = console.Parser(story=__doc__)
+    add, default = parser.add_argument, "(default: %(default)s)"
+    add("--model", type=Path, default=DEMO / "model", help=f"folder of a static model {default}")
+    add("--evaluation", type=Path, default=DEMO / "eval_results.json", help=f"result file of phase 2 {default}")
+    add("--output", type=Path, default=DEMO / "first_search.json", help=f"result file {default}")
+    console.add_common_flags(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, write the result, and print what was found and what to do next."""
+    with console.for_people(args):
+        result = search(args.model)
+        write_json(args.output, result)
+        print_search(result)
+        print_standing(read_evaluation(args.evaluation, args.model))
+        print_next(args.model, args.evaluation)
+    return EXIT_OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's) and return the exit code."""
+    return console.run(build_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
