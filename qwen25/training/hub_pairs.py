@@ -147,7 +147,7 @@ def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random
     Of each row only ``left``, ``right`` and ``lang``; a group is yielded to its end, as it was fetched whole.
     """
     from huggingface_hub import HfFileSystem, constants
-    from pyarrow import compute, parquet
+    from pyarrow import parquet
 
     system, source = HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True), f"hub:{wanted.repo}"
 
@@ -169,12 +169,20 @@ def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random
         for start in draw.sample(range(0, groups, step), len(range(0, groups, step))):
             if share <= 0:
                 break
-            table = _ask(wanted, partial(file.read_row_groups, range(start, min(start + step, groups)), columns))
-            for column, value in wanted.where:
-                table = table.filter(compute.field(column) == value)
+            chosen = range(start, min(start + step, groups))
+            table = _ask(wanted, partial(_read_groups, file, chosen, columns, wanted.where))
             share, lacking = share - table.num_rows, lacking - table.num_rows
             for batch in table.to_batches(max_chunksize=PARQUET_ROWS):
                 for row in batch.to_pylist():
                     yield {"left": row[sides[0]], "right": row[sides[1]], "lang": row.get(label)}
         if lacking <= 0:
             return
+
+
+def _read_groups(file: Any, groups: range, columns: list[str], where: tuple[tuple[str, Any], ...]) -> Any:
+    from pyarrow import compute
+
+    table = file.read_row_groups(groups, columns)
+    for column, value in where:
+        table = table.filter(compute.field(column) == value)
+    return table

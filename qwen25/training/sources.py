@@ -84,9 +84,9 @@ def _read_sets(entries: Sequence[dict[str, Any]], seed: int, offline: bool) -> l
 
     :raises PipelineError: if fewer than half of the pairs are left, or none of a kind.
     """
-    size = sum(
-        {entry.get("sha256") or n: entry.get("bytes", 300 * entry["rows"]) for n, entry in enumerate(entries)}.values()
-    )
+    # A wheel may be read more than once.
+    sizes = {entry.get("sha256", n): entry.get("bytes", 300 * entry["rows"]) for n, entry in enumerate(entries)}
+    size = sum(sizes.values())
     about = f"{len(entries)} sets of pairs, at most {size_text(size)} if nothing was fetched before"
     logger.info("    %s: about %d min at 5 MB/s", about, -(-size // 300_000_000))
     sets, lost = list[PairSet](), list[dict[str, Any]]()

@@ -111,6 +111,10 @@ def test_a_mixtures_language_holds_and_rows_can_be_chosen_by_a_label(hub: FakeHu
     assert read("hub:me/labelled:a,b").pairs[0].language == "yo 0"
     chosen = read(declared(tmp_path, {**entry, "where": {"label": 1}})).pairs
     assert [pair.left for pair in chosen] == [f"left {i}" for i in range(1, 12, 2)]
+    for where, message in (({"label": "one"}, "me/labelled"), ({"mark": 1}, "no column 'mark'")):
+        with pytest.raises(PipelineError, match=message) as raised:
+            read(declared(tmp_path, {**entry, "where": where}))
+        assert "\n" not in str(raised.value)
 
 
 def entries(*names: str, **kinds: str) -> list[dict[str, Any]]:
