@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.distillation.asking import TERMS, ask, words_to_ask
-from qwen25.distillation.derived import derived_rows
+from qwen25.distillation.asking import TERMS, words_to_ask
+from qwen25.distillation.derived import asked_rows
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
 from qwen25.distillation.settings import Settings, settings_of
 from qwen25.distillation.vectors import distil_vectors, recipe_for, training_start
@@ -85,6 +85,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     decoder = find_teacher(settings.sentence_teacher, settings.offline) if settings.sentence_teacher else teacher
     sentences = sentences_of(decoder, corpus, pairs, settings.sentence_vectors, settings.seed)
     questions = words_to_ask(tokens.tokenizer, settings.languages_to_ask, pairs)
+    if teacher.is_causal and not recipe.pooled:
+        questions[TERMS] = list(vocabulary.custom)
     clock.lap("load")
 
     # 3 Token states of early layers, which hold meaning, each alone behind a newline: position 0 is an attention sink.
@@ -96,12 +98,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         states = list(token_states(teacher, vocabulary.sequences, layers, **alone).values())
     clock.lap("token_states")
     # Words that its tokenizer spells in pieces: a decoder is asked what they mean, and what the user's own words do.
-    terms = {TERMS: vocabulary.custom} if teacher.is_causal and not recipe.pooled else {}
-    said, custom = (
-        ask(teacher, one, tokens.teacher_ids, device=device, dtype=settings.dtype_on(device), cache=cache)
-        for one in (questions, terms)
-    )
-    derived = derived_rows(tokens, vocabulary, said, custom, recipe.numbers)
+    asking: dict[str, Any] = {"device": device, "dtype": settings.dtype_on(device), "cache": cache}
+    derived = asked_rows(teacher, tokens, vocabulary, questions, recipe.numbers, **asking)
     clock.lap("asking")
 
     # 4 Frequencies, for SIF, which weighs down what occurs everywhere, and for whitening, which is to hold for text.
@@ -133,7 +131,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     stored = quantise(table, settings.number_format, sharing)
     training = training and {**training, "missing_sets": missing}
     facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences)}
-    facts["asked"] = {language: len(found) for language, found in questions.items()}
+    facts["asked"] = {language: len(found) for language, found in questions.items() if found}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
         metadata = save_model(new, stored, derived.tokenizer, metadata, pairs, settings.onnx)

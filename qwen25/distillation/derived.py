@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
 from tokenizers import Tokenizer
 
-from qwen25.distillation.asking import Answers
+from qwen25.distillation.asking import TERMS, Answers, ask
 from qwen25.distillation.tokenizer import NUMBERS, byte_text, splits_digits, with_added, with_whole
 from qwen25.distillation.vocabulary import Vocabulary
+from qwen25.teacher.teacher import Teacher
 
 #: A word is as long as so many tokens' rows for each token that it replaces: the other words of its language are still
 #: spelt in pieces, which say little and would outweigh it. Measured: docs/LOG.md.
@@ -72,6 +74,24 @@ class DerivedRows:
         whole = np.zeros((len(self), table.shape[1]), dtype=np.float32)
         whole[self.places] = table
         return self.fill(whole)
+
+
+def asked_rows(
+    teacher: Teacher,
+    tokens: Vocabulary,
+    vocabulary: Vocabulary,
+    questions: Mapping[str, Sequence[str]],
+    numbers: float,
+    **how: Any,
+) -> DerivedRows:
+    """Ask a decoder what words mean, and return all derived rows.
+
+    :param questions: language code, or ``TERMS`` for the custom words, -> words.
+    :param how: device, number format and cache, as :func:`qwen25.distillation.asking.ask` takes them.
+    """
+    parts = {code: words for code, words in questions.items() if code != TERMS}, {TERMS: questions.get(TERMS, ())}
+    said, custom = (ask(teacher, words, tokens.teacher_ids, **how) for words in parts)
+    return derived_rows(tokens, vocabulary, said, custom, numbers)
 
 
 def derived_rows(

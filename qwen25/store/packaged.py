@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import PipelineError, first_line, logger
@@ -243,7 +243,7 @@ def _downloaded(requirement: str, scratch: Path) -> Iterator[Path]:
     try:
         command += ["--dest", str(scratch), requirement]
         with progress(requirement):
-            how = {"capture_output": True, "text": True, "errors": "replace", "check": False}
+            how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "check": False}
             done = subprocess.run(command, env=environment, **how)  # noqa: S603, no word of the user is in it
         found = list(scratch.glob("*.whl"))
         if done.returncode != 0 or len(found) != 1:
