@@ -99,8 +99,8 @@ def rendered() -> dict[Path, str]:
     taken = read_json(PERFORMANCE)["qwen2.5-coder-1.5b"]
     cost = (
         f"Untrained, its phase 1 took {taken['phase1']['wall_seconds'] / 60:.0f} minutes and "
-        f"{taken['phase1']['peak_bytes'] / 1e9:.1f} GB of memory on {taken['hardware']['cores']} cores; on disk are the "
-        f"teacher ({size_text(larger)}), a model as large as the demo's, and half-made steps meanwhile: "
+        f"{taken['phase1']['peak_bytes'] / 1e9:.1f} GB of memory on {taken['hardware']['cores']} cores; on disk are "
+        f"the teacher ({size_text(larger)}), a model as large as the demo's, and half-made steps meanwhile: "
         "`bash run_qwen25.sh distill --dry-run` says what a run would take here."
     )
     readme = with_block(readme, "all", wrapped(cost), space="")
