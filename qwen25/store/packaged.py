@@ -183,8 +183,7 @@ def _downloaded(requirement: str, scratch: Path, elsewhere: str) -> Iterator[Pat
     try:
         command += ["--dest", str(scratch), requirement]
         with progress(requirement):
-            how = {"capture_output": True, "text": True, "errors": "replace", "check": False}
-            done = subprocess.run(command, env=environment, **how)  # noqa: S603, no word of the user is in it
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")  # noqa: S603, no word of the user is in it
         found = list(scratch.glob("*.whl"))
         if done.returncode != 0 or len(found) != 1:
             said = done.stderr.strip().splitlines() or ["no reason"]
