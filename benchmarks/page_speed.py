@@ -1,4 +1,4 @@
-"""How large the page of a model is, and how fast it opens and answers in a browser that is installed.
+"""How large the page of a model is, how fast it opens and answers in a browser that is installed, and its picture.
 
 python -m benchmarks.page_speed MODEL [MODEL ...]   # measure with Debian's Chromium, then render docs/GUIDE.md
 python -m benchmarks.page_speed                     # render again from the results kept
@@ -25,6 +25,8 @@ from qwen25.store.static_model import load_model, model_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT, GUIDE = ROOT / "docs" / "results" / "page_speed.json", ROOT / "docs" / "GUIDE.md"
+#: README's picture: the translations of the first model's page.
+PICTURE = ROOT / "docs" / "page.png"
 #: How often a page is opened, each time by a browser that has never seen it.
 OPENED = 5
 #: What a keystroke costs: from the event to the ranking that stands in the page, laid out.
@@ -76,6 +78,18 @@ def measure(browser: Any, folder: Path, dims: int | None) -> dict[str, Any]:
     }
 
 
+def take_picture(browser: Any, folder: Path, dims: int | None) -> None:
+    """Write the picture of a model's page as it first looks, with the set of translations chosen."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "page.html"
+        write_page(folder, file, dims)
+        page = browser.new_page(viewport={"width": 1100, "height": 760}, color_scheme="light")
+        page.goto(file.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        page.click("#sets label:nth-of-type(3)")
+        page.screenshot(path=PICTURE)
+
+
 def block(result: dict[str, Any]) -> str:
     """Return the table of the guide."""
     header = ["model", "vectors", "page", "written", "opens", "first key", "a key", "slowest key", "loads in Python"]
@@ -116,6 +130,7 @@ def main() -> int:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             pages = [measure(browser, folder, args.dims) for folder in args.models]
+            take_picture(browser, args.models[0], args.dims)
             result = {"schema_version": 1, "browser": browser.version, "pages": pages}
             browser.close()
         write_json(RESULT, result | provenance(clock, None))

@@ -91,19 +91,18 @@ def rendered() -> dict[Path, str]:
         f'echo "demo: Qwen2.5-Coder-0.5B at {metadata["vocabulary"]["max_size_mb"]:.0f} MB: downloads '
         f'{size_text(teacher + pairs + peer)} once, took {time} when measured"'
     )
-    readme = with_block(
-        with_block(readme, "demo", wrapped(story), space=""), "table", short_table(comparison), space=""
-    )
+    blocks = {"demo": wrapped(story), "table": short_table(comparison)}
     if (RESULTS / SEARCH).is_file():
-        readme = with_block(readme, "search", search_markdown(read_json(RESULTS / SEARCH)), space="")
+        blocks["search"] = search_markdown(read_json(RESULTS / SEARCH))
     taken = read_json(PERFORMANCE)["qwen2.5-coder-1.5b"]
-    cost = (
-        f"Untrained, its phase 1 took {taken['phase1']['wall_seconds'] / 60:.0f} minutes and "
-        f"{taken['phase1']['peak_bytes'] / 1e9:.1f} GB of memory on {taken['hardware']['cores']} cores; on disk are "
+    blocks["all"] = wrapped(
+        f"`all` untrained: phase 1 took {taken['phase1']['wall_seconds'] / 60:.0f} minutes and "
+        f"{taken['phase1']['peak_bytes'] / 1e9:.1f} GB of memory on {taken['hardware']['cores']} cores. On disk stand "
         f"the teacher ({size_text(larger)}), a model as large as the demo's, and half-made steps meanwhile: "
         "`bash run_qwen25.sh distill --dry-run` says what a run would take here."
     )
-    readme = with_block(readme, "all", wrapped(cost), space="")
+    for name, block in blocks.items():
+        readme = with_block(readme, name, block, space="")
     return {
         README: readme,
         DEMO: with_block(demo, "demo", demo_markdown(metadata, comparison)),

@@ -123,7 +123,7 @@ def _script_json(data: Any) -> str:
 
 
 def _characters(values: np.ndarray) -> str:
-    """Return int8 values as a text with a character each, which takes a quarter less of UTF-8 than base64 does.
+    """Return int8 values as a text with a character each, which takes up to a quarter less of UTF-8 than base64.
 
     The values nearest to 0, the most of them, get the characters of one byte. Those that HTML reads otherwise are left
     out: NUL, carriage return and the less-than sign.
