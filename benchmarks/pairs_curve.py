@@ -49,7 +49,7 @@ def measure(args: argparse.Namespace) -> None:
             write_held_out(part, kept.pairs[:size])
             pairs = (args.base, str(part / HELD_OUT)) if size else (args.base,)
             model = folder / f"model-{size}"
-            distil(teacher=args.teacher, pairs=pairs, tune="rows", keep_out=(folder / HELD_OUT,), output=model)
+            distil(teacher=args.teacher, pairs=pairs, tune="rows", output=model)
             own.add(load_encoder(str(model)), f"{size:,} pairs")
         facts = {"pairs": path.name, "base": args.base, "teacher": args.teacher}
         write_json(

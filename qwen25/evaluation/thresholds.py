@@ -18,8 +18,8 @@ CUTS = {"near": 99.0, "match": 99.9}
 #: A cut that fewer right answers reach, while 1 in 100 unrelated texts does, parts nothing.
 LEAST_RIGHT = 0.5
 BINS = 50
-#: A language is read if at least this share of its sentences and of the English ones find each other among sixteen, and
-#: at least so many times the share that they do by random directions, which find names and letters.
+#: A language is read if at least this share of its sentences find their English translations among all English texts of
+#: the calibration, and at least so many times the share that they do by random directions, which find names and letters.
 ENGLISH, READ, TIMES_CONTROL = "en", 0.5, 3.0
 #: Languages that put no space between sentences.
 UNSPACED = ("ja", "zh", "th")
@@ -83,29 +83,31 @@ def measured_meaning(matcher: Matcher, control: Matcher | None = None) -> dict[s
         share of sentences ``found``, and by the ``control``.
     """
     sentences = read_json(resource("data") / "sentences.json")["languages"]
+    items = {name: load_items(calibration_folder(), name) for name in RIGHT}
+    english = list(sentences[ENGLISH])
+    english += [item[field] for name, fields in RIGHT.items() for item in items[name] for field in fields]
     found = {}
     for name, texts in sentences.items():
         if name != ENGLISH:
-            by_chance = _found(control, sentences[ENGLISH], texts) if control else 0.0
-            found[name] = {"found": _found(matcher, sentences[ENGLISH], texts), "control": by_chance}
+            by_chance = _found(control, texts, english) if control else 0.0
+            found[name] = {"found": _found(matcher, texts, english), "control": by_chance}
     read = (name for name, one in found.items() if one["found"] >= max(READ, TIMES_CONTROL * one["control"]))
     languages = [ENGLISH, *read]
     pairs, right = [pair for name in languages for pair in unrelated_texts(name, sentences[name])], []
     for name, (asked, answer) in RIGHT.items():
-        items = [(item[asked], item[answer]) for item in load_items(calibration_folder(), name)]
-        right += items
-        for step in range(1, min(OTHERS, len(items) - 1) + 1):
-            pairs += [(query, items[i - step][1]) for i, (query, _) in enumerate(items)]
+        both = [(item[asked], item[answer]) for item in items[name]]
+        right += both
+        for step in range(1, min(OTHERS, len(both) - 1) + 1):
+            pairs += [(query, both[i - step][1]) for i, (query, _) in enumerate(both)]
     lengths = np.array([(len(left) + len(other)) / 2 for left, other in pairs])
     unrelated, cosines = (matcher.pairwise(*map(list, zip(*texts, strict=True))) for texts in (pairs, right))
     return {**score_meaning(unrelated, lengths, cosines), "languages": languages, "translations": found}
 
 
-def _found(matcher: Matcher, english: list[str], texts: list[str]) -> float:
-    """Return the share of sentences that are nearest to their own translation, both ways."""
-    similar = matcher.similarity(english, texts)
-    places = np.arange(len(texts))
-    return round(float(np.mean([similar.argmax(axis=axis) == places for axis in (0, 1)])), 4)
+def _found(matcher: Matcher, texts: list[str], english: list[str]) -> float:
+    """Return the share of sentences that are nearest to their translation, which have their places among ``english``."""
+    nearest = matcher.similarity(texts, english).argmax(axis=1)
+    return round(float((nearest == np.arange(len(texts))).mean()), 4)
 
 
 def unrelated_texts(language: str, sentences: list[str]) -> list[tuple[str, str]]:

@@ -86,7 +86,7 @@ def write_model(folder: Path, stored: Stored, tokenizer: Tokenizer, metadata: di
 def _write_float32_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> None:
     """Write the model as sentence-transformers holds it.
 
-    Before 6.2 its StaticEmbedding has neither int8, weights nor shared rows, and computes and learns in the number
+    In version 5 its StaticEmbedding has neither int8, weights nor shared rows, and computes and learns in the number
     format of the file: in float16 an empty text gives NaN, and so does training.
     """
     copy = folder / FLOAT32_COPY
