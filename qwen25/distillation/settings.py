@@ -40,7 +40,7 @@ MAX_SIZE_MB = 65.0
 #: The teachers whose model is cut to that size by default: those of the announced model's vocabulary.
 SIZED_TEACHERS = (DEFAULT_TEACHER, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 #: What they are asked for by default: the languages that their tokenizer spells in pieces.
-ASKED = "hi,el"
+ASKED = "hi,el,fi,uk,bn,tr,pl,he,fa"
 #: Parameter -> its least and its most. A teacher of 0.5B reads 7 texts a second on 2 cores: more would take days.
 RANGES = {"dims": (1, math.inf), "epochs": (1e-6, 1_000), "sentence_vectors": (0, 1_000_000), "hold_out": (0, 0.9)}
 
