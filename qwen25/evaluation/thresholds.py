@@ -18,8 +18,8 @@ CUTS = {"near": 99.0, "match": 99.9}
 #: A cut that fewer right answers reach, while 1 in 100 unrelated texts does, parts nothing.
 LEAST_RIGHT = 0.5
 BINS = 50
-#: A language is read if at least this share of its sentences find their English translations among all English texts of
-#: the calibration, and at least so many times the share that they do by random directions, which find names and letters.
+#: A language is read if at least this share of its sentences find their translations among all English texts of the
+#: calibration, and at least so many times the share that they do by random directions, which find names and letters.
 ENGLISH, READ, TIMES_CONTROL = "en", 0.3, 3.0
 #: Languages that put no space between sentences.
 UNSPACED = ("ja", "zh", "th")
