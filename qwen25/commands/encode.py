@@ -21,8 +21,7 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, InputError, logger
 from qwen25.runtime.files import check_parent
 from qwen25.runtime.folders import locked
-from qwen25.store.encoding import STORAGES, Job, encode_here, encode_over_ray, loaded
-from qwen25.store.parts import find_parts
+from qwen25.store.encoding import STORAGES, Job, encode_here, encode_over_ray, find_parts, loaded
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import numpy as np
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_lines, sha256
-from qwen25.store.pairs import MAX_CHARACTERS, MAX_ROWS, Row, collect, is_pairs_file, parse_path, read_rows
+from qwen25.store.pairs import MAX_CHARACTERS, MAX_ROWS, Row, collect, is_rows_file, parse_path, read_rows
 
 #: A file of pairs, as FILE or FILE:LEFT,RIGHT; or the pairs themselves.
 Source = str | Path | Sequence[tuple[str, str]]
@@ -48,7 +48,7 @@ def read_own(source: Source, among: Sequence[str] = ()) -> OwnData:
     columns, zeros = None, [0]
     if isinstance(source, str | Path):
         path, columns = parse_path(str(source), "--on")
-        if not path.is_file() or not is_pairs_file(path):
+        if not path.is_file() or not is_rows_file(path):
             raise InputError(
                 f"--on {source}: no such file of pairs; give .jsonl, .csv, .tsv or .parquet, gzipped or not"
             )
@@ -99,7 +99,7 @@ def read_among(source: str | Path) -> list[str]:
     path, column = _among_path(source)
     if not path.is_file():
         raise InputError(f"--among {source}: no such file")
-    if not is_pairs_file(path):
+    if not is_rows_file(path):
         return [line.strip()[:MAX_CHARACTERS] for line in read_lines(path, "file of documents").lines if line.strip()]
     texts: list[str] = []
     for row in read_rows(path):

@@ -10,33 +10,63 @@ import signal
 import sys
 import tempfile
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import nullcontext
 from functools import cache, partial
+from glob import glob
+from itertools import chain
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from model2vec import StaticModel
 
-from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line, logger
+from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
 from qwen25.runtime.files import sha256
-from qwen25.store.parts import read_part
+from qwen25.store.pairs import Row, is_rows_file, is_valid, text_rows
 from qwen25.store.static_model import load_model, weight_files
 
 #: The column of the vectors, the key of the metadata that says how they were made, and its version.
 VECTOR, METADATA, VERSION = "vector", b"qwen25", 1
 STORAGES = {"float16": pa.float16(), "int8": pa.int8()}
-#: Characters of texts that are looked up together, of one whose tokens are counted first, and of one that is left out.
-LOOKED_UP, LONG_TEXT, LONGEST_TEXT = 1 << 17, 1 << 14, 1 << 22
+#: Of one table.
+BATCH_ROWS, BATCH_BYTES = 4096, 1 << 20
+#: Characters that are looked up together; of one text no more are read.
+LOOKED_UP = 1 << 17
 #: Tables that may wait to be encoded.
 AHEAD = 2 * (os.cpu_count() or 1)
+#: The types of a JSON field's values -> its column's; strings and any other mixture are strings, as JSON if need be.
+_TYPES = {
+    frozenset({bool}): pa.bool_(),
+    frozenset({int}): pa.int64(),
+    frozenset({float}): pa.float64(),
+    frozenset({int, float}): pa.float64(),
+}
+
+
+def find_parts(inputs: Sequence[str]) -> dict[Path, Path]:
+    """Return the files that files, folders and globs name -> the path of each one's part in the output.
+
+    :raises InputError: if one names no such file, or two files would be written to one part.
+    """
+    parts: dict[Path, Path] = {}
+    for given in inputs:
+        roots = [Path(given)] if Path(given).exists() else [Path(name) for name in glob(given, recursive=True)]  # noqa: PTH207
+        files = [(f, r) for r in roots for f in (r.rglob("*") if r.is_dir() else [r])]
+        found = {f.resolve(): f.relative_to(r if r.is_dir() else r.parent) for f, r in files if is_rows_file(f)}
+        if not found:
+            raise InputError(f"{given} names no .parquet, .jsonl, .csv or .tsv file: give a file, a folder or a glob")
+        parts |= {f: p.with_name(f"{p.name.removesuffix('.parquet')}.parquet") for f, p in sorted(found.items())}
+    place, times = Counter(parts.values()).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"two inputs would be written to {place}: encode them into two folders")
+    return parts
 
 
 class Job(NamedTuple):
@@ -56,7 +86,6 @@ class Outcome(NamedTuple):
     is_new: bool = False
     remark: str = ""
     fault: str = ""
-    was_killed: bool = False
 
 
 @cache
@@ -77,40 +106,77 @@ def loaded(folder: str) -> tuple[StaticModel, dict[str, Any]]:
 
 
 def with_vectors(job: Job, table: pa.Table) -> pa.Table:
-    """Return a table with the vectors of its texts; null where there is no text, or it is no UTF-8 or too long."""
+    """Return a table with the vectors of its texts; null where there is no text, or it is no UTF-8."""
     model, facts = loaded(job.model)
     if VECTOR in table.column_names:
         raise ValueError(f"it has a column {VECTOR!r} already: rename it")
-    texts = [_text(value) for value in table[job.column].cast(pa.large_binary()).to_pylist()]
-    # A text that model2vec cuts is never long.
-    long = [i for i, text in enumerate(texts) if text and len(text) > LONG_TEXT and model.max_length is None]
-    short = ["" if text is None or i in long else text for i, text in enumerate(texts)]
-    together = LOOKED_UP // max(1, *map(len, short), 1)
-    vectors = model.encode([*short, ""], use_multiprocessing=False, batch_size=max(1, together))[:-1]
-    for i in long:
-        vectors[i] = _long_vector(model, texts[i] or "")
+    cells = table[job.column].cast(pa.large_binary()).to_pylist()
+    texts = [None if cell is None else cell.decode(errors="surrogateescape") for cell in cells]
+    missing = [text is None or not is_valid(text) for text in texts]
+    known = ["" if no else (text or "")[:LOOKED_UP] for text, no in zip(texts, missing, strict=True)]
+    together = max(1, LOOKED_UP // max(1, *map(len, known), 1))
+    vectors = model.encode([*known, ""], use_multiprocessing=False, batch_size=together)[:-1]
     if job.storage == "int8":
         vectors = np.clip(np.rint(vectors / facts["scale"]), -127, 127)
     values = pa.array(vectors.astype(job.storage).reshape(-1), STORAGES[job.storage])
-    missing = pa.array([text is None for text in texts], pa.bool_())
-    return table.append_column(VECTOR, pa.FixedSizeListArray.from_arrays(values, model.dim, mask=missing))
+    lists = pa.FixedSizeListArray.from_arrays(values, model.dim, mask=pa.array(missing, pa.bool_()))
+    return table.append_column(VECTOR, lists)
 
 
-def _text(value: bytes | None) -> str | None:
-    try:
-        text = None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return None
-    return text if text is not None and len(text) <= LONGEST_TEXT else None
+def read_tables(file: BinaryIO, name: str, column: str) -> Iterator[tuple[pa.Table, int]]:
+    """Yield a part's rows in order, in tables (the last may be empty), and how many bytes of the file were read.
+
+    :param name: the file's; its end says its kind.
+    :param column: the one of the texts; what is no string there is null.
+    :raises Exception: whatever the file makes the libraries raise; ValueError if it has no such column.
+    """
+    is_parquet = name.lower().endswith(".parquet")
+    if is_parquet:
+        parquet, size = pq.ParquetFile(file, buffer_size=BATCH_BYTES), os.fstat(file.fileno()).st_size
+        names = parquet.schema_arrow.names
+    else:
+        types = _types(text_rows(file, name)) or {column: pa.string()}
+        names = list(types)
+    if column not in names:
+        raise ValueError(f"it has no column {column!r}, but {', '.join(names)[:200]}; --column names one")
+    if is_parquet:
+        facts, done = parquet.metadata, 0
+        in_memory = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+        for batch in parquet.iter_batches(max(1, min(BATCH_ROWS, BATCH_BYTES * facts.num_rows // (in_memory + 1)))):
+            done += batch.num_rows
+            yield pa.table(batch), size * done // facts.num_rows
+        yield parquet.schema_arrow.empty_table(), size
+        return
+    file.seek(0)
+    rows, chunk, characters = text_rows(file, name), list[Row](), 0
+    for row in rows:
+        chunk.append(row or {})
+        characters += sum(len(value) for value in chunk[-1].values() if isinstance(value, str))
+        if len(chunk) == BATCH_ROWS or characters >= BATCH_BYTES:
+            yield _table(chunk, column, types), file.tell()
+            chunk, characters = [], 0
+    yield _table(chunk, column, types), file.tell()
 
 
-def _long_vector(model: StaticModel, text: str) -> np.ndarray:
-    """Return what ``model.encode`` gives, which would hold a row for every token at once."""
-    ids, counts = np.unique(np.asarray(model.tokenize([text])[0], dtype=np.int64), return_counts=True)
-    rows = ids if model.token_mapping is None else model.token_mapping[ids]
-    weights = counts if model.weights is None else counts * model.weights[ids]
-    vector = weights.astype(np.float32) @ model.embedding[rows].astype(np.float32) / max(1, counts.sum())
-    return vector / (np.linalg.norm(vector) + 1e-32) if model.normalize else vector
+def _types(rows: Iterator[Row | None]) -> dict[str, pa.DataType]:
+    """Return the type of each field, which its last value may decide."""
+    seen: dict[str, set[type]] = {}
+    for row in rows:
+        for name, value in (row or {}).items():
+            is_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+            seen.setdefault(name, set()).add(object if is_large else type(value))
+    return {name: _TYPES.get(frozenset(kinds - {type(None)}), pa.string()) for name, kinds in seen.items()}
+
+
+def _table(rows: Sequence[Row], column: str, types: dict[str, pa.DataType]) -> pa.Table:
+    def cell(value: Any, kind: pa.DataType, is_text: bool) -> Any:
+        if value is None or kind != pa.string():
+            return float(value) if value is not None and kind == pa.float64() else value
+        if not isinstance(value, str):
+            return None if is_text else json.dumps(value)
+        return value if is_valid(value) else None
+
+    return pa.table({n: pa.array([cell(r.get(n), kind, n == column) for r in rows], kind) for n, kind in types.items()})
 
 
 def encode_part(
@@ -120,7 +186,7 @@ def encode_part(
 
     :param pool: encodes the tables (None: this process does).
     :param advance: is told how many more megabytes of the part were read.
-    :raises PipelineError: if the output cannot be written.
+    :raises PipelineError: if the output cannot be written, or a process of the pool was killed.
     """
     source, target = Path(job.source), Path(job.target)
     facts = loaded(job.model)[1] | {"version": VERSION, "column": job.column, "storage": job.storage}
@@ -129,10 +195,19 @@ def encode_part(
             facts["input_sha256"] = sha256([source])
         if target.exists():
             return _found(target, facts)
-        with _new_file(target) as path:
-            return _write(path, source.name, facts, _encoded(job, pool), advance)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
+            path = Path(folder) / target.name
+            outcome = _write(path, source.name, facts, _encoded(job, pool, advance))
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+            path.replace(target)
+            return outcome
     except InputError as error:
-        return Outcome(fault=str(error), was_killed=isinstance(error.__cause__, BrokenProcessPool))
+        if isinstance(error.__cause__, BrokenProcessPool):
+            how = "run again, with fewer --workers if memory is short: what is done is kept"
+            raise PipelineError(f"{source.name}: a worker was killed", how) from error
+        return Outcome(fault=str(error))
     except OSError as error:
         raise PipelineError(f"cannot write {target}: {first_line(error)}", "free some space and run again") from error
 
@@ -146,78 +221,46 @@ def _found(target: Path, facts: dict[str, Any]) -> Outcome:
     raise InputError(f"{target.name} {what}: remove it, or give another --output")
 
 
-@contextmanager
-def _new_file(target: Path) -> Iterator[Path]:
-    """Yield a path to write to, which takes the target's name if the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
-        path = Path(folder) / target.name
-        yield path
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-        path.replace(target)
-
-
-def _encoded(job: Job, pool: ProcessPoolExecutor | None) -> Iterator[tuple[pa.Table, int]]:
+def _encoded(job: Job, pool: ProcessPoolExecutor | None, advance: Callable[[int], None]) -> Iterator[pa.Table]:
     """Yield the tables of a part with their vectors, in order; no more wait than keep the pool busy."""
-    waiting: deque[tuple[Callable[[], pa.Table], int]] = deque()
-    with as_input_error(f"{Path(job.source).name} cannot be encoded", "repair it, or leave it out"):
-        for table, read in read_part(Path(job.source), job.column):
-            submitted = pool.submit(with_vectors, job, table).result if pool else partial(with_vectors, job, table)
-            waiting.append((submitted, read))
-            while len(waiting) > (AHEAD if pool else 0):
-                result, position = waiting.popleft()
-                yield result(), position
-        for result, position in waiting:
-            yield result(), position
+    waiting: deque[Callable[[], pa.Table]] = deque()
+    source, told = Path(job.source), 0
+    with as_input_error(f"{source.name} cannot be encoded", "repair it, or leave it out"), source.open("rb") as file:
+        for table, read in read_tables(file, source.name, job.column):
+            waiting.append(pool.submit(with_vectors, job, table).result if pool else partial(with_vectors, job, table))
+            if len(waiting) > (AHEAD if pool else 0):
+                yield waiting.popleft()()
+            advance(read // 10**6 - told)
+            told = read // 10**6
+        for result in waiting:
+            yield result()
 
 
-def _write(
-    path: Path, name: str, facts: dict[str, Any], tables: Iterator[tuple[pa.Table, int]], advance: Callable[[int], None]
-) -> Outcome:
+def _write(path: Path, name: str, facts: dict[str, Any], tables: Iterator[pa.Table]) -> Outcome:
     """Write a part, and find the rows that have no vector."""
-    rows, without, position = 0, list[int](), 0
-    with ExitStack() as stack:
-        writer = None
-        for table, read in tables:
-            table = table.replace_schema_metadata({**(table.schema.metadata or {}), METADATA: json.dumps(facts)})
-            if writer is None:
-                # Parquet has no integers of one byte: a dictionary of 256 makes them that. Halves gain nothing by one.
-                columns = [column for column in table.column_names if column != VECTOR]
-                columns += [f"{VECTOR}.list.element"] if facts["storage"] == "int8" else []
-                writer = stack.enter_context(pq.ParquetWriter(path, table.schema, use_dictionary=columns))
+    rows, without, first = 0, list[int](), next(tables)
+    schema = first.schema.with_metadata({**(first.schema.metadata or {}), METADATA: json.dumps(facts)})
+    # Parquet has no integers of one byte: a dictionary of 256 makes them that. Halves gain nothing by one.
+    columns = [column for column in schema.names if column != VECTOR]
+    columns += [f"{VECTOR}.list.element"] if facts["storage"] == "int8" else []
+    with pq.ParquetWriter(path, schema, use_dictionary=columns) as writer:
+        for table in chain([first], tables):
             writer.write_table(table)
             without += [rows + 1 + int(i) for i in np.flatnonzero(table[VECTOR].is_null())]
             rows += table.num_rows
-            advance(read // 10**6 - position // 10**6)
-            position = read
     if not without:
         return Outcome(rows, is_new=True)
     places = ", ".join(map(str, without[:3])) + (", ..." if len(without) > 3 else "")
-    what = f"{len(without):,} of {rows:,} rows have no vector (no text, no valid row, no UTF-8 or too long)"
+    what = f"{len(without):,} of {rows:,} rows have no vector (no text, no valid row or no UTF-8)"
     return Outcome(rows, is_new=True, remark=f"{name}: {what}: rows {places}")
 
 
 def encode_here(jobs: Sequence[Job], workers: int, advance: Callable[[int], None]) -> Iterator[Outcome]:
-    """Encode the parts one after another, the tables of each in several processes; 1: in this one.
-
-    A part whose worker is killed is encoded once more.
-    """
-    pool = _pool(workers)
-    for job in jobs:
-        outcome = encode_part(job, pool, advance)
-        if outcome.was_killed:
-            logger.warning("%s: a worker was killed: the part is encoded once more", Path(job.source).name)
-            pool = _pool(workers)
-            outcome = encode_part(job, pool, advance)
-        yield outcome
-
-
-def _pool(workers: int) -> ProcessPoolExecutor | None:
-    if workers == 1:
-        return None
+    """Encode the parts one after another, the tables of each in several processes; 1: in this one."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+    pool = nullcontext() if workers == 1 else ProcessPoolExecutor(workers, context, initializer=_begin_worker)
+    with pool as executor:
+        yield from (encode_part(job, executor, advance) for job in jobs)
 
 
 def _begin_worker() -> None:

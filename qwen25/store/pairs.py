@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
-import io
 import json
 import random
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from qwen25.runtime.errors import InputError, first_line
 from qwen25.runtime.files import sha256
 
 #: Fewer pairs teach their own wording rather than what their texts mean; of more in a set, a sample is taken.
 MIN_PAIRS, MAX_ROWS = 1_000, 200_000
-#: A longer line of JSON is cut, and so refused: a damaged or hostile file must not fill the memory.
-MAX_LINE = 1_000_000
+#: A file with a longer line is refused: a damaged or hostile one must not fill the memory. In bytes.
+MAX_LINE = 1 << 24
 #: Rows of a Parquet file that are in memory at once; a text may have millions of characters.
 PARQUET_ROWS = 256
 #: A text is cut to this many characters: training reads no more of it.
@@ -71,9 +73,9 @@ class PairSet:
         }
 
 
-def is_pairs_file(path: Path) -> bool:
-    """Whether a file has the name of a file of pairs, gzipped or not."""
-    return path.name.removesuffix(".gz").endswith(SUFFIXES)
+def is_rows_file(path: Path) -> bool:
+    """Whether a file has the name of one that holds rows, gzipped or not."""
+    return path.name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
 def parse_path(text: str, flag: str = "--pairs") -> tuple[Path, Columns]:
@@ -108,7 +110,7 @@ def read_path(path: Path, columns: Columns = None, rows: int = MAX_ROWS, seed: i
     :raises InputError: if there is no such file, it is broken, a column is missing, or it holds no pairs.
     """
     # Hidden files are other programs': what an editor or a copy left behind.
-    files = [file for file in (sorted(path.glob("[!.]*")) if path.is_dir() else [path]) if is_pairs_file(file)]
+    files = [file for file in (sorted(path.glob("[!.]*")) if path.is_dir() else [path]) if is_rows_file(file)]
     if not files:
         raise InputError(f"{path} holds no file of pairs ({', '.join(SUFFIXES)}, gzipped or not)")
     sets = []
@@ -126,48 +128,62 @@ def read_rows(path: Path) -> Iterator[Row]:
     """
     import pyarrow
 
-    readers = {"parquet": _parquet_rows, "csv": _csv_rows, "tsv": _csv_rows}
     try:
-        yield from readers.get(path.name.removesuffix(".gz").rpartition(".")[2], _json_rows)(path)
-    # Python's own: bytes that are no text, and numbers that it does not have.
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
+        with path.open("rb") as file:
+            rows = _parquet_rows(file) if path.name.lower().endswith(".parquet") else text_rows(file, path.name)
+            for number, row in enumerate(rows, 1):
+                if row is None:
+                    what = "not whole, or not in UTF-8; of JSON, an object has a line of its own"
+                    raise InputError(f"{path.name}, row {number}: {what}")
+                yield row
+    # Python's own: archives that end too early, and numbers that it does not have.
+    except (pyarrow.ArrowException, OSError, EOFError, zlib.error, csv.Error, ValueError, OverflowError) as error:
         raise InputError(f"{path.name} cannot be read: {first_line(error)[:200]}") from error
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
-    """Yield JSON objects, one a line; pyarrow's own reader wants the same fields and types in all."""
-    import pyarrow
+def text_rows(file: BinaryIO, name: str) -> Iterator[Row | None]:
+    """Yield the rows of JSON Lines, CSV or TSV, gzipped or not; None for what is no whole row in UTF-8.
 
-    with pyarrow.input_stream(path, compression="detect") as stream, io.BufferedReader(stream) as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
+    :param name: the file's; its end says its kind.
+    :raises Exception: whatever a broken archive makes the libraries raise; ValueError for a line over ``MAX_LINE``.
+    """
+    kind = name.lower()
+    lines = _lines(gzip.GzipFile(fileobj=file) if kind.endswith(".gz") else file)
+    if ".csv" not in kind[-7:] and ".tsv" not in kind[-7:]:
+        for line in filter(bytes.strip, lines):
             try:
-                row = json.loads(line) if line.strip() else None
-            except ValueError:
-                row = line
-            if isinstance(row, dict):
-                yield row
-            elif row is not None:
-                raise InputError(f"{path.name}, line {number}: not a JSON object in UTF-8 on one line of at most 1 MB")
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                found = None
+            yield found if isinstance(found, dict) else None
+        return
+    csv.field_size_limit(MAX_LINE)
+    texts = (line.decode(errors="surrogateescape") for line in lines)
+    for row in csv.DictReader(texts, delimiter="\t" if ".tsv" in kind[-7:] else ","):
+        # A field too many has the name None, and one that is missing the value.
+        is_whole = None not in row and None not in row.values() and is_valid("".join(row.values()))
+        yield row if is_whole else None
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
-    import pyarrow
-    from pyarrow import csv
-
-    parsing = csv.ParseOptions(delimiter="\t" if ".tsv" in path.suffixes else ",", newlines_in_values=True)
-    names = csv.open_csv(path, parse_options=parsing).schema.names
-    # Nothing is guessed: "007" and "NULL" are texts.
-    texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()))
-    with csv.open_csv(path, parse_options=parsing, convert_options=texts) as reader:
-        for batch in reader:
-            yield from batch.to_pylist()
+def _lines(file: Any) -> Iterator[bytes]:
+    mark = b"\xef\xbb\xbf"
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise ValueError(f"a line is longer than {MAX_LINE:,} bytes")
+        yield line.removeprefix(mark)
+        mark = b""
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def is_valid(text: str) -> bool:
+    """Whether a text is one in UTF-8: JSON can hold half a character, which no tokenizer takes."""
+    return text.isascii() or text.encode(errors="replace").decode() == text
+
+
+def _parquet_rows(content: BinaryIO) -> Iterator[Row]:
     """Yield a Parquet file's rows; what is no text and no number is None: Python may have no type for it."""
     from pyarrow import parquet, types
 
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(content) as file:
         names = file.schema_arrow.names
         numbers = (types.is_integer, types.is_boolean, types.is_floating)
         read = [c.name for c in file.schema_arrow if "string" in str(c.type) or any(is_a(c.type) for is_a in numbers)]
@@ -189,7 +205,7 @@ def collect(
     for number, row in enumerate(rows_read):
         if not number:
             chosen = find_columns(row, columns, where)
-        left, right = (_text(row.get(column)) for column in chosen or ())
+        left, right = (cell_text(row.get(column)) for column in chosen or ())
         # 8 bytes of a digest stand for the pair: millions of pairs may be read.
         key = hashlib.blake2b(f"{left}\0{right}".encode(), digest_size=8).digest()
         useless = {"one-sided": not left or not right, "alike": left == right, "repeated": key in seen}
@@ -197,7 +213,7 @@ def collect(
             found.dropped[reason] += 1
             continue
         seen.add(key)
-        pair = Pair(left, right, _text(row.get(LABELS[0]) or row.get(LABELS[1]))[:60])
+        pair = Pair(left, right, cell_text(row.get(LABELS[0]) or row.get(LABELS[1]))[:60])
         if len(found.pairs) < limit:
             found.pairs.append(pair)
             continue
@@ -225,9 +241,8 @@ def find_columns(row: Row, columns: Columns, where: str) -> tuple[str, str]:
     return others[0], others[1]
 
 
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """Return a cell's text without space around it; empty where it is none."""
-    # JSON can hold half a character, which no tokenizer takes.
     return value[:MAX_CHARACTERS].strip().encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
