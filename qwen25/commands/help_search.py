@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from qwen25.evaluation.judgement import standing
+from qwen25.evaluation.judgement import ranked, score_of
 from qwen25.evaluation.matching import Bm25, Matcher
 from qwen25.evaluation.models import load_encoder, random_control
 from qwen25.evaluation.results import read_evaluation
@@ -106,12 +106,11 @@ def print_search(result: dict[str, Any]) -> None:
 
 def print_standing(evaluation: dict[str, Any]) -> None:
     """Print the overall scores of the model and the reference models, best first."""
-    stored = [model for model in standing(evaluation["items_sha256"]) if model["overall"]]
-    scores = [(model["overall"]["score"], model["name"]) for model in stored]
-    ours = (evaluation["overall"]["score"], f"{evaluation['model']['name']} (this model)")
     print("\nOn the scale of the reference models (all test items; 0 is chance, 1 perfect)\n")
-    for score, name in sorted([*scores, ours], reverse=True):
-        print(f"  {score:5.3f}  {name}")
+    rows = [(score_of(row, None)["score"], row["name"]) for row in ranked(evaluation)]
+    for score, name in rows:
+        ours = " (this model)" * (name == evaluation["model"]["name"])
+        print(f"  {score:5.3f}  {name}{ours}")
 
 
 def print_next(model: Path, evaluation: Path) -> None:
