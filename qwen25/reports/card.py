@@ -173,7 +173,7 @@ def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict
     header = _header(
         metadata,
         [*tags, *(["qwen2.5"] if is_qwen else [])],
-        language=judgement.languages(comparison),
+        language=metadata.get("score_meaning", {}).get("languages") or judgement.languages(comparison),
         pipeline_tag="sentence-similarity",
         model_name=name,
         eval_results=_eval_results(own),
