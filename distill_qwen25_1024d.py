@@ -33,8 +33,7 @@ from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.steps import StepCache
 from qwen25.store.quantisation import quantise
 from qwen25.teacher.teacher import find_teacher
-from qwen25.training.hold_out import hold_out, write_held_out
-from qwen25.training.sources import read_pairs
+from qwen25.training.sources import hold_out, read_pairs, write_held_out
 
 
 def distil(settings: Settings | None = None, **fields: Any) -> dict[str, Any]:

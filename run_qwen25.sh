@@ -69,7 +69,7 @@ case "$phase" in
         # demo:end
         name="Qwen2.5-Coder-0.5B static"
         echo "== 1 of 4: distil"
-        python distill_qwen25_1024d.py --teacher qwen2.5-coder-0.5b --pairs packaged --tune rows \
+        python distill_qwen25_1024d.py --teacher qwen2.5-coder-0.5b --pairs packaged --tune rows --ask uk,fa,el \
             --output demo/model --name "$name" --overwrite --log-file demo/distill.log "$@"
         echo "== 2 of 4: evaluate"
         python quick_eval_qwen25_1024d.py --model demo/model --output demo/eval_results.json

@@ -25,7 +25,7 @@ from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import difference_text, table, with_interval
 from qwen25.store.pairs import parse_path, read_path
-from qwen25.training.hold_out import HELD_OUT, hold_out, write_held_out
+from qwen25.training.sources import HELD_OUT, hold_out, write_held_out
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RESULT, DOCUMENT = DOCS / "results" / "pairs_curve.json", DOCS / "PAIRS.md"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -32,11 +33,10 @@ def test_the_questions_share_no_word_with_their_answers() -> None:
 def test_it_ends_with_what_to_do_next(
     tiny_tokenizer: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = write_static_model(tmp_path / "model", tiny_tokenizer)
-    output, evaluation = tmp_path / "found.json", ROOT / "docs" / "results" / "demo" / "eval_results.json"
-    flags = ["--model", str(model), "--evaluation", str(evaluation), "--output", str(output)]
-    assert main(flags) == 0
-    shown, result = capsys.readouterr().out, read_json(output)
+    write_static_model(tmp_path / "model", tiny_tokenizer)
+    shutil.copy(ROOT / "docs" / "results" / "demo" / "eval_results.json", tmp_path)
+    assert main([str(tmp_path)]) == 0
+    shown, result = capsys.readouterr().out, read_json(tmp_path / "first_search.json")
     assert all(cell_len(line) <= 80 for line in shown.splitlines() if not line.startswith("    "))
     places = [
         shown.index(part) for part in ("Found", "reference models", "all-MiniLM-L6-v2", "comparison.html", " page ")
@@ -45,4 +45,4 @@ def test_it_ends_with_what_to_do_next(
     assert result["right"] == sum(row["right"] for row in result["questions"]) and result["bm25"] == 0
     assert {"command", "seed", "versions", "hardware", "wall_seconds"} <= set(result)
     assert search_markdown(result).count("\n| ") == 11 and f"{result['right']} of 10 found" in search_markdown(result)
-    assert main(["--model", str(tmp_path / "none"), *flags[2:]]) == 2
+    assert main([str(tmp_path / "none")]) == 2

@@ -21,7 +21,7 @@ from qwen25.evaluation.models import load_encoder
 from qwen25.evaluation.own_data import OwnRun
 from qwen25.evaluation.own_pairs import read_own
 from qwen25.runtime.files import schema_fault
-from qwen25.training.hold_out import HELD_OUT
+from qwen25.training.sources import HELD_OUT
 
 #: Of the tiny teacher's model: its own tokens, and groups of digits.
 TOKENS = 2000 + len(NUMBERS)

@@ -1,6 +1,6 @@
 """The demo's last step, an ordinary use: thirty help articles, ten everyday questions in five languages.
 
-    python -m qwen25.commands.help_search --model demo/model --output demo/first_search.json
+    python -m qwen25.commands.help_search demo
 
 It shows the article found for each question, then how the model stands on the scale of the reference models, then
 what to do next. Ten questions show a use; they do not rank models. Exit codes: 0 ok, 1 the run failed, 2 wrong input.
@@ -16,9 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
-from qwen25.evaluation.judgement import ranked, score_of
+from qwen25.evaluation.judgement import ranked
 from qwen25.evaluation.matching import Bm25, Matcher
 from qwen25.evaluation.models import load_encoder, random_control
 from qwen25.evaluation.results import read_evaluation
@@ -32,7 +30,7 @@ from qwen25.runtime.text import table
 
 #: Of the random directions whose mean stands beside the model, as in ``examples/``.
 CONTROL_SEEDS = range(5)
-DEMO, TEACHER = Path("demo"), "qwen2.5-coder-0.5b"
+TEACHER = "qwen2.5-coder-0.5b"
 
 
 def search(spec: str | Path) -> dict[str, Any]:
@@ -42,36 +40,31 @@ def search(spec: str | Path) -> dict[str, Any]:
 
     :raises InputError: if the model cannot be loaded.
     """
-    clock = Clock()
-    data = read_json(resource("data") / "help_articles.json")
+    clock, data = Clock(), read_json(resource("data") / "help_articles.json")
     articles, questions = data["articles"], data["questions"]
     encoder = load_encoder(str(spec))
-    controls = [control for seed in CONTROL_SEEDS if (control := random_control(encoder, seed))]
 
-    def found(matcher: Matcher) -> list[int]:
-        """Return the number of the best article for each question; -1 where several are equally good."""
+    def found(matcher: Matcher) -> list[str | None]:
+        """Return the best article for each question; None where several are equally good."""
         fit = matcher.similarity([question["text"] for question in questions], articles)
         alone = (fit == fit.max(axis=1, keepdims=True)).sum(axis=1) == 1
-        return [int(best) for best in np.where(alone, fit.argmax(axis=1), -1)]
+        return [articles[best] if is_alone else None for best, is_alone in zip(fit.argmax(axis=1), alone, strict=True)]
 
     def right(matcher: Matcher) -> int:
-        return sum(best == question["answer"] for best, question in zip(found(matcher), questions, strict=True))
+        pairs = zip(found(matcher), questions, strict=True)
+        return sum(article == articles[question["answer"]] for article, question in pairs)
 
+    controls = [control for seed in CONTROL_SEEDS if (control := random_control(encoder, seed))]
     rows = [
-        {
-            "language": question["language"],
-            "question": question["text"],
-            "found": articles[best] if best >= 0 else None,
-            "right": best == question["answer"],
-        }
-        for question, best in zip(questions, found(encoder.matcher), strict=True)
+        {"language": q["language"], "question": q["text"], "found": article, "right": article == articles[q["answer"]]}
+        for q, article in zip(questions, found(encoder.matcher), strict=True)
     ]
     return {
         "schema_version": 1,
         "model": {"name": encoder.name, "sha256": encoder.sha256},
         "questions": rows,
         "articles": len(articles),
-        "right": sum(row["right"] for row in rows),
+        "right": right(encoder.matcher),
         "random_directions": round(fmean(right(control.matcher) for control in controls), 1) if controls else None,
         "bm25": right(Bm25()),
         **provenance(clock, CONTROL_SEEDS.start),
@@ -94,31 +87,22 @@ def search_markdown(result: dict[str, Any]) -> str:
     return "\n".join([*table(["question", "article found", "right"], rows), "", summary(result)])
 
 
-def print_search(result: dict[str, Any]) -> None:
-    """Print each question with the article found."""
+def print_search(result: dict[str, Any], evaluation: dict[str, Any], folder: Path) -> None:
+    """Print each question with the article found, how the model stands among the references, and what to do next."""
     print(f"\n{result['articles']} help articles, {len(result['questions'])} questions: the article found\n")
     for row in result["questions"]:
         print(f"{'right' if row['right'] else 'wrong'}  {row['language']}  {row['question']}")
         found = row["found"] or "(several fit equally well)"
         print(textwrap.fill(found, console.COLUMNS, initial_indent=" " * 11, subsequent_indent=" " * 11))
     print_lines([summary(result)], "Found")
-
-
-def print_standing(evaluation: dict[str, Any]) -> None:
-    """Print the overall scores of the model and the reference models, best first."""
     print("\nOn the scale of the reference models (all test items; 0 is chance, 1 perfect)\n")
-    rows = [(score_of(row, None)["score"], row["name"]) for row in ranked(evaluation)]
-    for score, name in rows:
-        ours = " (this model)" * (name == evaluation["model"]["name"])
-        print(f"  {score:5.3f}  {name}{ours}")
-
-
-def print_next(model: Path, evaluation: Path) -> None:
-    """Print what to do next."""
-    report = evaluation.with_name("comparison.html")
+    for row in ranked(evaluation):
+        if row["kind"] != "control":
+            name = row["name"] if "difference_to_ours" in row else f"{row['name']} (this model)"
+            print(f"  {row['result']['overall']['score']:5.3f}  {name}")
     for what, how in (
-        ("Next: open the report in a browser, every category beside other models", report),
-        ("make a page that searches as you type", command_of("page", model=model, dims=512)),
+        ("Next: open the report in a browser, every category beside other models", folder / "comparison.html"),
+        ("make a page that searches as you type", command_of("page", model=folder / "model", dims=512)),
         ("train on your own pairs, a CSV file of two columns", command_of("distill", teacher=TEACHER, pairs="my.csv")),
     ):
         print(f"\n{what}\n    {how}")
@@ -127,22 +111,18 @@ def print_next(model: Path, evaluation: Path) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = console.Parser(story=__doc__)
-    add, default = parser.add_argument, "(default: %(default)s)"
-    add("--model", type=Path, default=DEMO / "model", help=f"folder of a static model {default}")
-    add("--evaluation", type=Path, default=DEMO / "eval_results.json", help=f"result file of phase 2 {default}")
-    add("--output", type=Path, default=DEMO / "first_search.json", help=f"result file {default}")
+    what = "with the model, eval_results.json and comparison.html; first_search.json is written into it"
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), help=f"{what} (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Search, write the result, and print what was found and what to do next."""
-    with console.for_people(args):
-        result = search(args.model)
-        write_json(args.output, result)
-        print_search(result)
-        print_standing(read_evaluation(args.evaluation, args.model))
-        print_next(args.model, args.evaluation)
+    model = args.folder / "model"
+    result, evaluation = search(model), read_evaluation(args.folder / "eval_results.json", model)
+    write_json(args.folder / "first_search.json", result)
+    print_search(result, evaluation, args.folder)
     return EXIT_OK
 
 

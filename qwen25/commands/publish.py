@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25.reports.card import render
-from qwen25.reports.check import check
-from qwen25.reports.upload import upload
+from qwen25.reports.publication import check, upload
 from qwen25.runtime import console
 from qwen25.runtime.errors import EXIT_OK, PipelineError, logger
 from qwen25.runtime.text import require_name

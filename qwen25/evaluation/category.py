@@ -49,7 +49,6 @@ class Category:
     :ivar score: scores a model on the items with a seed.
     :ivar good_for: completes the sentence "use it for ...".
     :ivar needs_vectors: whether it can only score models that give each text a vector.
-    :ivar languages: the fields that hold one sentence in several languages, English first; empty if there are none.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Category:
     score: Callable[[Matcher, list[Item], int], CategoryScore]
     good_for: str
     needs_vectors: bool = False
-    languages: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, calibration_folder, load_categories
 from qwen25.evaluation.category import CategoryScore, Item, interval
-from qwen25.evaluation.matching import Cosine, Matcher
+from qwen25.evaluation.matching import Cosine
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import logger
@@ -43,11 +43,6 @@ class Evaluation:
     replicates: np.ndarray
     control: Evaluation | None
     health: dict[str, Any]
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the overall score."""
-        return interval(self.replicates)
 
 
 def score_model(
@@ -102,9 +97,7 @@ def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
     shuffled = [texts[i] for i in order]
     facts: dict[str, Any] = {
         "unrelated_cosine": None,
-        "unrelated_cosine_across_languages": None,
         "isotropy": None,
-        "variance_of_top_direction": None,
         "tokens_never_reached": _never_reached(encoder),
         "sentences_per_second": round(len(texts) / float(np.median(speeds)), 1),
         "speed_runs": len(speeds),
@@ -115,29 +108,15 @@ def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
     }
     if matcher.has_vectors:
         facts["unrelated_cosine"] = float(matcher.pairwise(shuffled, [*shuffled[-1:], *shuffled[:-1]]).mean())
-        facts["unrelated_cosine_across_languages"] = _across_languages(matcher, items)
     if isinstance(matcher, Cosine):
         vectors = matcher.vectors(texts)
         partition = np.exp(vectors @ np.linalg.svd(vectors, full_matrices=False)[2].T).sum(axis=0)
-        centred = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
         facts["isotropy"] = float(partition.min() / partition.max())
-        facts["variance_of_top_direction"] = float(centred[0] / max(float(centred.sum()), 1e-12))
     queries = shuffled[:LATENCY_QUERIES]
     warm_up = queries[:5]
     times = [_seconds(partial(matcher.prepare, [q], True), 1)[0] for q in [*warm_up, *queries]][len(warm_up) :]
     p50, p95 = 1000 * np.percentile(times, [50, 95])
     return facts | {"latency_p50_ms": round(float(p50), 4), "latency_p95_ms": round(float(p95), 4)}
-
-
-def _across_languages(matcher: Matcher, items: dict[str, list[Item]]) -> float | None:
-    """Return the mean cosine of an English sentence with the translation of the sentence before it."""
-    means = []
-    for category, rows in items.items():
-        for language in CATEGORIES[category].languages[1:]:
-            english = [item[CATEGORIES[category].languages[0]] for item in rows]
-            others = [item[language] for item in [*rows[-1:], *rows[:-1]]]
-            means.append(matcher.pairwise(english, others).mean())
-    return float(np.mean(means)) if means else None
 
 
 def _never_reached(encoder: Encoder) -> float | None:

@@ -149,51 +149,41 @@ class Bm25(Matcher):
 
     def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
         """Index documents; or score those indexed last for a query, as a search by words has no step before that."""
-        import bm25s
-
         if is_query:
-            self._scores(texts[0])
-            return
-        self._size, self._index, words = len(texts), None, _words(texts)
-        if any(words):
-            self._index = bm25s.BM25(backend="numpy")
-            self._index.index(words, show_progress=False)
+            self._search(texts)
+        else:
+            self.index(texts, lambda done: None)
 
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
         """Return the BM25 scores, at least 0."""
-        self.prepare(documents)
-        return np.stack([self._scores(query) for query in queries])
+        return self.index(documents, lambda done: None)(queries)
 
     def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
         """Index the documents; a block of queries is one sparse product."""
+        import bm25s
         from scipy.sparse import csc_array, csr_array
 
-        self.prepare(documents)
+        words = _words(documents)
         advance(len(documents))
-        if self._index is None:
-            return lambda queries: np.zeros((len(queries), len(documents)), dtype=np.float32)
-        vocabulary, scores = self._index.vocab_dict, self._index.scores
-        size = len(scores["indptr"]) - 1
-        table = csc_array((scores["data"], scores["indices"], scores["indptr"]), (len(documents), size)).T
+        self._search: Search = lambda queries: np.zeros((len(queries), len(documents)), dtype=np.float32)
+        if any(words):
+            found = bm25s.BM25(backend="numpy")
+            found.index(words, show_progress=False)
+            scores, size = found.scores, len(found.scores["indptr"]) - 1
+            table = csc_array((scores["data"], scores["indices"], scores["indptr"]), (len(documents), size)).T
 
-        def search(queries: Sequence[str]) -> np.ndarray:
-            known = [[vocabulary[word] for word in words if word in vocabulary] for words in _words(queries)]
-            ends, columns = np.cumsum([0, *map(len, known)]), [word for words in known for word in words]
-            asked = csr_array((np.ones(len(columns), np.float32), columns, ends), (len(queries), size))
-            return (asked @ table).toarray()
+            def search(queries: Sequence[str]) -> np.ndarray:
+                known = [[found.vocab_dict[word] for word in ws if word in found.vocab_dict] for ws in _words(queries)]
+                ends, columns = np.cumsum([0, *map(len, known)]), [word for one in known for word in one]
+                asked = csr_array((np.ones(len(columns), np.float32), columns, ends), (len(queries), size))
+                return (asked @ table).toarray()
 
-        return search
+            self._search = search
+        return self._search
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Raise: a text has no vector."""
         raise InputError("BM25 compares words: it has no vectors to cluster")
-
-    def _scores(self, query: str) -> np.ndarray:
-        words = _words([query])[0]
-        known = [] if self._index is None else [word for word in words if word in self._index.vocab_dict]
-        if self._index is None or not known:
-            return np.zeros(self._size, dtype=np.float32)
-        return np.asarray(self._index.get_scores(known), dtype=np.float32)
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:

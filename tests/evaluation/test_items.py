@@ -12,8 +12,7 @@ from conftest import EVAL_DATA
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, load_items
 from qwen25.evaluation.categories.instruction_awareness import INTENTS
-from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
-from qwen25.evaluation.categories.retrieval import NEGATIVE_KINDS
+from qwen25.evaluation.categories.retrieval import LANGUAGES, NEGATIVE_KINDS
 from qwen25.evaluation.category import TIERS
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import resource, sha256

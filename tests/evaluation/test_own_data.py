@@ -19,7 +19,7 @@ from pyarrow import parquet
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
 from qwen25.evaluation import search
-from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction
+from qwen25.evaluation.matching import Cosine, LateInteraction
 from qwen25.evaluation.models import Encoder
 from qwen25.evaluation.own_data import OwnRun, start_runs
 from qwen25.evaluation.own_pairs import read_own
@@ -129,12 +129,6 @@ class TestNumbers:
         vectors = {"red": [1, 0], "rouge": [1, 0.1], "green": [0.9, 0.1], "vert": [-1, 1]}
         (system,) = run_of(pairs, encoder(lambda texts: np.array([vectors[text] for text in texts])))["systems"]
         assert system["worst"] == [{"asked": "green", "right": "vert", "chosen": "rouge", "place": 2}]
-
-    def test_bm25_finds_in_one_product_what_it_finds_query_by_query(self) -> None:
-        documents = ["the cat sat on the mat", "a dog and a cat", "nothing of the kind", "!?"]
-        queries = ["the cat the dog", "unheard of", "xyz"]
-        found = Bm25().index(documents, lambda done: None)(queries)
-        np.testing.assert_allclose(found, Bm25().similarity(queries, documents), atol=1e-6)
 
     def test_late_interaction_of_one_token_a_text_is_the_cosine(self) -> None:
         units = lambda texts, is_query: [v[None] / np.linalg.norm(v) for v in knowing(0.4)(texts)]  # noqa: E731

@@ -12,7 +12,7 @@ import pytest
 from conftest import EVAL_DATA
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, load_items
-from qwen25.evaluation.categories.multilingual_alignment import LANGUAGES
+from qwen25.evaluation.categories.retrieval import LANGUAGES
 from qwen25.evaluation.category import Item, half_samples, mid_rank, resample
 from qwen25.evaluation.evaluate import score_model, training_effect
 from qwen25.evaluation.matching import Cosine

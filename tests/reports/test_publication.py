@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from qwen25.commands import publish as publish_command
 from qwen25.evaluation.judgement import SAME
 from qwen25.reports.card import EXAMPLES, HERE, MISSION_REPO, model_card, render
-from qwen25.reports.check import check
+from qwen25.reports.publication import check
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, write_json
 from qwen25.runtime.text import size_text

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fake_hub import REFUSALS, FakeHub, Fault, use_hub
 
-from qwen25.reports.upload import upload
+from qwen25.reports.publication import upload
 from qwen25.runtime.errors import PipelineError
 
 REPO = "tiny/static"

@@ -10,7 +10,7 @@ import pytest
 from qwen25.evaluation.own_pairs import read_own
 from qwen25.runtime.errors import InputError
 from qwen25.store.pairs import Pair, PairSet, normalised
-from qwen25.training.hold_out import HELD_OUT, hold_out, write_held_out
+from qwen25.training.sources import HELD_OUT, hold_out, write_held_out
 
 
 def texts(pairs: list[Pair]) -> set[str]:

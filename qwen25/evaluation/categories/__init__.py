@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qwen25.evaluation.categories import instruction_awareness, multilingual_alignment, retrieval, topic_clustering
+from qwen25.evaluation.categories import instruction_awareness, retrieval, topic_clustering
 from qwen25.evaluation.category import Category, Item
 from qwen25.runtime.errors import as_input_error
 from qwen25.runtime.files import read_lines, resource, sha256
@@ -13,7 +13,7 @@ from qwen25.runtime.files import read_lines, resource, sha256
 _ALL = (
     retrieval.SEMANTIC_SIMILARITY,
     topic_clustering.CATEGORY,
-    multilingual_alignment.CATEGORY,
+    retrieval.MULTILINGUAL_ALIGNMENT,
     instruction_awareness.CATEGORY,
     retrieval.CONVERSATIONAL_UNDERSTANDING,
     retrieval.CODE_UNDERSTANDING,
