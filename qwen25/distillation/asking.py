@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from scipy.sparse import csr_array
 from tokenizers import Tokenizer, pre_tokenizers
 
@@ -28,8 +27,10 @@ from qwen25.runtime.errors import InputError, PipelineError, logger
 from qwen25.runtime.files import read_json, resource
 from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
 from qwen25.store.pairs import PairSet
-from qwen25.teacher.states import on_device
 from qwen25.teacher.teacher import Teacher
+
+if TYPE_CHECKING:
+    import torch
 
 #: Predicted tokens that a row is made of.
 PREDICTED = 10
@@ -127,13 +128,14 @@ def ask(
     teacher_ids: np.ndarray,
     *,
     device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     cache: StepCache = NO_CACHE,
 ) -> Answers:
     """Ask a decoder what words mean.
 
     :param questions: language code -> words.
     :param teacher_ids: the teacher's token of each row of the static model; others are not predicted.
+    :param dtype: the number format that it computes in; None: float32.
     :param cache: keeps the answers so far.
     :raises InputError: if the teacher is no decoder.
     :raises PipelineError: if it cannot be loaded, or an answer is not finite.
@@ -142,7 +144,11 @@ def ask(
         return Answers([], csr_array((0, len(teacher_ids)), dtype=np.float32))
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder, and --ask needs a decoder; leave it out")
-    tokenizer = teacher.tokenizer()
+    import torch
+
+    from qwen25.teacher.states import on_device
+
+    tokenizer, dtype = teacher.tokenizer(), dtype or torch.float32
     asked = [(language, word) for language, words in questions.items() for word in words]
     facts = {"weights": teacher.weights_sha256, "dtype": str(dtype), "device": device, "asked": asked}
     key = key_of({**facts, "torch": torch.__version__, "threads": torch.get_num_threads()}, teacher_ids)

@@ -113,14 +113,15 @@ def meaning_of(result: Result) -> Result | None:
 
 def said_of(meaning: Result) -> Result:
     """Return a measurement with its sentences, its table, and what it was made on."""
-    found = {"measured": meaning, "lines": meaning_lines(meaning), "table": meaning_table(meaning)}
+    lines = meaning_lines(meaning)
+    found = {"measured": meaning, "lines": lines, "table": meaning_table(meaning)}
     if "languages" not in meaning:
         return found
     read, most = meaning["languages"], "at least three times as often as by random directions"
-    lines = [f"Languages read, whose sentences find their English translations {most}: {', '.join(read)}."]
+    lines += [f"Languages read, whose sentences find their English translations {most}: {', '.join(read)}."]
     if others := sorted(set(meaning.get("translations", ())) - set(read)):
         lines.append(f"Languages that are not read, of those measured: {', '.join(others)}.")
-    return {**found, "lines": found["lines"] + lines, "on": _measured_on(meaning)}
+    return {**found, "on": _measured_on(meaning)}
 
 
 def _measured_on(meaning: Result) -> str:
