@@ -70,7 +70,7 @@ BAD_MODELS: dict[str, tuple[Change, str]] = {
     "cut": (cut, "no static model that loads"),
     "random bytes": (write("model.safetensors", np.random.default_rng(0).bytes(5000)), "no static model that loads"),
     "only a pickle": (pickled, "pickled"),
-    "fewer rows": (table(lambda rows: rows[:-3]), "1997"),
+    "fewer rows": (table(lambda rows: rows[:-3]), "no static model that loads"),
     "only zeros": (table(np.zeros_like), "only zero vectors"),
     "NaN": (table(lambda rows: np.where(rows == rows[5], np.nan, rows)), "NaN or infinite"),
     "config an array": (write("config.json", b"[]"), "no static model that loads"),

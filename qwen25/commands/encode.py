@@ -1,7 +1,7 @@
 """Encode a corpus of any size: Parquet, JSON Lines and CSV files become Parquet files with the vectors of their texts.
 
     qwen25 encode corpus/ --model demo/model --output encoded
-    qwen25 encode 'logs/*.jsonl.gz' more.csv --column body --storage int8
+    qwen25 encode 'logs/*.jsonl.gz' --column body --storage int8
 
 Each input file is a part: its output has all its columns and `vector`, in the order of its rows. Run again, the
 command does what is missing. A row without a text that can be encoded has null for a vector, and a part that cannot be

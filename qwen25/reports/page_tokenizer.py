@@ -91,7 +91,7 @@ def javascript_pattern(pattern: str) -> str:
     """
     pattern = re.sub(r"\(\?i:([^()\\\[\]]*)\)", _either_case, pattern)
     known = {r"\s": r"\p{White_Space}", r"\S": r"\P{White_Space}", r"\d": r"\p{Nd}"}
-    unknown = re.search(r"\(\?(?!<?[=!]|:)|[+*?]\+|\d\}\+|\\(?![pP]\{\w+\}|[rnt sSd'/])", pattern)
+    unknown = re.search(r"\(\?(?!<?[=!]|:)|[+*?]\+|\d\}\+|\\(?![pP]\{\w+\}|[rnt sSd'/.])", pattern)
     if unknown:
         raise _unsupported(f"the pattern {pattern!r}")
     return re.sub(r"\\[sSd '/]", lambda match: known.get(match[0], match[0][1]), pattern)

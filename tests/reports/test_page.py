@@ -22,6 +22,7 @@ from tiny_results import plain_tokenizer
 from tokenizers import Tokenizer, models
 
 from qwen25.commands.page import main
+from qwen25.distillation.tokenizer import NUMBERS, with_whole
 from qwen25.evaluation.matching import Bm25, Cosine
 from qwen25.reports import page as page_module
 from qwen25.reports.page import SEED, page_model, write_page
@@ -113,7 +114,7 @@ def texts_of_all_kinds(count: int) -> list[str]:
     ]
     parts += ["  ", "\n\n", "\r\n", " x", "e\u0301", "12", "\u1112\u1161"]
     words = ["hello", "world", "def", "return", "Straße", "naïve", "мир", "你好", "مرحبا", "नमस्ते", "ไทย", "한국어"]
-    kinds = [assigned, parts, words, [" "], list("abcXYZ019_.,;!?()[]{}<>/\\'\"")]
+    kinds = [assigned, parts, words, [" "], list("abcXYZ019_.,;!?()[]{}<>/\\'\""), list("0123456789./:x-")]
     return ["", " ", *("".join(generator.choice(generator.choice(kinds)) for _ in range(12)) for _ in range(count))]
 
 
@@ -143,6 +144,8 @@ class TestProgram:
         spec["pre_tokenizer"]["pretokenizers"][1]["use_regex"] = pattern is None
         spec["model"]["ignore_merges"] = pre == "llama-bpe"
         tokenizer = plain_tokenizer(Tokenizer.from_str(json.dumps(spec)))
+        if pre == "qwen2":  # with words that are found whole, and groups of digits
+            tokenizer = with_whole(tokenizer, [" नमस्ते", " мир", " 한국어"], NUMBERS)
         write_page(save(tmp_path / "model", tokenizer, np.int8), tmp_path / "page.html")
         letters = random.Random(1).choices("etaoinshrdlucmfwypvbgkjqxz", k=20_000)  # noqa: S311
         asked = [*texts_of_all_kinds(500), *texts[::20], "x" * 3000, "".join(letters)]
