@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import use_items
 
 import compare_qwen25_vs_all as compare_script
@@ -93,6 +94,7 @@ def run(script: Any, argv: list[object], disk: Disk) -> Ended:
             signal.alarm(200)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.stderr = sys.stdout = (notes / "errors").open("w", buffering=1)
+            torch.set_num_threads(1)  # makes its thread pool anew, which the threads of a loader would do at once
             sys.addaudithook(disk)
             code = script.main([str(word) for word in argv])
             (notes / "changes").write_text(json.dumps(disk.changes))

@@ -21,7 +21,7 @@ for name, code in json.load(sys.stdin).items():
     sys.argv, said = [name, "--model", "."], io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            exec(compile(code, name, "exec"), {"__name__": "__main__"})
+            exec(compile(code, name, "exec"), {"__name__": "__main__", "__file__": name})
     except (Exception, SystemExit) as error:
         if getattr(error, "code", error) not in (None, 0):
             faults.append(f"{name}: {(said.getvalue().splitlines() or [''])[-1]} ({error!r})")
