@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from evaluation.small_models import write_static_model
 from rich.cells import cell_len
-from tokenizers import Tokenizer
 
 from qwen25.commands.help_search import main, search_markdown
 from qwen25.runtime.files import read_json, resource
@@ -30,10 +28,8 @@ def test_the_questions_share_no_word_with_their_answers() -> None:
     assert not re.search(r"\d", json.dumps(articles))
 
 
-def test_it_ends_with_what_to_do_next(
-    tiny_tokenizer: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_static_model(tmp_path / "model", tiny_tokenizer)
+def test_it_ends_with_what_to_do_next(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(model, tmp_path / "model")
     shutil.copy(ROOT / "docs" / "results" / "demo" / "eval_results.json", tmp_path)
     assert main([str(tmp_path)]) == 0
     shown, result = capsys.readouterr().out, read_json(tmp_path / "first_search.json")
