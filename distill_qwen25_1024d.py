@@ -128,9 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = console.Parser("distill", __doc__)
     console.add_fields(parser, Settings)
-    parser.add_argument(
-        "--log-file", type=Path, default="distill_qwen25_1024d.log", help="the log (default: %(default)s)"
-    )
+    parser.add_argument("--log-file", type=Path, default="distill_qwen25_1024d.log", help="log (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 

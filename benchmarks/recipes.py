@@ -85,7 +85,7 @@ def measured(teacher: Teacher, args: argparse.Namespace) -> dict[str, list[Row]]
         base = references[0]
         print(f"{ours.overall:.3f}  {encoder.name}", flush=True)
         return {
-            "overall": {"score": ours.overall, "interval": list(ours.interval)},
+            "overall": {"score": ours.overall, "interval": list(interval(ours.replicates))},
             "difference": {
                 "value": ours.overall - base.overall,
                 "interval": list(interval(ours.replicates - base.replicates)),

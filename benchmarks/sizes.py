@@ -137,7 +137,7 @@ def measure(whole: Whole, args: argparse.Namespace) -> Row:
                 "public": public(encoder.encode) if public and budget in (None, *PUBLIC_MB) else None,
                 "evaluation": {
                     "score": found.overall,
-                    "interval": found.interval,
+                    "interval": interval(found.replicates),
                     "difference": {"value": found.overall - reference.overall, "interval": difference},
                     "categories": {name: score.score for name, score in found.categories.items()},
                 },
