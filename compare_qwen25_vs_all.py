@@ -3,8 +3,7 @@
 
     qwen25 compare                                     # the model of phase 1 and its peers
     qwen25 compare --on faq.csv                        # also on your own questions and answers
-    qwen25 compare --model demo/model --model X=st:path/to/x
-    qwen25 compare --model DEMO=demo/model --output beside.json
+    qwen25 compare --model DEMO=demo/model --model X=st:path/to/x
     qwen25 compare -q --output - | jq '.models[].name' # the result into a pipe, and no reports
 
 Each row says how it was obtained: measured (here, now), published (figures of others, kept apart) or unavailable
@@ -23,7 +22,7 @@ from typing import Any
 
 from qwen25.evaluation.categories import items_sha256, load_categories
 from qwen25.evaluation.evaluate import SEED, Evaluation, score_model
-from qwen25.evaluation.models import CONTROL, OURS, PEERS, SPECS, load_encoder, own_name
+from qwen25.evaluation.models import CONTROL, OURS, PEERS, SPECS, load_encoder, named_spec
 from qwen25.evaluation.own_data import add_model, results_of, start_runs
 from qwen25.evaluation.own_pairs import Source
 from qwen25.evaluation.results import COMPARISON_VERSION, check_outputs, measured_row, missing_row, result_file
@@ -32,7 +31,6 @@ from qwen25.runtime import console
 from qwen25.runtime.console import COMPARISON, MODEL, STDOUT
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, logger
 from qwen25.runtime.provenance import Clock
-from qwen25.runtime.text import require_name
 
 
 def compare(
@@ -58,7 +56,7 @@ def compare(
     """
     clock = Clock()
     # 1. The systems, ours first: the others are measured against it.
-    our_name, our_spec = named_model(str(ours))
+    our_name, our_spec = named_spec(str(ours))
     rivals = {name: peer["spec"] for name, peer in PEERS.items() if peers and name not in others}
     if our_name in {**others, **rivals} or CONTROL in (our_name, *others):
         raise InputError(f"each model needs a name of its own, and none may be {CONTROL!r}")
@@ -100,18 +98,6 @@ def compare(
     return result_file(COMPARISON_VERSION, result, hashes, clock, seed)
 
 
-def named_model(text: str) -> tuple[str, str]:
-    """Parse NAME=SPEC, or a SPEC, whose name is the model's own.
-
-    :raises InputError: if the name cannot stand in tables and plots.
-    """
-    name, equals, spec = text.partition("=")
-    if not equals or Path(text).exists():
-        name, spec = own_name(text), text
-    require_name("the NAME of NAME=SPEC", name)
-    return name, spec
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = console.Parser("compare", __doc__)
@@ -131,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Compare, write the result and its reports, and print the tables."""
     ours, *more = args.model or [str(MODEL)]
-    others = dict(map(named_model, more))
+    others = dict(map(named_spec, more))
     if len(others) < len(more):
         raise InputError("each model needs a name of its own: two of --model have the same")
     png, md, html = (args.output.with_name(f"comparison.{kind}") for kind in ("png", "md", "html"))

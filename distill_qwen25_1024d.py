@@ -17,9 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from qwen25.distillation.asking import TERMS, words_to_ask
 from qwen25.distillation.derived import asked_rows
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
 from qwen25.distillation.settings import Settings, settings_of
@@ -27,13 +24,12 @@ from qwen25.distillation.vectors import distil_vectors, recipe_for, training_sta
 from qwen25.distillation.vocabulary import read_words, static_vocabulary, with_words
 from qwen25.runtime import console
 from qwen25.runtime.errors import logger, set_up_logging
-from qwen25.runtime.files import json_text, write_files
 from qwen25.runtime.folders import beside, check_output, locked, replaced, restore
-from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.provenance import Clock
 from qwen25.runtime.steps import StepCache
 from qwen25.store.quantisation import quantise
 from qwen25.teacher.teacher import find_teacher
-from qwen25.training.sources import hold_out, read_pairs, write_held_out
+from qwen25.training.sources import hold_out, read_pairs
 
 
 def distil(settings: Settings | None = None, **fields: Any) -> dict[str, Any]:
@@ -53,10 +49,8 @@ def distil(settings: Settings | None = None, **fields: Any) -> dict[str, Any]:
 
 def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any]:
     # What loads PyTorch: not before the flags are known to be right.
-    from qwen25.distillation.steps import Lessons, save_model, sentences_of, train
-    from qwen25.reports.card import model_card
-    from qwen25.teacher.pooling import pooled_states
-    from qwen25.teacher.states import choose_device, dry_run_line, token_states
+    from qwen25.distillation.steps import Lessons, finish, questions_of, save_model, sentences_of, states_of, train
+    from qwen25.teacher.states import choose_device, dry_run_line
 
     # 1 Load. Only safetensors and GGUF files: a pickle can run code when it is opened.
     logger.info("1/8 load: teacher %s", settings.teacher)
@@ -65,7 +59,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     teacher = find_teacher(settings.teacher, settings.offline)
     recipe = recipe_for(settings.recipe, is_causal=teacher.is_causal, has_corpus=corpus is not None)
     layers = recipe.layer_numbers(teacher.layers)
-    dtype = settings.dtype_on(device, exact=recipe.pooled or not teacher.is_causal)
+    dtype, fast = settings.dtype_on(device, exact=recipe.pooled or not teacher.is_causal), settings.dtype_on(device)
 
     # 2 Vocabulary. The teacher's own tokens, so that text is segmented as by the teacher, and the user's words.
     tokens = static_vocabulary(teacher.tokenizer())
@@ -73,32 +67,24 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     logger.info("2/8 vocabulary: %s tokens", f"{len(vocabulary):,}")
     budget = Budget(settings.size_mb, settings.number_format)
     dims = settings.dims if recipe.pooled else min(settings.dims, len(layers) * teacher.hidden_size)
-    rows = budget.checked_rows(tokens.tokenizer, len(vocabulary), dims)
+    budget.checked_rows(tokens.tokenizer, len(vocabulary), dims)
     if settings.dry_run:
-        asked = sum(settings.languages_to_ask.values())
-        states_line = dry_run_line(teacher, len(vocabulary), layers, device, dtype, asked)
-        logger.info("    %s; %s", states_line, settings.result_line(len(vocabulary)))
+        cost = dry_run_line(teacher, len(vocabulary), layers, device, dtype, sum(settings.languages_to_ask.values()))
+        logger.info("    %s; %s", cost, settings.result_line(len(vocabulary)))
         return {}
     pairs, missing = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
     pairs, held_out = hold_out(pairs, settings.hold_out, settings.seed)
     decoder = find_teacher(settings.sentence_teacher, settings.offline) if settings.sentence_teacher else teacher
     sentences = sentences_of(decoder, corpus, pairs, settings.sentence_vectors, settings.seed)
-    questions = words_to_ask(tokens.tokenizer, settings.languages_to_ask, pairs)
-    if teacher.is_causal and not recipe.pooled:
-        questions[TERMS] = list(vocabulary.custom)
+    questions = questions_of(teacher, recipe, tokens, vocabulary, settings.languages_to_ask, pairs)
     clock.lap("load")
 
     # 3 Token states of early layers, which hold meaning, each alone behind a newline: position 0 is an attention sink.
     logger.info("3/8 token states: recipe %s, layers %s, each token alone", recipe.name, layers)
-    if recipe.pooled:
-        states = [pooled_states(teacher, vocabulary.sequences, device=device, dtype=dtype)]
-    else:
-        alone: dict[str, Any] = {"prefix": recipe.prefix, "device": device, "dtype": dtype, "cache": cache}
-        states = list(token_states(teacher, vocabulary.sequences, layers, **alone).values())
+    states = states_of(teacher, vocabulary, recipe, device=device, dtype=dtype, cache=cache)
     clock.lap("token_states")
     # Words that its tokenizer spells in pieces: a decoder is asked what they mean, and what the user's own words do.
-    asking: dict[str, Any] = {"device": device, "dtype": settings.dtype_on(device), "cache": cache}
-    derived = asked_rows(teacher, tokens, vocabulary, questions, recipe.numbers, **asking)
+    derived = asked_rows(teacher, tokens, vocabulary, questions, recipe.numbers, device=device, dtype=fast, cache=cache)
     clock.lap("asking")
 
     # 4 Frequencies, for SIF, which weighs down what occurs everywhere, and for whitening, which is to hold for text.
@@ -108,8 +94,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     rows = budget.rows(len(derived), dims)
     logger.info("5/8 size: %s rows for %s tokens", f"{rows:,}", f"{len(derived):,}")
     if rows < len(derived):
-        use = token_use(tokens.tokenizer, corpus, settings.languages)
-        budget = replace(budget, use=np.append(use, derived.needed))
+        budget = budget.with_use(token_use(tokens.tokenizer, corpus, settings.languages), derived.needed)
 
     # 6 Whiten, PCA, SIF. A few directions of the states outweigh all others and say little: whitening levels them.
     # 7 Train that map and a weight a token, few numbers that few pairs teach, then, if asked, each row by itself.
@@ -117,8 +102,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     if pairs or sentences:
         start = training_start(states, frequencies, recipe, settings.dims, derived)
         logger.info("7/8 training: %s", settings.tune)
-        how = settings.dtype_on(device), settings.epochs, settings.seed
-        lessons = Lessons(derived.tokenizer, pairs, sentences, decoder, *how)
+        lessons = Lessons(derived.tokenizer, pairs, sentences, decoder, fast, settings.epochs, settings.seed)
         table, sharing, training = train(start, lessons, budget, settings.tune, device=device, cache=cache)
     else:
         table = derived.spread(distil_vectors(states, frequencies, recipe, settings.dims))
@@ -128,19 +112,14 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     # 8 Save into a new folder, load it back as its users do, and ask it four questions: has it collapsed?
     logger.info("8/8 save: %s", settings.output)
     stored = quantise(table, settings.number_format, sharing)
-    training = training and {**training, "missing_sets": missing}
-    facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences)}
-    facts["asked"] = {language: len(found) for language, found in questions.items() if found}
+    asked = {language: len(found) for language, found in questions.items() if found}
+    facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences), "asked": asked}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
-        metadata = save_model(new, stored, derived.tokenizer, metadata, pairs, settings.onnx)
-        write_held_out(new, held_out)
+        metadata = save_model(new, stored, derived.tokenizer, metadata, pairs, held_out, settings.onnx)
         clock.lap("save")
-        metadata |= {"step_seconds": clock.steps, **provenance(clock, settings.seed, device)}
-        write_files({new / "metadata.json": json_text(metadata), new / "README.md": model_card(metadata)})
+        metadata = finish(new, metadata, missing, clock, settings.seed, device)
     cache.discard()
-    for one in missing:
-        logger.warning("trained without %s: %s", one["name"], one["missing"])
     logger.info("done in %.0f s", clock.wall_seconds)
     return metadata
 
@@ -149,8 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = console.Parser("distill", __doc__)
     console.add_fields(parser, Settings)
-    log = Path("distill_qwen25_1024d.log")
-    parser.add_argument("--log-file", type=Path, default=log, help="log to append to (default: %(default)s)")
+    parser.add_argument("--log-file", type=Path, default="distill_qwen25_1024d.log", help="log (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
 

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,6 +228,10 @@ class Budget:
         if rows <= characters and rows < tokens:
             raise InputError(f"the size allows {rows} rows, but {characters} single characters come first: allow more")
         return rows
+
+    def with_use(self, use: np.ndarray, needed: np.ndarray) -> Budget:
+        """Return the budget with how much text needs each token, and each row ``needed`` behind them."""
+        return replace(self, use=np.append(use, needed))
 
     def shared(self, table: np.ndarray) -> Sharing | None:
         """Return which tokens share a row so that the file keeps to its size; None: none do.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,32 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from qwen25.distillation.asking import TERMS, words_to_ask
 from qwen25.distillation.rows import Budget, Corpus
+from qwen25.distillation.vectors import Recipe
+from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.evaluation.evaluate import training_effect
 from qwen25.evaluation.models import random_control, static_encoder
 from qwen25.evaluation.thresholds import measured_meaning
+from qwen25.reports.card import model_card
 from qwen25.reports.own_data import meaning_lines
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, logger
+from qwen25.runtime.files import json_text, write_files
+from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.steps import NO_CACHE, StepCache
 from qwen25.runtime.text import size_text
 from qwen25.store.onnx_export import write_onnx
-from qwen25.store.pairs import PairSet
+from qwen25.store.pairs import Pair, PairSet
 from qwen25.store.quantisation import Sharing, Stored
 from qwen25.store.static_model import load_model, write_model
 from qwen25.store.training_texts import write_training_texts
+from qwen25.teacher.pooling import pooled_states
+from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher
 from qwen25.training.batches import TrainingSettings, encode_sets, tokenise
 from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
+from qwen25.training.sources import write_held_out
 from qwen25.training.trainer import ProjectedTable, Start, train_map, tune_rows
 
 #: (request, its answer): each request is also compared with the next one's answer, which is unrelated.
@@ -56,6 +65,29 @@ class Lessons:
     dtype: torch.dtype
     epochs: float = 1.0
     seed: int = 42
+
+
+def questions_of(
+    teacher: Teacher,
+    recipe: Recipe,
+    tokens: Vocabulary,
+    vocabulary: Vocabulary,
+    languages: Mapping[str, int],
+    pairs: Sequence[PairSet],
+) -> dict[str, list[str]]:
+    """Return the words that the teacher is asked for, by language, and the user's own if it is a decoder."""
+    questions = words_to_ask(tokens.tokenizer, languages, pairs)
+    return questions | ({TERMS: list(vocabulary.custom)} if teacher.is_causal and not recipe.pooled else {})
+
+
+def states_of(
+    teacher: Teacher, vocabulary: Vocabulary, recipe: Recipe, *, device: str, dtype: torch.dtype, cache: StepCache
+) -> list[np.ndarray]:
+    """Return the states of a recipe's layers, or what an embedding model pools; each of shape (tokens, width)."""
+    if recipe.pooled:
+        return [pooled_states(teacher, vocabulary.sequences, device=device, dtype=dtype)]
+    how: dict[str, Any] = {"prefix": recipe.prefix, "device": device, "dtype": dtype, "cache": cache}
+    return list(token_states(teacher, vocabulary.sequences, recipe.layer_numbers(teacher.layers), **how).values())
 
 
 def sentences_of(
@@ -112,15 +144,18 @@ def save_model(
     tokenizer: Tokenizer,
     metadata: dict[str, Any],
     pairs: Sequence[PairSet] = (),
+    held_out: Sequence[Pair] = (),
     onnx: bool = False,
 ) -> dict[str, Any]:
     """Write a model into a new folder, load it as its users do and test it: has it collapsed? What do scores mean?
 
     :param pairs: what it was trained on; hashes of the texts are written beside it.
+    :param held_out: pairs that it was not trained on, which are written there too.
     :return: the metadata with sizes, hashes, the test's result and what a score means.
     :raises PipelineError: if it cannot be written.
     """
     metadata = write_model(folder, stored, tokenizer, metadata)
+    write_held_out(folder, held_out)
     if onnx:
         write_onnx(folder, folder)
     if pairs:
@@ -144,3 +179,16 @@ def save_model(
     logger.info("    reads %s; not %s", *(", ".join(sorted(some)) or "none" for some in (read, asked - read)))
     logger.info("    %s", " ".join(meaning_lines(meaning)))
     return {**metadata, "smoke_test": test, "score_meaning": meaning}
+
+
+def finish(
+    folder: Path, metadata: dict[str, Any], missing: Sequence[dict[str, Any]], clock: Clock, seed: int, device: str
+) -> dict[str, Any]:
+    """Write a model's metadata, with the run and the sets of pairs that could not be had, and its card."""
+    if metadata["training"]:
+        metadata["training"]["missing_sets"] = missing
+    metadata |= {"step_seconds": clock.steps, **provenance(clock, seed, device)}
+    write_files({folder / "metadata.json": json_text(metadata), folder / "README.md": model_card(metadata)})
+    for one in missing:
+        logger.warning("trained without %s: %s", one["name"], one["missing"])
+    return metadata

@@ -22,6 +22,7 @@ from qwen25.runtime.console import MODEL, command_of, extras_command
 from qwen25.runtime.display import quietly
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import read_json, resource, sha256
+from qwen25.runtime.text import require_name
 from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
 from qwen25.store.packaged import PACKAGED, packaged_path
 from qwen25.store.static_model import (
@@ -145,6 +146,18 @@ def own_name(spec: str) -> str:
         return _NAMES[spec]
     folder = model_folder(spec)
     return model_name(folder) if folder else Path(spec.partition(":")[2] or spec).name
+
+
+def named_spec(text: str) -> tuple[str, str]:
+    """Parse NAME=SPEC, or a SPEC, whose name is the model's own.
+
+    :raises InputError: if the name cannot stand in tables and plots.
+    """
+    name, equals, spec = text.partition("=")
+    if not equals or Path(text).exists():
+        name, spec = own_name(text), text
+    require_name("the NAME of NAME=SPEC", name)
+    return name, spec
 
 
 def _located(where: str, offline: bool, subfolder: str = "") -> Path:

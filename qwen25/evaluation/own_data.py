@@ -15,7 +15,7 @@ import numpy as np
 from qwen25.evaluation.category import WORST_ITEMS, interval, resampled_means
 from qwen25.evaluation.judgement import SAME, word_of
 from qwen25.evaluation.models import CONTROL, Encoder, load_encoder, random_control
-from qwen25.evaluation.own_pairs import Direction, OwnData, Source, among_facts, read_among, read_own
+from qwen25.evaluation.own_pairs import Direction, OwnData, Source, read_among, read_own
 from qwen25.evaluation.search import METRICS, Found, find
 from qwen25.evaluation.thresholds import score_meaning
 from qwen25.runtime.display import progress
@@ -130,10 +130,10 @@ def start_runs(
     files = [among] if isinstance(among, str | Path) else list(among)
     if files and not sources:
         raise InputError("--among adds documents to those of --on: add --on FILE")
-    documents = [text for file in files for text in read_among(file)]
-    runs = [OwnRun(read_own(source, documents), seed) for source in sources]
+    read = [read_among(file) for file in files]
+    runs = [OwnRun(read_own(source, [text for texts, _ in read for text in texts]), seed) for source in sources]
     for run in runs:
-        run.data.facts["among"] = [among_facts(file) for file in files]
+        run.data.facts["among"] = [facts for _, facts in read]
     return runs
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_lines, sha256
-from qwen25.store.pairs import MAX_CHARACTERS, MAX_ROWS, Row, collect, is_rows_file, parse_path, read_rows
+from qwen25.store.pairs import MAX_ROWS, Row, cell_text, collect, is_rows_file, parse_path, read_rows
 
 #: A file of pairs, as FILE or FILE:LEFT,RIGHT; or the pairs themselves.
 Source = str | Path | Sequence[tuple[str, str]]
@@ -91,16 +91,22 @@ def _is_pair(cell: Any) -> bool | None:
         return None
 
 
-def read_among(source: str | Path) -> list[str]:
+def read_among(source: str | Path) -> tuple[list[str], dict[str, str]]:
     """Read documents: a file of rows with one column, a column ``text``, or one that FILE:COLUMN names; or lines.
 
+    :return: the documents, and what a result says of their file.
     :raises InputError: if there is no such file or column.
     """
-    path, column = _among_path(source)
+    path, column = Path(source).expanduser(), ""
+    if not path.exists():
+        before, _, column = str(source).rpartition(":")
+        path = Path(before or source).expanduser()
     if not path.is_file():
         raise InputError(f"--among {source}: no such file")
+    facts = {"source": path.name, "sha256": sha256([path])}
     if not is_rows_file(path):
-        return [line.strip()[:MAX_CHARACTERS] for line in read_lines(path, "file of documents").lines if line.strip()]
+        lines = map(cell_text, read_lines(path, "file of documents").lines)
+        return [line for line in lines if line], facts
     texts: list[str] = []
     for row in read_rows(path):
         name = column or (next(iter(row)) if len(row) == 1 else "text")
@@ -108,23 +114,9 @@ def read_among(source: str | Path) -> list[str]:
             raise InputError(
                 f"--among {source} has no column {name!r}: give FILE:COLUMN, one of {', '.join(row)[:200]}"
             )
-        if isinstance(row[name], str) and row[name].strip():
-            texts.append(row[name][:MAX_CHARACTERS].strip().encode(errors="replace").decode())
-    return texts
-
-
-def among_facts(source: str | Path) -> dict[str, str]:
-    """Return what a result says of a file of documents."""
-    path = _among_path(source)[0]
-    return {"source": path.name, "sha256": sha256([path])}
-
-
-def _among_path(source: str | Path) -> tuple[Path, str]:
-    """Return the path and the column, if one is named, of FILE or FILE:COLUMN."""
-    before, _, column = str(source).rpartition(":")
-    if before and not Path(source).expanduser().exists():
-        return Path(before).expanduser(), column
-    return Path(source).expanduser(), ""
+        if text := cell_text(row[name]):
+            texts.append(text)
+    return texts, facts
 
 
 def _direction(pairs: Sequence[tuple[str, str]], among: Sequence[str] = ()) -> Direction:

@@ -163,12 +163,12 @@ class TestNames:
     def test_a_model_without_a_name_has_its_own(self, model: Path, tmp_path: Path) -> None:
         named = tmp_path / "folder=1"
         shutil.copytree(model, named)
-        assert compare_script.named_model(str(named)) == ("folder=1", str(named))
+        assert compare_script.named_spec(str(named)) == ("folder=1", str(named))
         (named / "metadata.json").write_text('{"name": "Ada"}')
-        assert compare_script.named_model(str(named)) == ("Ada", str(named))
-        assert compare_script.named_model(str(MODEL)) == (OURS, str(MODEL))
-        assert compare_script.named_model("bm25") == ("BM25", "bm25")
-        assert compare_script.named_model("X=st:owner/name") == ("X", "st:owner/name")
+        assert compare_script.named_spec(str(named)) == ("Ada", str(named))
+        assert compare_script.named_spec(str(MODEL)) == (OURS, str(MODEL))
+        assert compare_script.named_spec("bm25") == ("BM25", "bm25")
+        assert compare_script.named_spec("X=st:owner/name") == ("X", "st:owner/name")
 
     @pytest.mark.parametrize(
         "names", [["OURS=bm25"], ["A=bm25", "A=bm25"], ["random directions=bm25"], ["=bm25"], ["a\nb=bm25"]]
