@@ -15,13 +15,13 @@ from qwen25.store.hub import check_id, status_of, with_retries
 
 #: Runs {name: code} from standard input, and prints what fails as a list; one process loads the libraries once.
 _PROGRAM = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 faults = []
 for name, code in json.load(sys.stdin).items():
     sys.argv, said = [name, "--model", "."], io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            exec(compile(code, name, "exec"), {"__name__": "__main__", "__file__": name})
+            exec(compile(code, name, "exec"), {"__name__": "__main__", "__file__": os.path.abspath(name)})
     except (Exception, SystemExit) as error:
         if getattr(error, "code", error) not in (None, 0):
             faults.append(f"{name}: {(said.getvalue().splitlines() or [''])[-1]} ({error!r})")
