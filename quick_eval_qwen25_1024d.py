@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.evaluation.categories import items_sha256, load_categories
+from qwen25.evaluation.category import interval
 from qwen25.evaluation.evaluate import SEED, score_model
 from qwen25.evaluation.judgement import DECISION_TABLE, POOR
-from qwen25.evaluation.models import SPECS, load_encoder, random_control
+from qwen25.evaluation.models import SPECS, first_half, load_encoder, random_control
 from qwen25.evaluation.own_data import add_model, results_of, start_runs
 from qwen25.evaluation.own_pairs import Source
 from qwen25.evaluation.results import EVALUATION_VERSION, as_json, check_outputs, result_file
@@ -67,6 +68,9 @@ def evaluate(
     logger.info("scoring %s on %d items", encoder.name, sum(map(len, items.values())))
     evaluation = score_model(encoder, items, seed)
     result = as_json(evaluation)
+    if half := first_half(encoder):
+        cut = score_model(half, items, seed, with_control=False, with_health=False)
+        result["half"] = {"dims": half.dims, "score": cut.overall, "interval": list(interval(cut.replicates))}
     if encoder.matcher.has_vectors:
         control = random_control(encoder, seed)
         result["score_meaning"] = measured_meaning(encoder.matcher, control.matcher if control else None)

@@ -328,14 +328,14 @@ def duplicates_line(result: Result) -> str:
 
 def health_line(result: Result) -> str:
     """Return what an evaluated model looks like and costs, in a sentence."""
-    health = result["health"]
-    facts = f"{rate_text(health['sentences_per_second'])}, {health['latency_p50_ms']:.2f} ms a query"
-    # BM25 has no cosines, and takes nothing on disk.
-    if health["unrelated_cosine"] is not None:
-        facts = f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}; {facts}"
+    health, half = result["health"], result.get("half")
+    facts = [f"{rate_text(health['sentences_per_second'])}, {health['latency_p50_ms']:.2f} ms a query"]
+    if health["unrelated_cosine"] is not None:  # BM25 has no cosines, and takes nothing on disk
+        facts.insert(0, f"Unrelated texts: cosine {health['unrelated_cosine']:.3f}")
     if health["size_bytes"] is not None:
-        facts += f", {size_text(health['size_bytes'])} on disk"
-    return f"{facts}."
+        facts[-1] += f", {size_text(health['size_bytes'])} on disk"
+    facts += [f"its first {half['dims']} dimensions alone score {half['score']:.3f}"] if half else []
+    return f"{'; '.join(facts)}."
 
 
 def size_of(row: Result) -> int | None:

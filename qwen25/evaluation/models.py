@@ -43,6 +43,8 @@ T = TypeVar("T")
 OURS = "Qwen25-1024D"
 PLAIN = "plain recipe"
 CONTROL = "random directions"
+#: A model is cut to half its dimensions, and scored, if so many are left.
+LEAST_DIMS = 128
 #: For --help.
 SPECS = (
     "the folder or hub id of a static model; or st: a sentence-transformers model, colbert: a late-interaction "
@@ -113,6 +115,15 @@ def random_control(model: Encoder, seed: int) -> Encoder | None:
     control = copy.copy(model.static)
     control.embedding = noise
     return Encoder(f"random directions ({model.name})", "control", Cosine(static_encode(control)), model.dims)
+
+
+def first_half(model: Encoder) -> Encoder | None:
+    """Return a static model cut to the first half of its dimensions. None for other models, and for small ones."""
+    if model.static is None or model.static.dim < 2 * LEAST_DIMS:
+        return None
+    half = copy.copy(model.static)
+    half.embedding = model.static.embedding[:, : model.static.dim // 2]
+    return Encoder(f"half of {model.name}", "static", Cosine(static_encode(half)), half.embedding.shape[1])
 
 
 def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> Encoder:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from qwen25.evaluation.categories import calibration_folder, load_items
+from qwen25.evaluation.category import Item
 from qwen25.evaluation.matching import Matcher
 from qwen25.runtime.files import read_json, resource
 
@@ -27,6 +28,8 @@ UNSPACED = ("ja", "zh", "th")
 OTHERS = 20
 #: Texts are made of this many sentences, as often as this for each language.
 SENTENCES, DRAWS = (1, 4, 8), 20
+#: English texts of so many sentences, and how many sentences a chunk has that must not beat a sentence's paraphrase.
+JOINED, CHUNK = (1, 4, 16), 16
 #: Category of calibration items -> the fields of two texts that belong together.
 RIGHT = {
     "semantic_similarity": ("anchor", "paraphrase"),
@@ -79,8 +82,10 @@ def measured_meaning(matcher: Matcher, control: Matcher | None = None) -> dict[s
     all alike, and no cut that they allow would let anything else pass.
 
     :param control: random directions with the model's tokenizer.
-    :return: as :func:`score_meaning`, with the ``languages`` that it reads, and ``translations``: language code -> the
-        share of sentences ``found``, and by the ``control``.
+    :return: as :func:`score_meaning`, with the ``languages`` that it reads, ``translations``: language code -> the
+        share of sentences ``found``, and by the ``control``; and ``long_texts``: the median cosine of unrelated English
+        texts of so many sentences, and the share of sentences that are nearer to a chunk of others than to their own
+        paraphrase.
     """
     sentences = read_json(resource("data") / "sentences.json")["languages"]
     items = {name: load_items(calibration_folder(), name) for name in RIGHT}
@@ -101,7 +106,25 @@ def measured_meaning(matcher: Matcher, control: Matcher | None = None) -> dict[s
             pairs += [(query, both[i - step][1]) for i, (query, _) in enumerate(both)]
     lengths = np.array([(len(left) + len(other)) / 2 for left, other in pairs])
     unrelated, cosines = (matcher.pairwise(*map(list, zip(*texts, strict=True))) for texts in (pairs, right))
-    return {**score_meaning(unrelated, lengths, cosines), "languages": languages, "translations": found}
+    facts = {"languages": languages, "translations": found, "long_texts": _long_texts(matcher, items)}
+    return {**score_meaning(unrelated, lengths, cosines), **facts}
+
+
+def _long_texts(matcher: Matcher, items: dict[str, list[Item]]) -> dict[str, Any]:
+    """Return the medians of unrelated texts by their number of sentences, and how often a chunk beats a paraphrase."""
+    asked, answer = RIGHT["semantic_similarity"]
+    queries, paraphrases = ([item[field] for item in items["semantic_similarity"]] for field in (asked, answer))
+    others = [item[RIGHT[name][0]] for name in items if name != "semantic_similarity" for item in items[name]]
+    texts = [others[i] for i in np.random.default_rng(0).permutation(len(others))]
+    joined = {n: [" ".join(texts[i : i + n]) for i in range(0, len(texts) - n + 1, n)] for n in JOINED}
+    medians = {}
+    for size, parts in joined.items():
+        if len(parts) > 1:
+            cosines = matcher.similarity(parts, parts)[np.triu_indices(len(parts), 1)]
+            medians[str(size)] = round(float(np.median(cosines)), 4)
+    best = matcher.similarity(queries, joined[CHUNK] or texts).max(axis=1)
+    beaten = float((best > matcher.pairwise(queries, paraphrases)).mean())
+    return {"median": medians, "chunk_beats_paraphrase": round(beaten, 4)}
 
 
 def _found(matcher: Matcher, texts: list[str], english: list[str]) -> float:

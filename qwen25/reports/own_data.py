@@ -121,6 +121,10 @@ def said_of(meaning: Result) -> Result:
     lines += [f"Languages read, whose sentences find their English translations {most}: {', '.join(read)}."]
     if others := sorted(set(meaning.get("translations", ())) - set(read)):
         lines.append(f"Languages that are not read, of those measured: {', '.join(others)}.")
+    if facts := meaning.get("long_texts"):
+        medians = ", ".join(f"{cosine:.2f} for {size}" for size, cosine in facts["median"].items())
+        share = f"a chunk of sixteen beats a sentence's own paraphrase for {facts['chunk_beats_paraphrase']:.0%}"
+        lines.append(f"Median cosine of unrelated English texts by their sentences: {medians}; {share} of sentences.")
     return {**found, "on": _measured_on(meaning)}
 
 
