@@ -118,9 +118,9 @@ def said_of(meaning: Result) -> Result:
     if "languages" not in meaning:
         return found
     read, most = meaning["languages"], "at least three times as often as by random directions"
-    lines += [f"Languages read, whose sentences find their English translations {most}: {', '.join(read)}."]
-    if others := sorted(set(meaning.get("translations", ())) - set(read)):
-        lines.append(f"Languages that are not read, of those measured: {', '.join(others)}.")
+    others = ", ".join(sorted(set(meaning.get("translations", ())) - set(read))) or "none"
+    lines.append(f"It reads languages whose sentences find their English translations {most}: {', '.join(read)}.")
+    lines[-1] += f" Of those measured it does not read: {others}."
     if facts := meaning.get("long_texts"):
         medians = ", ".join(f"{cosine:.2f} for {size}" for size, cosine in facts["median"].items())
         share = f"a chunk of sixteen beats a sentence's own paraphrase for {facts['chunk_beats_paraphrase']:.0%}"
