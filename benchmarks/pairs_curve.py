@@ -29,7 +29,8 @@ from qwen25.training.sources import HELD_OUT, hold_out, write_held_out
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RESULT, DOCUMENT = DOCS / "results" / "pairs_curve.json", DOCS / "PAIRS.md"
-SIZES = (300, 1_000, 3_000, 10_000)
+#: Fewer than 1,000 pairs are refused alone: they are measured on top of others (--base packaged).
+SIZES, ALONE = (300, 1_000, 3_000, 10_000), 1_000
 HELD_SHARE, SEED = 0.1, 42
 
 
@@ -43,18 +44,16 @@ def measure(args: argparse.Namespace) -> None:
         write_held_out(folder, held)
         random.Random(SEED).shuffle(kept.pairs)  # noqa: S311, no secret is made
         own = OwnRun(read_own(folder / HELD_OUT), SEED)
-        for size in (0, *(size for size in SIZES if size <= len(kept.pairs))):
+        for size in (0, *(n for n in SIZES if (ALONE if args.base == "none" else 1) <= n <= len(kept.pairs))):
             part = folder / f"{size}"
             part.mkdir()
             write_held_out(part, kept.pairs[:size])
             pairs = (args.base, str(part / HELD_OUT)) if size else (args.base,)
-            model = folder / f"model-{size}"
-            distil(teacher=args.teacher, pairs=pairs, tune="rows", output=model)
+            model, tune = folder / f"model-{size}", "map" if pairs == ("none",) else "rows"
+            distil(teacher=args.teacher, pairs=pairs, tune=tune, output=model)
             own.add(load_encoder(str(model)), f"{size:,} pairs")
         facts = {"pairs": path.name, "base": args.base, "teacher": args.teacher}
-        write_json(
-            args.output, {"schema_version": 1, **facts, "own_data": results_of([own]), **provenance(clock, SEED)}
-        )
+        write_json(RESULT, {"schema_version": 1, **facts, "own_data": results_of([own]), **provenance(clock, SEED)})
 
 
 def document(result: dict[str, Any]) -> str:
