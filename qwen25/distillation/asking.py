@@ -117,10 +117,6 @@ class Answers:
     words: list[str]
     matrix: csr_array
 
-    def rows(self, vectors: np.ndarray) -> np.ndarray:
-        """Return the words' rows as means of the tokens' rows; float32, shape (words, dims)."""
-        return np.asarray(self.matrix @ vectors[: self.matrix.shape[1]].astype(np.float32), dtype=np.float32)
-
 
 def ask(
     teacher: Teacher,
@@ -130,18 +126,20 @@ def ask(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     cache: StepCache = NO_CACHE,
-) -> Answers:
-    """Ask a decoder what words mean.
+) -> tuple[Answers, Answers]:
+    """Ask a decoder what words mean; it is loaded once for all of them.
 
-    :param questions: language code -> words.
+    :param questions: language code, or ``TERMS`` for custom words, -> words.
     :param teacher_ids: the teacher's token of each row of the static model; others are not predicted.
     :param dtype: the number format that it computes in; None: float32.
     :param cache: keeps the answers so far.
+    :return: what the languages' words mean, and what the custom ones do.
     :raises InputError: if the teacher is no decoder.
     :raises PipelineError: if it cannot be loaded, or an answer is not finite.
     """
     if not any(questions.values()):
-        return Answers([], csr_array((0, len(teacher_ids)), dtype=np.float32))
+        none = Answers([], csr_array((0, len(teacher_ids)), dtype=np.float32))
+        return none, none
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder, and --ask needs a decoder; leave it out")
     import torch
@@ -158,12 +156,14 @@ def ask(
         logger.info("    resuming at word %d", done)
     batches = _batches(tokenizer, asked)
     with on_device(), progress("asking", len(asked)) as advance:
+        advance(done)
         model: Any = teacher.load(dtype, with_head=True).to(device) if done < len(asked) else None
         rows = torch.from_numpy(teacher_ids).to(device)
         frame: Any = None
-        language = ""
+        language, end = "", 0
         for number, (code, places, tokens) in enumerate(batches, 1):
-            if (start := sum(len(batch[1]) for batch in batches[: number - 1])) < done:
+            end += len(places)
+            if end <= done:
                 continue
             if code != language:
                 language, before = code, tokenizer.encode(_frame(code), add_special_tokens=False).ids
@@ -175,12 +175,13 @@ def ask(
             top = logits.index_select(1, rows).softmax(dim=1).topk(PREDICTED)
             ids[places], shares[places] = top.indices.cpu().numpy(), top.values.cpu().numpy()
             advance(len(places))
-            done = start + len(places)
-            if number % SAVED_EVERY == 0 or done == len(asked):
-                cache.save("answers", key, {"ids": ids, "shares": shares}, {"done": done})
+            if number % SAVED_EVERY == 0 or end == len(asked):
+                cache.save("answers", key, {"ids": ids, "shares": shares}, {"done": end})
     if not np.isfinite(shares).all():
         raise PipelineError(f"teacher {teacher.name} answers NaN or infinity", "try --dtype float32, or other weights")
-    return _answers([word for _, word in asked], ids, shares, len(teacher_ids))
+    is_term = np.array([code == TERMS for code, _ in asked])
+    said, meant = (_answers(asked, np.flatnonzero(kind), ids, shares, len(teacher_ids)) for kind in (~is_term, is_term))
+    return said, meant
 
 
 def _frame(language: str) -> str:
@@ -208,9 +209,12 @@ def _batches(tokenizer: Tokenizer, asked: Sequence[tuple[str, str]]) -> list[tup
     return [(language, places, [encoded[place].ids for place in places]) for language, places in parts]
 
 
-def _answers(asked: Sequence[str], ids: np.ndarray, shares: np.ndarray, tokens: int) -> Answers:
-    """Return the answers by word: of one that several languages have, the mean."""
-    words = {word: number for number, word in enumerate(dict.fromkeys(asked))}
-    rows = np.repeat([words[word] for word in asked], ids.shape[1])
-    matrix = csr_array((shares.ravel(), (rows, ids.ravel())), shape=(len(words), tokens))
+def _answers(
+    asked: Sequence[tuple[str, str]], places: np.ndarray, ids: np.ndarray, shares: np.ndarray, tokens: int
+) -> Answers:
+    """Return the answers at some places by word: of one that several languages have, the mean."""
+    spelt = [asked[place][1] for place in places]
+    words = {word: number for number, word in enumerate(dict.fromkeys(spelt))}
+    rows = np.repeat(np.array([words[word] for word in spelt], dtype=np.int64), ids.shape[1])
+    matrix = csr_array((shares[places].ravel(), (rows, ids[places].ravel())), shape=(len(words), tokens))
     return Answers(list(words), csr_array(matrix.multiply(1 / matrix.sum(axis=1)[:, None])))

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 from tokenizers import Tokenizer
 
-from qwen25.distillation.asking import TERMS, Answers, ask
+from qwen25.distillation.asking import Answers, ask
 from qwen25.distillation.tokenizer import NUMBERS, byte_text, splits_digits, with_added, with_whole
 from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.teacher.teacher import Teacher
@@ -89,8 +89,7 @@ def asked_rows(
     :param questions: language code, or ``TERMS`` for the custom words, -> words.
     :param how: device, number format and cache, as :func:`qwen25.distillation.asking.ask` takes them.
     """
-    parts = {code: words for code, words in questions.items() if code != TERMS}, {TERMS: questions.get(TERMS, ())}
-    said, custom = (ask(teacher, words, tokens.teacher_ids, **how) for words in parts)
+    said, custom = ask(teacher, questions, tokens.teacher_ids, **how)
     return derived_rows(tokens, vocabulary, said, custom, numbers)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 
 from qwen25.runtime.errors import InputError
+from qwen25.store.static_model import tokenizer_steps
 
 #: Start and end of a text, as both the tokenizers library's regular expressions and JavaScript's have them.
 _START, _END = r"(?<![\s\S])", r"(?![\s\S])"
@@ -101,7 +102,7 @@ def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: Sequence[str
     model["ignore_merges"] = True
     for text in [*words, *numbers]:
         model["vocab"][byte_text(text)] = len(model["vocab"])
-    for step in _steps(spec["pre_tokenizer"], "pretokenizers"):
+    for step in tokenizer_steps(spec["pre_tokenizer"], "pretokenizers"):
         if step["type"] == "Split" and "Regex" in step["pattern"]:
             pattern = step["pattern"]["Regex"]
             if words:
@@ -114,7 +115,7 @@ def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: Sequence[str
 
 def splits_digits(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer's pattern takes digits one by one, as Qwen2.5's does, and can take groups instead."""
-    steps = _steps(json.loads(tokenizer.to_str())["pre_tokenizer"], "pretokenizers")
+    steps = tokenizer_steps(json.loads(tokenizer.to_str())["pre_tokenizer"], "pretokenizers")
     return any(step["type"] == "Split" and _DIGIT in step["pattern"].get("Regex", "") for step in steps)
 
 
@@ -128,16 +129,9 @@ def is_byte_level(spec: dict[str, Any]) -> bool:
     return "ByteLevel" in _kinds(spec["pre_tokenizer"], "pretokenizers")
 
 
-def _steps(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
-    """Return a step of a tokenizer's JSON, or those of a sequence (of sequences)."""
-    if step is None:
-        return []
-    return [one for part in step[inner] for one in _steps(part, inner)] if step["type"] == "Sequence" else [step]
-
-
 def _kinds(step: dict[str, Any] | None, inner: str) -> list[str]:
     """Return the types of a step of a tokenizer's JSON, or of those in a sequence."""
-    return [one["type"] for one in _steps(step, inner)]
+    return [one["type"] for one in tokenizer_steps(step, inner)]
 
 
 def _lacks_space(tokenizer: Tokenizer, spec: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from qwen25.runtime.errors import InputError
+from qwen25.store.static_model import tokenizer_steps
 
 #: ByteLevel's own pattern, which it cuts by where ``use_regex`` is set.
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -25,13 +26,13 @@ def page_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], np.ndarray]:
     """
     spec = json.loads(tokenizer.to_str())
     model = spec["model"]
-    steps = _steps(spec["pre_tokenizer"], "pretokenizers")
+    steps = tokenizer_steps(spec["pre_tokenizer"], "pretokenizers")
     if model["type"] != "BPE" or not any(step["type"] == "ByteLevel" for step in steps):
         raise _unsupported(f"a {model['type']} tokenizer that is not byte-level")
     unknown = model["unk_token"] in model["vocab"] or model["continuing_subword_prefix"] or model["end_of_word_suffix"]
     if model["dropout"] or unknown or spec["added_tokens"]:
         raise _unsupported("a tokenizer with words of its own (--vocabulary), an unknown token, marks or dropout")
-    normalizers = _steps(spec["normalizer"], "normalizers")
+    normalizers = tokenizer_steps(spec["normalizer"], "normalizers")
     kinds = [step["type"] for step in normalizers]
     if kinds not in ([], ["NFC"], ["Prepend"], ["NFC", "Prepend"]):
         raise _unsupported(f"the normaliser {' and '.join(kinds)}")
@@ -58,15 +59,6 @@ def _merges(model: dict[str, Any]) -> np.ndarray:
         if any(last[tokens[part]] >= rank for part in pair):
             raise _unsupported("a tokenizer that uses a token before its merge")
     return found
-
-
-def _steps(part: dict[str, Any] | None, within: str) -> list[dict[str, Any]]:
-    """Return the steps of a normaliser or pre-tokenizer that may be a sequence (of sequences), one or none."""
-    if part is None:
-        return []
-    if part["type"] == "Sequence":
-        return [step for inner in part[within] for step in _steps(inner, within)]
-    return [part]
 
 
 def _patterns(step: dict[str, Any]) -> list[str]:

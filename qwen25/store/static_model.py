@@ -99,6 +99,18 @@ def _write_float32_copy(folder: Path, stored: Stored, tokenizer: Tokenizer) -> N
     write_json(folder / "modules.json", modules)
 
 
+def tokenizer_steps(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
+    """Return a normaliser or pre-tokenizer of a tokenizer's JSON as steps: those of a sequence (of sequences), or one.
+
+    :param inner: where a sequence holds its steps: ``normalizers`` or ``pretokenizers``.
+    """
+    if step is None:
+        return []
+    return (
+        [one for part in step[inner] for one in tokenizer_steps(part, inner)] if step["type"] == "Sequence" else [step]
+    )
+
+
 def unknown_row(tokenizer: Tokenizer) -> int | None:
     """Return the row of the token that stands for whatever a tokenizer does not know, or None if it knows all text."""
     model = json.loads(tokenizer.to_str())["model"]

@@ -31,7 +31,7 @@ def tokens(tiny_teacher: Path) -> Vocabulary:
 
 @pytest.fixture(scope="module")
 def answers(tiny_teacher: Path, tokens: Vocabulary) -> Answers:
-    return ask(find_teacher(str(tiny_teacher)), ASKED, tokens.teacher_ids)
+    return ask(find_teacher(str(tiny_teacher)), ASKED, tokens.teacher_ids)[0]
 
 
 def rows(tokens: Vocabulary, answers: Answers, words: tuple[str, ...] = (), numbers: float = 0.0) -> DerivedRows:
@@ -57,7 +57,7 @@ class TestAsking:
         monkeypatch.setattr("qwen25.distillation.asking.BATCH", 1)
         monkeypatch.setattr("qwen25.distillation.asking.SAVED_EVERY", 1)
         teacher, cache = find_teacher(str(tiny_teacher)), StepCache(tmp_path)
-        whole, save = ask(teacher, ASKED, tokens.teacher_ids), StepCache.save
+        whole, save = ask(teacher, ASKED, tokens.teacher_ids)[0], StepCache.save
 
         def killed(self: StepCache, step: str, key: str, arrays: dict[str, np.ndarray], facts: dict[str, int]) -> None:
             save(self, step, key, arrays, facts)
@@ -68,7 +68,7 @@ class TestAsking:
             patch.setattr(StepCache, "save", killed)
             with pytest.raises(KeyboardInterrupt):
                 ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
-        again = ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
+        again = ask(teacher, ASKED, tokens.teacher_ids, cache=cache)[0]
         assert again.words == whole.words
         assert np.allclose(again.matrix.toarray(), whole.matrix.toarray(), atol=1e-6)
 
@@ -165,6 +165,6 @@ class TestNumbers:
 
 
 def test_terms_are_asked_in_their_own_frame(tiny_teacher: Path, tokens: Vocabulary) -> None:
-    found = ask(find_teacher(str(tiny_teacher)), {TERMS: ["kick the bucket"]}, tokens.teacher_ids)
+    _, found = ask(find_teacher(str(tiny_teacher)), {**ASKED, TERMS: ["kick the bucket"]}, tokens.teacher_ids)
     assert found.words == ["kick the bucket"]
     assert np.isclose(found.matrix.sum(), 1, atol=1e-6)
