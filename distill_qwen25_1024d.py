@@ -111,7 +111,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
 
     # 8 Save into a new folder, load it back as its users do, and ask it four questions: has it collapsed?
     logger.info("8/8 save: %s", settings.output)
-    stored = quantise(table, settings.number_format, sharing)
+    stored = quantise(derived.tell_numbers_apart(table, recipe.numbers, sharing), settings.number_format, sharing)
     asked = {language: len(found) for language, found in questions.items() if found}
     facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences), "asked": asked}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)

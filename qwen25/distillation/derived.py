@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from qwen25.distillation.asking import Answers, ask
 from qwen25.distillation.tokenizer import NUMBERS, byte_text, splits_digits, with_added, with_whole
 from qwen25.distillation.vocabulary import Vocabulary
+from qwen25.store.quantisation import Sharing
 from qwen25.teacher.teacher import Teacher
 
 #: A word is as long as so many tokens' rows for each token that it replaces: the other words of its language are still
@@ -23,6 +24,9 @@ NEEDED = 1e-5
 #: A custom word's row is so many times what the teacher says it means, and so much of the sum of its tokens' rows:
 #: measured on idioms, docs/LOG.md.
 ANSWER_SHARE, PIECES_SHARE = 3.0, 0.5
+#: Single digits that get a direction of their own, and its length beside that of a group's. Those below 3 are in
+#: every program: with theirs, code finds its descriptions less often (docs/LOG.md).
+DIGITS, DIGIT_SHARE = "3456789", 0.5
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class DerivedRows:
     :ivar places: where the rows with a state stand; shape (rows with a state,).
     :ivar filled: where the derived rows stand; shape (derived,).
     :ivar matrix: how much of each token's row they are made of; shape (derived, tokens).
-    :ivar own: the length of a random direction that is added, as a share of the row's; shape (derived,).
+    :ivar numbers: how long a direction of its own each row gets that is a number, and 0; shape (all rows,).
     :ivar needed: how much text needs the rows behind the tokens, as
         :func:`qwen25.distillation.rows.token_use` has it for tokens; shape (all rows - tokens,).
     """
@@ -42,7 +46,7 @@ class DerivedRows:
     places: np.ndarray
     filled: np.ndarray
     matrix: csr_array
-    own: np.ndarray
+    numbers: np.ndarray
     needed: np.ndarray
 
     def __len__(self) -> int:
@@ -60,10 +64,6 @@ class DerivedRows:
         needed = np.unique(self.matrix.indices)
         tokens = rows[needed].astype(np.float32)
         found = self.matrix[:, needed] @ (tokens if weights is None else tokens * weights[needed, None])
-        with_own = np.flatnonzero(self.own)
-        directions = np.random.default_rng(0).standard_normal((len(with_own), rows.shape[1]), dtype=np.float32)
-        lengths = self.own[with_own] * np.linalg.norm(found[with_own], axis=1)
-        found[with_own] += directions * (lengths / np.linalg.norm(directions, axis=1))[:, None]
         rows[self.filled] = found
         return rows
 
@@ -74,6 +74,22 @@ class DerivedRows:
         whole = np.zeros((len(self), table.shape[1]), dtype=np.float32)
         whole[self.places] = table
         return self.fill(whole)
+
+    def tell_numbers_apart(self, table: np.ndarray, length: float, sharing: Sharing | None) -> np.ndarray:
+        """Add a random direction to the row of each number in place, and return the table.
+
+        Groups of the same digits are the same sum, and training makes it short: texts hardly depend on their numbers.
+
+        :param table: trained or not; shape (all rows, dims).
+        :param length: of the direction, as a share of the table's median row.
+        :param sharing: a number that shares another token's row is left as it is.
+        """
+        rows = np.flatnonzero(self.numbers)
+        rows = rows if sharing is None else np.intersect1d(rows, sharing.kept)
+        directions = np.random.default_rng(0).standard_normal((len(rows), table.shape[1]), dtype=np.float32)
+        directions *= (self.numbers[rows] / np.linalg.norm(directions, axis=1))[:, None]
+        table[rows] += length * np.median(np.linalg.norm(table, axis=1)) * directions
+        return table
 
 
 def asked_rows(
@@ -90,11 +106,11 @@ def asked_rows(
     :param how: device, number format and cache, as :func:`qwen25.distillation.asking.ask` takes them.
     """
     said, custom = ask(teacher, questions, tokens.teacher_ids, **how)
-    return derived_rows(tokens, vocabulary, said, custom, numbers)
+    return derived_rows(tokens, vocabulary, said, custom, numbers > 0)
 
 
 def derived_rows(
-    tokens: Vocabulary, vocabulary: Vocabulary, answers: Answers, custom: Answers, numbers: float
+    tokens: Vocabulary, vocabulary: Vocabulary, answers: Answers, custom: Answers, numbers: bool
 ) -> DerivedRows:
     """Decide which rows are derived.
 
@@ -102,16 +118,15 @@ def derived_rows(
     :param vocabulary: the same with custom words behind them.
     :param answers: what words mean that are found whole, as they are and with a capital letter.
     :param custom: what custom words mean; none of them, or each.
-    :param numbers: as :attr:`DerivedRows.own`, of groups of digits; 0: digits stay alone.
+    :param numbers: whether groups of digits get rows; else digits stay alone.
     """
     known = {byte_text(f" {word}") for word in answers.words} | tokens.tokenizer.get_vocab().keys()
     capitals: dict[str, int] = {}
     for i, word in enumerate(answers.words):
         if byte_text(capital := f" {word.capitalize()}") not in known:
             capitals.setdefault(capital, i)
-    groups = [group for group in NUMBERS if byte_text(group) not in known]
-    if not numbers or not splits_digits(tokens.tokenizer):
-        groups = []
+    numbers = numbers and splits_digits(tokens.tokenizer)
+    groups = [group for group in NUMBERS if byte_text(group) not in known] if numbers else []
     whole = [*(f" {word}" for word in answers.words), *capitals]
     tokenizer = with_whole(tokens.tokenizer, whole, groups)
     base, added = len(tokens), len(vocabulary) - len(tokens)
@@ -130,8 +145,10 @@ def derived_rows(
         meant = custom.matrix[[custom.words.index(name) for name in names]]
         parts.append(ANSWER_SHARE * meant + PIECES_SHARE * _counts(pieces, base))
         filled.append(behind + added - len(names) + np.arange(len(names)))
-    own = np.zeros(sum(part.shape[0] for part in parts), dtype=np.float32)
-    own[len(whole) : len(whole) + len(groups)] = numbers
+    own = np.zeros(behind + added, dtype=np.float32)
+    own[base + len(whole) : behind] = 1
+    if numbers:
+        own[[tokens.tokenizer.token_to_id(digit) for digit in DIGITS]] = DIGIT_SHARE
     return DerivedRows(
         with_added(tokenizer, *vocabulary.added_tokens) if added else tokenizer,
         np.r_[np.arange(base), behind + np.arange(added)],

@@ -37,8 +37,8 @@ class Recipe:
     :ivar frequencies: where a token's frequency comes from: ``zipf``, the law of ranks, or ``corpus``.
     :ivar frequency_weighted: whether mean and covariance weigh tokens by their frequency.
     :ivar sif: the SIF coefficient a in a / (a + p(token)).
-    :ivar numbers: the length of a direction of its own in the row of a group of digits, as a share of the sum of the
-        digits' rows; 0: digits stand alone, and 48213 is 48231.
+    :ivar numbers: the length of a direction of its own in the row of a group of digits, as a share of the table's
+        median row; 0: digits stand alone, and 48213 is 48231.
     :ivar pooled: whether a token's state is the vector that an embedding model itself gives it.
     """
 
@@ -58,7 +58,7 @@ class Recipe:
 
 
 #: Early layers hold what a token means, late ones which token comes next.
-DEFAULT = Recipe("default", prefix="\n", layers=(0.0, 0.125, 0.25), whitening=0.5, numbers=2.0)
+DEFAULT = Recipe("default", prefix="\n", layers=(0.0, 0.125, 0.25), whitening=0.5, numbers=1.5)
 #: What model2vec.distill does: each token alone, last state, plain PCA, Zipf SIF.
 PLAIN = Recipe("plain", prefix="", layers=(1.0,), whitening=0.0, frequency_weighted=False)
 #: For embedding models. Half the power of whitening suits them better than all of it or none: docs/LOG.md.
