@@ -46,7 +46,7 @@ BATCH = 10_000
 LONGEST_SPACE = 16
 #: The dimensions that candidates are found by: a table's first ones say most. They are compared in all.
 SHORTLIST_DIMS = 256
-CANDIDATES = 8
+CANDIDATES = 16
 _CHUNK_ROWS = 512
 
 
@@ -267,13 +267,15 @@ def nearest(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the number of the row with the largest cosine for each query; rows of length 1, shape (queries,)."""
     import torch
 
-    dims = min(SHORTLIST_DIMS, rows.shape[1])
+    from qwen25.teacher.states import fast_dtype
+
+    dims, dtype = min(SHORTLIST_DIMS, rows.shape[1]), fast_dtype("cpu")
     count = min(CANDIDATES, len(rows))
-    first = torch.from_numpy(np.ascontiguousarray(_unit(rows[:, :dims]).T))
+    first = torch.from_numpy(np.ascontiguousarray(_unit(rows[:, :dims]).T)).to(dtype)
     found = np.empty(len(queries), dtype=np.int64)
     for start in range(0, len(queries), _CHUNK_ROWS):
         chunk = _unit(queries[start : start + _CHUNK_ROWS])
-        similar = torch.from_numpy(_unit(chunk[:, :dims])) @ first
+        similar = torch.from_numpy(_unit(chunk[:, :dims])).to(dtype) @ first
         # torch finds the largest of a row ten times as fast as numpy.
         candidates = similar.topk(count, dim=1, sorted=False).indices.sort(dim=1).values.numpy()
         exact = np.einsum("qd,qcd->qc", chunk, rows[candidates])
