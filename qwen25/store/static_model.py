@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,6 @@ SCHEMA_VERSION = 1
 FLOAT32_COPY = "static_embedding_float32"
 #: The most tokens of a text, for those who ask for a number: texts are never cut, so that all runtimes agree.
 NO_LIMIT = 1_000_000
-#: What decides a model's vectors besides its weights, in its folder and in those of its steps (1_Pooling).
-CONFIGURATION = ("*config*.json", "modules.json", "*token*.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle")
 #: Of one batch of texts; with one token each, their vectors of 1024 dimensions take 4 GB.
 BATCH_CHARACTERS = 1 << 20
@@ -210,6 +208,10 @@ def refuse_code_and_pickles(folder: Path) -> None:
             raise no_weights(f"{folder.name}: {place.name}", names)
         if kind.endswith(".StaticEmbedding") and "model.safetensors" not in names:
             raise InputError(f"{folder.name} lacks {place.name}/model.safetensors, which sentence-transformers reads")
+        # sentence-transformers imports and calls whatever a dense layer names as its activation function.
+        config = read_json(place / "config.json") if kind.endswith(".Dense") and "config.json" in names else {}
+        if not str(config.get("activation_function", "torch.nn.")).startswith("torch.nn."):
+            raise InputError(f"{folder.name}: {place.name} has no activation function of PyTorch's")
 
 
 def steps_of(folder: Path, what: str) -> list[tuple[str, Path]]:
@@ -225,9 +227,3 @@ def model_folder(spec: str) -> Path | None:
     kind, _, rest = spec.partition(":")
     folder = Path(rest or kind).expanduser()
     return folder if folder.is_dir() else None
-
-
-def files_in(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Return a model's files of these names, in its folder and in those of its steps."""
-    found = {path for name in patterns for path in (*folder.glob(name), *folder.glob(f"*/{name}")) if path.is_file()}
-    return sorted(found)

@@ -229,10 +229,7 @@ def take_apart(teacher: Teacher, model: Any, device: str, dtype: torch.dtype) ->
 
 
 def require_embeddings(teacher: str, ids: np.ndarray, count: int) -> None:
-    """Check that token ids are rows of the embedding table.
-
-    :raises InputError: if not.
-    """
+    """Check that token ids are rows of the embedding table; raises InputError if not."""
     outside = ids[(ids < 0) | (ids >= count)]
     if len(outside):
         raise InputError(f"teacher {teacher}: token {outside[0]} has no embedding (the table has {count} rows)")

@@ -7,7 +7,6 @@ closing normalisation is left out: distillation needs the lengths.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ import torch
 
 from qwen25.runtime.display import progress, quietly
 from qwen25.runtime.errors import InputError, PipelineError, first_line
-from qwen25.runtime.files import read_json, sha256
-from qwen25.store.static_model import no_weights, steps_of
+from qwen25.runtime.files import sha256
+from qwen25.store.static_model import refuse_code_and_pickles, steps_of
 from qwen25.teacher.states import WHOLE_MODEL_ROWS, by_length, on_device, require_finite
 from qwen25.teacher.teacher import Teacher
 
@@ -94,35 +93,17 @@ def weight_files(teacher: Teacher) -> list[Path]:
             f"teacher {teacher.name} has no modules.json: recipe pooled needs an embedding model "
             "(sentence-transformers); use the default recipe"
         )
-    steps = steps_of(teacher.folder, f"teacher {teacher.name}")
-    files = list(teacher.weight_files)
-    for number, (kind, folder) in enumerate(steps):
+    refuse_code_and_pickles(teacher.folder)
+    files, expected = list(teacher.weight_files), ["Transformer", "Pooling"]
+    for number, (kind, folder) in enumerate(steps_of(teacher.folder, f"teacher {teacher.name}")):
         name = kind.rpartition(".")[2]
-        expected = ("Transformer",) if number == 0 else ("Pooling",) if number == 1 else MODULES
-        # Of any other library, sentence-transformers would run the code in the folder; of a name with dashes in it,
-        # another repository's.
-        known = re.fullmatch(r"sentence_transformers(\.\w+)+", kind) and name in expected
-        if not known or (number == 0 and folder != teacher.folder):
+        if name not in (expected[number : number + 1] or MODULES) or (number == 0 and folder != teacher.folder):
             raise InputError(
                 f"teacher {teacher.name}: step {number} of its modules.json, {kind}, is not supported: recipe pooled "
                 f"takes a Transformer in the model's own folder, then {', '.join(MODULES)}"
             )
-        if name == "Dense" and not _activation(folder).startswith("torch.nn."):
-            raise InputError(f"teacher {teacher.name}: {folder.name} has no activation function of PyTorch's")
-        if name in WITH_WEIGHTS:
-            files.append(folder / "model.safetensors")
-            if not files[-1].is_file():
-                found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-                raise no_weights(f"teacher {teacher.name}: {folder.name}", found)
-    if len(steps) < 2:
-        raise InputError(f"teacher {teacher.name}: its modules.json has no Pooling")
+        files += [folder / "model.safetensors"] if name in WITH_WEIGHTS else []
     return files
-
-
-def _activation(folder: Path) -> str:
-    """Return the name of a dense layer's activation function, which sentence-transformers imports."""
-    config = read_json(folder / "config.json")
-    return str(config.get("activation_function")) if isinstance(config, dict) else ""
 
 
 def _load(teacher: Teacher, device: str, dtype: torch.dtype) -> Any:

@@ -33,10 +33,7 @@ TokenIds = np.ndarray | Sequence[Sequence[int]]
 
 
 def choose_device(name: str) -> str:
-    """Turn ``auto`` into ``cuda`` or ``cpu``.
-
-    :raises InputError: if CUDA is asked for and there is none.
-    """
+    """Turn ``auto`` into ``cuda`` or ``cpu``; raises InputError if CUDA is asked for and there is none."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -71,10 +68,7 @@ def threads() -> dict[str, int]:
 
 @contextlib.contextmanager
 def on_device() -> Iterator[None]:
-    """Compute without gradients.
-
-    :raises PipelineError: if the GPU's memory is too small.
-    """
+    """Compute without gradients; raises PipelineError if the GPU's memory is too small."""
     try:
         with torch.inference_mode():
             yield

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from qwen25.runtime.display import quietly
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
 #: The packaged teacher of the same size.
 WITHOUT_HUB = "qwen2.5-coder-1.5b"
-VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
-
-_UNQUANTISED = "take the unquantised model, which it was made from"
 
 
 @dataclass(frozen=True)
@@ -77,17 +73,17 @@ class Teacher:
     def is_causal(self) -> bool:
         """Whether a token sees only the tokens before it (a decoder), so that position 0 is a sink.
 
-        :raises InputError: if its configuration does not say.
+        A model's type and configuration say so; the name of its head only where no language model is of its type.
         """
-        if self.gguf is not None:
-            return True
-        found = sees_only_before(self.config, self._whole_config.architectures)
-        if found is None:
-            raise InputError(
-                f"teacher {self.name}: its config.json names no architecture, and so does not tell a decoder from an "
-                'encoder; add it, for instance "architectures": ["Qwen2ForCausalLM"]'
-            )
-        return found
+        from transformers.models.auto import modeling_auto
+
+        config, heads = self.config, self._whole_config.architectures or ()
+        if getattr(config, "use_bidirectional_attention", None) or getattr(config, "is_causal", None) is False:
+            return False
+        if config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # many of them can be decoders, too
+            return getattr(config, "is_decoder", False) is True
+        is_known = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        return is_known or any(str(name).endswith(("ForCausalLM", "ForConditionalGeneration")) for name in heads)
 
     @property
     def layers(self) -> int:
@@ -107,10 +103,7 @@ class Teacher:
 
     @property
     def weight_files(self) -> list[Path]:
-        """The files that hold the weights, in name order.
-
-        :raises InputError: if there are none, or only pickled ones.
-        """
+        """The files that hold the weights, in name order; raises InputError if there are none, or only pickled ones."""
         if self.gguf:
             return [self.folder / self.gguf]
         files = sorted(self.folder.glob("*.safetensors"))
@@ -148,22 +141,10 @@ class Teacher:
     def _tokenizer(self) -> Tokenizer:
         """The tokenizer, kept because a GGUF file's takes seconds to build."""
         path = self.folder / "tokenizer.json"
-        try:
-            if self.gguf:
-                tokenizer = gguf_tokenizer(self.folder / self.gguf)
-            elif path.exists():
-                tokenizer = Tokenizer.from_file(str(path))
-            elif not any(file for pattern in VOCABULARY_FILES for file in self.folder.glob(pattern)):
-                # transformers would make one up that knows no words.
-                raise InputError(f"teacher {self.name} has no tokenizer: neither tokenizer.json nor a vocabulary file")
-            else:
-                from transformers import AutoTokenizer
-
-                tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False).backend_tokenizer
-        except InputError:
-            raise
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise InputError(f"teacher {self.name} has no usable fast tokenizer: {first_line(error)}") from error
+        if not self.gguf and not path.is_file():
+            raise InputError(f"teacher {self.name} has no tokenizer.json: save its tokenizer with transformers, fast")
+        with as_input_error(f"teacher {self.name} has no usable fast tokenizer", "download it again"):
+            tokenizer = gguf_tokenizer(self.folder / self.gguf) if self.gguf else Tokenizer.from_file(str(path))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
@@ -235,13 +216,12 @@ def find_teacher(spec: str, offline: bool = False) -> Teacher:
 def _hub_teacher(spec: str, offline: bool) -> Teacher:
     name, _, revision = spec.partition("@")
     path = Path(name).expanduser()
-    if not looks_like_an_id(name):
+    is_here = parent_exists(path) and name != DEFAULT_TEACHER and not revision  # then its child is meant, and lacks
+    if is_here or not looks_like_an_id(name):
         known = ", ".join(sorted(PACKAGED))
-        raise InputError(f"no teacher {spec!r}: give a hub id, a folder, a .gguf file or a packaged name ({known})")
-    if parent_exists(path) and name != DEFAULT_TEACHER and not revision:
         raise InputError(
-            f"no teacher {spec!r}: the folder {path.parent} is here and holds no {path.name}; give another, or the "
-            "hub's with its @REVISION"
+            f"no teacher {spec!r}: give a hub id (beside a folder of its owner's name with an @REVISION), a folder, a "
+            f".gguf file or a packaged name ({known})"
         )
     try:
         folder = snapshot(name, revision or None, offline)
@@ -270,41 +250,7 @@ def check_folder(folder: Path, name: str) -> None:
             f"teacher {name} is an encoder-decoder ({config.get('model_type')}), whose tokens have two sets of states: "
             "take a decoder or an encoder"
         )
-    if isinstance(found := config.get("quantization_config") or config.get("compression_config"), dict):
-        raise InputError(f"teacher {name} is quantised ({found.get('quant_method', 'unknown method')}): {_UNQUANTISED}")
-    for path in sorted(folder.glob("*.safetensors")):
-        _check_weights(path, name)
-
-
-def _check_weights(path: Path, name: str) -> None:
-    """Raise if weights are whole numbers or of eight bits: loaded as if they were plain, they would distil to noise."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            kinds = {tensor: file.get_slice(tensor).get_dtype() for tensor in file.keys()}  # noqa: SIM118, no dictionary
-    except Exception:  # a damaged file is for its reader to name, with the tensor that was wanted
-        return
-    for tensor, kind in kinds.items():
-        # Other tensors are buffers, such as the numbers of the positions.
-        if tensor.endswith((".weight", ".bias")) and kind not in ("F64", "F32", "F16", "BF16"):
-            raise InputError(f"teacher {name} is quantised ({path.name} holds {tensor} as {kind}): {_UNQUANTISED}")
-
-
-def sees_only_before(config: Any, architectures: Any) -> bool | None:
-    """Whether a model's tokens see only those before them; by its type and configuration, not by its head's name.
-
-    :param config: of the text model.
-    :param architectures: of the whole model, for types that transformers has no language models of.
-    :return: None if nothing says so.
-    """
-    from transformers.models.auto import modeling_auto
-
-    if getattr(config, "use_bidirectional_attention", None) or getattr(config, "is_causal", None) is False:
-        return False
-    kind = config.model_type
-    if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # many of them can be decoders, too
-        return getattr(config, "is_decoder", False) is True
-    if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return True
-    if not isinstance(architectures, list) or not architectures or not all(isinstance(a, str) for a in architectures):
-        return None
-    return any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures)
+    kinds = (config.get(key) for key in ("quantization_config", "compression_config", "quantization"))
+    if found := next(filter(None, kinds), None):
+        how = found.get("quant_method", "unknown method") if isinstance(found, dict) else found
+        raise InputError(f"teacher {name} is quantised ({how}): take the unquantised model, which it was made from")

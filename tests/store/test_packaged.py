@@ -18,7 +18,7 @@ from fake_hub import FakeHub, Fault, use_hub
 
 from qwen25.runtime.errors import PipelineError
 from qwen25.store import packaged
-from qwen25.store.packaged import PACKAGED, DataWheel, PackagedFile, PackagedModel, cache_folder, packaged_path
+from qwen25.store.packaged import PACKAGED, PackagedFile, PackagedModel, cache_folder, packaged_path
 
 CONTENT = [b"GGUF" + bytes(range(256)) * 40, b"second" * 500, b"third part"]
 NAME = "tiny"
@@ -211,15 +211,15 @@ def test_no_space_no_folder_and_offline(
 
 def test_a_wheel_of_pairs_is_checked_each_time(index: Path, downloads: list[str]) -> None:
     path = write_wheel(index, "pairs", {"texts.json": b"{}"})
-    wheel = DataWheel("pairs", "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
+    wheel = "pairs==1.0", hashlib.sha256(path.read_bytes()).hexdigest()
     shutil.copy(path, index / "kept")
-    with packaged.opened_wheel(wheel) as archive:
+    with packaged.opened_wheel(*wheel) as archive:
         assert archive.read("texts.json") == b"{}"
     (found,) = cache_folder().rglob("*.whl")
     found.write_bytes(b"other")
     write_wheel(index, "pairs", {"texts.json": b"[]"})
-    with pytest.raises(PipelineError, match="is not the wheel that was declared"), packaged.opened_wheel(wheel):
+    with pytest.raises(PipelineError, match="is not the wheel that was declared"), packaged.opened_wheel(*wheel):
         pass
     shutil.move(index / "kept", found)
-    with packaged.opened_wheel(wheel, offline=True) as archive:
+    with packaged.opened_wheel(*wheel, offline=True) as archive:
         assert archive.namelist()

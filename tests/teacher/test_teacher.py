@@ -60,18 +60,14 @@ class TestFound:
         with pytest.raises(InputError, match=r"tiny/qwen2 is quantised \(awq\)"):
             find_teacher("tiny/qwen2")
         (tmp_path / "teachers").mkdir()  # its child would be meant, and nothing is asked for at the hub
-        with pytest.raises(InputError, match="the folder teachers is here and holds no mine"):
+        with pytest.raises(InputError, match="no teacher 'teachers/mine'"):
             find_teacher("teachers/mine")
         assert len(asked) == 3
 
     @pytest.mark.parametrize("spec", ["smollm3", "not a teacher", "a/b/c", "", "models/qwen25-deposium-1024d"])
     def test_no_teacher_by_that_name(self, spec: str) -> None:
-        with pytest.raises(InputError, match="no teacher"):
+        with pytest.raises(InputError, match=r"no teacher .*smollm2-135m"):
             find_teacher(spec)
-
-    def test_an_unknown_name_is_told_the_known_ones(self) -> None:
-        with pytest.raises(InputError, match="smollm2-135m"):
-            find_teacher("smollm3")
 
     def test_the_hub_is_not_reached_for_the_default_teacher(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: Any) -> None:
@@ -118,30 +114,12 @@ class TestRefused:
             ({"model_type": "t5", "is_encoder_decoder": True}, r"is an encoder-decoder \(t5\)"),
             ({"quantization_config": {"quant_method": "gptq"}}, r"is quantised \(gptq\): take the unquantised"),
             ({"quantization_config": {}, "compression_config": {"format": "int"}}, r"quantised \(unknown method\)"),
+            ({"quantization": {"bits": 4}}, "is quantised"),
         ],
     )
     def test_by_the_configuration(self, folder: Path, values: dict[str, Any], reason: str) -> None:
         configure(folder, **values)
         with pytest.raises(InputError, match=reason):
-            find_teacher(str(folder))
-
-    @pytest.mark.parametrize(
-        ("name", "tensor"),
-        [
-            ("model.layers.0.mlp.up_proj.weight", torch.zeros(2, 2).to(torch.float8_e4m3fn)),
-            ("model.embed_tokens.weight", torch.ones(2, 2, dtype=torch.int8)),
-            ("model.embed_tokens.weight", torch.ones(2, 2, dtype=torch.bool)),
-        ],
-    )
-    def test_quantised_weights_that_no_configuration_tells_of(
-        self, folder: Path, name: str, tensor: torch.Tensor
-    ) -> None:
-        path = folder / "model.safetensors"
-        tensors = {**load_file(path), "position_ids": torch.arange(9)}  # a buffer may be what it likes
-        save_file(tensors, path, {"format": "pt"})
-        find_teacher(str(folder)).load(torch.float32)
-        save_file({**tensors, name: tensor}, path, {"format": "pt"})
-        with pytest.raises(InputError, match=r"is quantised .*take the unquantised"):
             find_teacher(str(folder))
 
     def test_folders_without_a_model(self, folder: Path, tmp_path: Path) -> None:
