@@ -20,7 +20,7 @@ from qwen25 import __version__
 from qwen25.runtime.errors import PipelineError, logger
 
 #: Part of every key: raise it with any change that can change a bit of what a step computes.
-STEPS_VERSION = 1
+STEPS_VERSION = 2
 _FACTS = "facts.json"
 
 
@@ -56,15 +56,16 @@ class StepCache:
         self, step: str, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None = None
     ) -> None:
         """Keep a step; what was kept of it before, under any key, is removed. Raises PipelineError if it cannot be."""
-        if self.folder is not None:
-            with self.writing(step, key, facts) as place:
-                for name, array in arrays.items():
-                    np.save(place / f"{name}.npy", array)
+        with self.writing(step, key, facts) as place:
+            for name, array in arrays.items() if place is not None else ():
+                np.save(place / f"{name}.npy", array)
 
     @contextlib.contextmanager
-    def writing(self, step: str, key: str, facts: Mapping[str, Any] | None = None) -> Iterator[Path]:
-        """Yield a folder to write a step's ``.npy`` files into, for arrays that are made in parts; see :meth:`save`."""
-        assert self.folder is not None  # noqa: S101, the caller asks first
+    def writing(self, step: str, key: str, facts: Mapping[str, Any] | None = None) -> Iterator[Path | None]:
+        """Yield a folder to write ``.npy`` files into, for arrays that are made in parts; None: nothing is kept."""
+        if self.folder is None:
+            yield None
+            return
         place = self.folder / f"{step}-{key}"
         new = self.folder / f".{step}.tmp"
         try:
