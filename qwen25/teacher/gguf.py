@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
+from qwen25.runtime.errors import InputError, as_input_error
 
 if TYPE_CHECKING:
     import torch
@@ -77,29 +77,18 @@ class _PackedTensor(NamedTuple):
     packing: Any
 
 
-class _File(NamedTuple):
-    """What a GGUF file's header says.
-
-    :ivar values: the key of each value -> the value.
-    :ivar tensors: name -> where the tensor lies, and how it is packed.
-    """
-
-    values: dict[str, Any]
-    tensors: dict[str, _PackedTensor]
-
-
 def check_gguf(path: Path) -> None:
     """Check that a GGUF file is whole, and of a model that can be read.
 
     :raises InputError: if it is damaged, a part of a split one, or has a SentencePiece vocabulary.
     """
-    file = _read(path)
-    if (parts := file.values.get("split.count", 1)) > 1:
+    values, _ = _read(path)
+    if (parts := values.get("split.count", 1)) > 1:
         raise InputError(
             f"{path.name} is one of the {parts} parts of a split file: join them with llama.cpp's "
             "llama-gguf-split --merge FIRST-PART JOINED.gguf, and give the joined file"
         )
-    if (kind := file.values.get("tokenizer.ggml.model", "gpt2")) != "gpt2":
+    if (kind := values.get("tokenizer.ggml.model", "gpt2")) != "gpt2":
         raise InputError(
             f"{path.name} has a vocabulary of the kind {kind!r}, and GGUF files are read with byte-level BPE ('gpt2') "
             "alone: take the same model's folder with safetensors weights"
@@ -107,8 +96,8 @@ def check_gguf(path: Path) -> None:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path) -> _File:
-    """Read the header, once: its vocabulary takes seconds."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, _PackedTensor]]:
+    """Return the header's values, and the tensors by transformers' names; once: its vocabulary takes seconds."""
     from gguf import GGUFReader
 
     with as_input_error(f"{path.name} is damaged", "fetch it again"):
@@ -120,7 +109,7 @@ def _read(path: Path) -> _File:
             _name(t.name): _PackedTensor(int(t.data_offset), tuple(t.data.shape), t.data.dtype, t.tensor_type)
             for t in reader.tensors
         }
-    return _File(values, tensors)
+    return values, tensors
 
 
 def gguf_tokenizer(path: Path) -> Tokenizer:
@@ -133,7 +122,7 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
 
     :raises InputError: if it describes another kind of tokenizer.
     """
-    values = _read(path).values
+    values, _ = _read(path)
     pre = values.get("tokenizer.ggml.pre", "default")
     if pre not in GGUF_PRE_TOKENIZERS:
         known = ", ".join(GGUF_PRE_TOKENIZERS)
@@ -167,13 +156,12 @@ class GgufWeights:
     The file is mapped only while it is read: pages of a mapping that stays open count as this process's memory.
     """
 
-    def __init__(self, teacher: str, path: Path, config: PretrainedConfig) -> None:
+    def __init__(self, path: Path, config: PretrainedConfig) -> None:
         """Find the tensors."""
-        self._teacher, self._path = teacher, path
+        self._path = path
         self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         self._is_llama = config.model_type == "llama"
-        tensors = _read(path).tensors
-        self._tensors = tensors if config.model_type in ARCHITECTURES else {}
+        self._tensors = _read(path)[1] if config.model_type in ARCHITECTURES else {}
 
     @property
     def names(self) -> Collection[str]:
@@ -185,10 +173,7 @@ class GgufWeights:
         return self._tensors[name].shape[0]
 
     def read(self, name: str) -> torch.Tensor:
-        """Return a tensor; float32.
-
-        :raises PipelineError: if it cannot be unpacked.
-        """
+        """Return a tensor; float32."""
         import torch
 
         values = self._unpacked(name, slice(None))
@@ -198,10 +183,7 @@ class GgufWeights:
         return torch.from_numpy(values)
 
     def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
-        """Return some rows of a matrix; float32.
-
-        :raises PipelineError: if it cannot be unpacked.
-        """
+        """Return some rows of a matrix; float32."""
         import torch
 
         # gguf cannot unpack no rows at all.
@@ -212,12 +194,8 @@ class GgufWeights:
         from gguf.quants import dequantize
 
         tensor = self._tensors[name]
-        try:
-            stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
-            values = dequantize(np.asarray(stored)[rows], tensor.packing)
-        except (NotImplementedError, ValueError, OSError) as error:  # a packing without a reader
-            what = f"teacher {self._teacher}: {name} cannot be unpacked ({first_line(error)})"
-            raise PipelineError(what, "fetch another file") from error
+        stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
+        values = dequantize(np.asarray(stored)[rows], tensor.packing)
         # What was stored in float32 is still the mapping itself.
         return values if values.flags.writeable else np.array(values, dtype=np.float32)
 

@@ -82,14 +82,8 @@ Weights = SafetensorsWeights | GgufWeights
 
 
 def open_weights(teacher: Teacher) -> Weights:
-    """Return the reader for a teacher's files.
-
-    :raises InputError: if the index of the files is broken.
-    :raises PipelineError: if a file is missing or damaged.
-    """
-    if teacher.gguf:
-        return GgufWeights(teacher.name, teacher.weight_files[0], teacher.config)
-    return SafetensorsWeights(teacher)
+    """Return the reader for a teacher's files; raises PipelineError if one is missing or damaged."""
+    return GgufWeights(teacher.weight_files[0], teacher.config) if teacher.gguf else SafetensorsWeights(teacher)
 
 
 #: How many positions are computed at a time: matrix products on a CPU level off at about 1,000 rows.
@@ -129,10 +123,7 @@ class Stack:
         self.rows = CUDA_ROWS if device.startswith("cuda") else min(CPU_ROWS, fits)
 
     def embedded(self, ids: np.ndarray) -> torch.Tensor:
-        """Return the embeddings of token ids, scaled as the model does; float32, (len(ids), width).
-
-        :raises InputError: if a token has none.
-        """
+        """Return the embeddings of token ids, scaled as the model does; float32, (len(ids), width)."""
         require_embeddings(self.name, ids, self._weights.length(EMBEDDING))
         found = torch.empty(len(ids), self.width, device=self.device)
         self._embed.padding_idx = None

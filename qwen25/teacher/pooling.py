@@ -21,9 +21,8 @@ from qwen25.store.static_model import refuse_code_and_pickles, steps_of
 from qwen25.teacher.states import WHOLE_MODEL_ROWS, by_length, on_device, require_finite
 from qwen25.teacher.teacher import Teacher
 
-#: The modules that a model may have behind its transformer, and those of them with weights of their own.
-MODULES = ("Pooling", "Dense", "LayerNorm", "Normalize")
-WITH_WEIGHTS = ("Dense", "LayerNorm")
+#: The modules that a model may have behind its transformer and its pooling.
+MODULES = {"Dense", "LayerNorm", "Normalize"}
 
 
 def pooled_states(
@@ -94,16 +93,15 @@ def weight_files(teacher: Teacher) -> list[Path]:
             "(sentence-transformers); use the default recipe"
         )
     refuse_code_and_pickles(teacher.folder)
-    files, expected = list(teacher.weight_files), ["Transformer", "Pooling"]
-    for number, (kind, folder) in enumerate(steps_of(teacher.folder, f"teacher {teacher.name}")):
-        name = kind.rpartition(".")[2]
-        if name not in (expected[number : number + 1] or MODULES) or (number == 0 and folder != teacher.folder):
-            raise InputError(
-                f"teacher {teacher.name}: step {number} of its modules.json, {kind}, is not supported: recipe pooled "
-                f"takes a Transformer in the model's own folder, then {', '.join(MODULES)}"
-            )
-        files += [folder / "model.safetensors"] if name in WITH_WEIGHTS else []
-    return files
+    steps = steps_of(teacher.folder, f"teacher {teacher.name}")
+    names = [kind.rpartition(".")[2] for kind, _ in steps]
+    if names[:2] != ["Transformer", "Pooling"] or steps[0][1] != teacher.folder or not set(names[2:]) <= MODULES:
+        raise InputError(
+            f"teacher {teacher.name}: the steps of its modules.json ({', '.join(names)}) are not supported: recipe "
+            "pooled takes a Transformer in the model's own folder, a Pooling, and behind it dense layers and norms"
+        )
+    behind = (folder / "model.safetensors" for _, folder in steps[2:])
+    return [*teacher.weight_files, *filter(Path.is_file, behind)]
 
 
 def _load(teacher: Teacher, device: str, dtype: torch.dtype) -> Any:

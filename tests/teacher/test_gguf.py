@@ -14,7 +14,7 @@ from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
 from tokenizers import Tokenizer
 
 from qwen25.distillation.vocabulary import static_vocabulary
-from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.errors import InputError
 from qwen25.store.packaged import PACKAGED, cache_folder, is_complete, packaged_path
 from qwen25.teacher.gguf import gguf_tokenizer, unpaired
 from qwen25.teacher.layers import open_weights
@@ -251,16 +251,3 @@ class TestTensors:
         rows = np.arange(8.0)[:, None]  # two heads of four rows
         stored = rows.reshape(2, 2, 2, 1).swapaxes(1, 2).reshape(8, 1)
         np.testing.assert_array_equal(unpaired(stored, 2), rows)
-
-    def test_what_cannot_be_unpacked_is_named(
-        self, tmp_path: Path, tiny_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        weights = open_weights(find_teacher(str(write_gguf(tmp_path / "tiny.gguf", tiny_tokenizer))))
-
-        def fail(*_: Any) -> None:
-            raise NotImplementedError("no reader for Q8_K")
-
-        monkeypatch.setattr("gguf.quants.dequantize", fail)
-        name = "layers.0.self_attn.q_proj.weight"
-        with pytest.raises(PipelineError, match=rf"{name} cannot be unpacked \(no reader for Q8_K\); fetch another"):
-            weights.read(name)
