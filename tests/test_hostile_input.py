@@ -16,7 +16,6 @@ from model2vec import StaticModel
 from safetensors.numpy import save_file
 
 import compare_qwen25_vs_all as compare_script
-import distill_qwen25_1024d as distill_script
 import quick_eval_qwen25_1024d as evaluate_script
 from qwen25.commands import publish
 from qwen25.reports import plots
@@ -76,11 +75,6 @@ BAD_MODELS: dict[str, tuple[Change, str]] = {
     "config an array": (write("config.json", b"[]"), "no static model that loads"),
     "nothing": (shutil.rmtree, "no such model folder"),
 }
-#: What is wrong, the exit code and the message; a broken download is no wrong input.
-BAD_TEACHERS: dict[str, tuple[Change, int, str]] = {
-    "cut": (cut, 1, "model.safetensors"),
-    "only a pickle": (pickled, 2, "safetensors"),
-}
 
 
 @pytest.mark.parametrize("name", BAD_MODELS)
@@ -106,16 +100,6 @@ def test_any_text_has_one_finite_vector(tiny_model: Path) -> None:
     np.testing.assert_allclose(encode(["word " * 20_000]), encode(["word " * 10_000]), atol=1e-3)
     with pytest.raises(InputError, match="cannot encode"):
         encode(["half a character: \ud800"])
-
-
-@pytest.mark.parametrize("name", BAD_TEACHERS)
-def test_a_broken_teacher_is_refused(
-    name: str, tiny_teacher: Path, tmp_path: Path, refusal: Callable[..., str]
-) -> None:
-    change, code, reason = BAD_TEACHERS[name]
-    change(folder := Path(shutil.copytree(tiny_teacher, tmp_path / "teacher")))
-    flags = ["--device", "cpu", "--log-file", tmp_path / "log"]
-    assert reason in refusal(distill_script, "--teacher", folder, *flags, code=code)
 
 
 DELETED = object()

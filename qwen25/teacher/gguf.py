@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,23 +47,8 @@ GGUF_PRE_TOKENIZERS = {
 #: GGUF's types of tokens.
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
 
-#: The architectures whose tensors are named as follows.
+#: The architectures whose tensors are read one by one: what a file packs differently is known of them.
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
-#: GGUF's name of a module in a layer -> transformers'.
-_MODULES = {
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_OUTER = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight"}
 
 
 class _PackedTensor(NamedTuple):
@@ -97,7 +80,7 @@ def check_gguf(path: Path) -> None:
 
 @lru_cache(maxsize=2)
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, _PackedTensor]]:
-    """Return the header's values, and the tensors by transformers' names; once: its vocabulary takes seconds."""
+    """Return the header's values, and the tensors by GGUF's names; once: its vocabulary takes seconds."""
     from gguf import GGUFReader
 
     with as_input_error(f"{path.name} is damaged", "fetch it again"):
@@ -106,7 +89,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, _PackedTensor]]:
             raise EOFError("it ends before what its header announces")
         values = {key: field.contents() for key, field in reader.fields.items()}
         tensors = {
-            _name(t.name): _PackedTensor(int(t.data_offset), tuple(t.data.shape), t.data.dtype, t.tensor_type)
+            t.name: _PackedTensor(int(t.data_offset), tuple(t.data.shape), t.data.dtype, t.tensor_type)
             for t in reader.tensors
         }
     return values, tensors
@@ -157,20 +140,27 @@ class GgufWeights:
     """
 
     def __init__(self, path: Path, config: PretrainedConfig) -> None:
-        """Find the tensors."""
+        """Find the tensors; none of another architecture."""
+        from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
         self._path = path
         self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         self._is_llama = config.model_type == "llama"
-        self._tensors = _read(path)[1] if config.model_type in ARCHITECTURES else {}
+        self._tensors, kind = _read(path)[1], config.model_type
+        architectures = [one for one, name in MODEL_ARCH_NAMES.items() if name == kind and kind in ARCHITECTURES]
+        self._names = get_tensor_name_map(architectures[0], config.num_hidden_layers) if architectures else None
 
-    @property
-    def names(self) -> Collection[str]:
-        """The tensors that are there, as transformers names them; none of an architecture whose names differ."""
-        return self._tensors
+    def __contains__(self, name: str) -> bool:
+        """Whether a tensor is there, by transformers' name of it."""
+        return self._names is not None and self._name(name) in self._tensors
+
+    def _name(self, name: str) -> str:
+        """Return GGUF's name of a tensor."""
+        return self._names.get_name(f"model.{name}", (".weight", ".bias"))
 
     def length(self, name: str) -> int:
         """Return the number of a tensor's rows."""
-        return self._tensors[name].shape[0]
+        return self._tensors[self._name(name)].shape[0]
 
     def read(self, name: str) -> torch.Tensor:
         """Return a tensor; float32."""
@@ -193,18 +183,11 @@ class GgufWeights:
     def _unpacked(self, name: str, rows: np.ndarray | slice) -> np.ndarray:
         from gguf.quants import dequantize
 
-        tensor = self._tensors[name]
+        tensor = self._tensors[self._name(name)]
         stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
         values = dequantize(np.asarray(stored)[rows], tensor.packing)
         # What was stored in float32 is still the mapping itself.
         return values if values.flags.writeable else np.array(values, dtype=np.float32)
-
-
-def _name(name: str) -> str:
-    """Return transformers' name of a GGUF tensor, or the name itself where it has none."""
-    if found := re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name):
-        return f"layers.{found[1]}.{_MODULES.get(found[2], found[2])}.{found[3]}"
-    return _OUTER.get(name, name)
 
 
 def unpaired(values: np.ndarray, heads: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,9 @@ class SafetensorsWeights:
         if self._places and EMBEDDING not in self._places and "lm_head.weight" in files:  # the two are one table
             self._places[EMBEDDING] = ("lm_head.weight", files["lm_head.weight"])
 
-    @property
-    def names(self) -> Collection[str]:
-        """The tensors that are there; none where their names follow no known scheme."""
-        return self._places
+    def __contains__(self, name: str) -> bool:
+        """Whether a tensor is there; none is where their names follow no known scheme."""
+        return name in self._places
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[Any]:
@@ -203,7 +202,7 @@ def take_apart(teacher: Teacher, model: Any, device: str, dtype: torch.dtype) ->
     weights, kind = open_weights(teacher), model.config.model_type
     if not all(hasattr(model, part) for part in ("layers", "embed_tokens", "norm")):
         return f"{kind} has no plain stack of layers"
-    if any(name not in weights.names for name, _ in model.named_parameters()):
+    if any(name not in weights for name, _ in model.named_parameters()):
         return "its weights have other names than its modules"
     layers, norm = model.layers, model.norm
     model.layers, model.norm = torch.nn.ModuleList(), torch.nn.Identity()

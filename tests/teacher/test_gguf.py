@@ -124,13 +124,7 @@ class TestHeader:
 
     def test_a_damaged_file(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
         whole = write_gguf(tmp_path / "whole.gguf", tiny_tokenizer).read_bytes()
-        contents = {
-            "empty": b"",
-            "another format": b"PK" + whole[2:],
-            "header alone": whole[:24],
-            "truncated": whole[: len(whole) - 1000],
-        }
-        for content in contents.values():
+        for content in (b"", b"PK" + whole[2:], whole[:24], whole[: len(whole) - 1000]):
             (tmp_path / "tiny.gguf").write_bytes(content)
             with pytest.raises(InputError, match=r"^tiny\.gguf is damaged \(.*\): fetch it again$"):
                 find_teacher(str(tmp_path / "tiny.gguf"))
