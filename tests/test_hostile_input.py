@@ -16,6 +16,7 @@ from model2vec import StaticModel
 from safetensors.numpy import save_file
 
 import compare_qwen25_vs_all as compare_script
+import distill_qwen25_1024d as distill_script
 import quick_eval_qwen25_1024d as evaluate_script
 from qwen25.commands import publish
 from qwen25.reports import plots
@@ -100,6 +101,16 @@ def test_any_text_has_one_finite_vector(tiny_model: Path) -> None:
     np.testing.assert_allclose(encode(["word " * 20_000]), encode(["word " * 10_000]), atol=1e-3)
     with pytest.raises(InputError, match="cannot encode"):
         encode(["half a character: \ud800"])
+
+
+@pytest.mark.parametrize(("change", "code"), [(cut, 1), (pickled, 2)])
+def test_a_broken_teacher_is_refused(
+    change: Change, code: int, tiny_teacher: Path, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    """A broken download is no wrong input."""
+    change(folder := Path(shutil.copytree(tiny_teacher, tmp_path / "teacher")))
+    flags = ["--device", "cpu", "--log-file", tmp_path / "log"]
+    assert "safetensors" in refusal(distill_script, "--teacher", folder, *flags, code=code)
 
 
 DELETED = object()

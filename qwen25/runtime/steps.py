@@ -57,8 +57,9 @@ class StepCache:
     ) -> None:
         """Keep a step; what was kept of it before, under any key, is removed. Raises PipelineError if it cannot be."""
         with self.writing(step, key, facts) as place:
-            for name, array in arrays.items() if place is not None else ():
-                np.save(place / f"{name}.npy", array)
+            for name, array in arrays.items():
+                if place is not None:
+                    np.save(place / f"{name}.npy", array)
 
     @contextlib.contextmanager
     def writing(self, step: str, key: str, facts: Mapping[str, Any] | None = None) -> Iterator[Path | None]:
@@ -73,13 +74,17 @@ class StepCache:
             new.mkdir(parents=True)
             yield new
             (new / _FACTS).write_text(json.dumps(facts or {}), encoding="utf-8")
-            # The new one is whole before the old ones go; training saves a step again under its own key.
+            # The new one is whole before the old ones go; a step may be saved again under its own key.
             for path in self.folder.glob(f"{step}-*"):
                 _remove(path)
             new.replace(place)
         except OSError as error:
             what = f"cannot keep the step {step} in {self.folder}: {error.strerror or error}"
             raise PipelineError(what, "free some space and run again, which goes on from the last one kept") from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others were kept
+                self.folder.rmdir()
 
     def discard(self) -> None:
         """Remove everything that was kept, once the result is saved."""

