@@ -157,14 +157,3 @@ class TestVersions:
         assert [name for name, floor in floors.items() if Version(pins[name]) < Version(floor)] == []
         pins = self.pins("constraints_oldest.txt", python) if python != "3.13" else floors
         assert [name for name, floor in floors.items() if Version(pins[name]) != Version(floor)] == []
-
-
-def test_the_oldest_versions_go_into_a_venv_of_their_own_and_another_python_makes_it_anew(checkout: Path) -> None:
-    done = run(checkout / "setup_qwen25.sh", "--oldest", PYTHON=str(recording_python(checkout)))
-    assert done.returncode == 0, done.stderr
-    calls = (checkout / "calls").read_text()
-    assert "-c .ci/constraints_oldest.txt torch" in calls and "constraints.txt" not in calls
-    assert "-r requirements_qwen25.txt mteb>=" in calls and "pytest>=" in calls and "--no-deps pylate==" in calls
-    assert (checkout / "venv_oldest" / ".ready").is_file() and not (checkout / "venv_qwen25").exists()
-    done = run(checkout / "setup_qwen25.sh", "--oldest", PYTHON=str(recording_python(checkout, "Python 3.12.1")))
-    assert done.returncode == 0 and "has Python 3.11.7, not Python 3.12.1; making it anew" in done.stdout

@@ -47,8 +47,6 @@ def run(args: argparse.Namespace) -> int:
     output, model = args.output.resolve(), str(args.model.resolve())
     # The output may lie in an input folder, and is no input the next time.
     parts = {part: place for part, place in find_parts(args.inputs).items() if not part.is_relative_to(output)}
-    if not parts:
-        raise InputError(f"all inputs lie in the output {args.output}: give another --output")
     check_parent(args.output / "part")
     loaded(model)  # a broken one is refused, and forked processes share its memory
     jobs = [Job(str(part), str(output / place), model, args.column, args.storage) for part, place in parts.items()]

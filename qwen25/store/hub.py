@@ -70,8 +70,6 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False, subf
         return cached
     files = [file.rfilename for file in info.siblings or []]
     # Said before gigabytes are downloaded, and pickles never are.
-    if "config.json" not in files:
-        raise InputError(f"{repo} is no model that transformers can load: it has no config.json")
     if not any("/" not in file and file.endswith(".safetensors") for file in files):
         raise no_weights(repo, files)
     try:

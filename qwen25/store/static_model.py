@@ -196,8 +196,6 @@ def refuse_code_and_pickles(folder: Path) -> None:
         names = [path.name for path in place.iterdir()] if place.is_dir() else []
         if any(name.endswith(PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
             raise no_weights(f"{folder.name}: {place.name}", names)
-        if kind.endswith(".StaticEmbedding") and "model.safetensors" not in names:
-            raise InputError(f"{folder.name} lacks {place.name}/model.safetensors, which sentence-transformers reads")
         # sentence-transformers imports and calls whatever a dense layer names as its activation function.
         config = read_json(place / "config.json") if kind.endswith(".Dense") and "config.json" in names else {}
         if not str(config.get("activation_function", "torch.nn.")).startswith("torch.nn."):

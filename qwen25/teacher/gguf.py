@@ -176,9 +176,7 @@ class GgufWeights:
         """Return some rows of a matrix; float32."""
         import torch
 
-        # gguf cannot unpack no rows at all.
-        wanted = ids.numpy() if len(ids) else slice(0, 1)
-        return torch.from_numpy(self._unpacked(name, wanted))[: len(ids)]
+        return torch.from_numpy(self._unpacked(name, ids.numpy()))
 
     def _unpacked(self, name: str, rows: np.ndarray | slice) -> np.ndarray:
         from gguf.quants import dequantize

@@ -29,11 +29,11 @@ class SafetensorsWeights:
     """
 
     def __init__(self, teacher: Teacher) -> None:
-        """Find where each tensor is: by the index if there is one, because some models carry a second copy beside."""
-        self._teacher = teacher.name
-        files = teacher.shards()
+        """Find where each tensor is."""
+        self._teacher, files = teacher.name, dict[str, Path]()
         single = teacher.folder / "model.safetensors"
-        for path in [] if files else [single] if single.is_file() else teacher.weight_files:
+        shards = [path for path in teacher.weight_files if path.name.startswith("model-")]
+        for path in [single] if single.is_file() else shards or teacher.weight_files:  # some have a second copy beside
             with self._open(path) as file:
                 files.update(dict.fromkeys(file.keys(), path))
         roots = [root for root in ROOTS if any(name.startswith(f"{root}layers.0.") for name in files)]

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
-#: The packaged teacher of the same size.
-WITHOUT_HUB = "qwen2.5-coder-1.5b"
 
 
 @dataclass(frozen=True)
@@ -111,20 +109,6 @@ class Teacher:
             raise no_weights(f"teacher {self.name}", [path.name for path in self.folder.iterdir()])
         return files
 
-    def shards(self) -> dict[str, Path]:
-        """Return tensor name -> file as the index says; nothing where one file holds all, or there is no index.
-
-        :raises InputError: if the index is broken, or names what is no weight file of this folder.
-        """
-        index = self.folder / "model.safetensors.index.json"
-        if self.gguf or (self.folder / "model.safetensors").is_file() or not index.is_file():
-            return {}
-        there = {path.name: path for path in self.weight_files}
-        with as_input_error(
-            f"teacher {self.name}: {index.name} names files that its folder lacks", "download it again"
-        ):
-            return {name: there[file] for name, file in read_json(index)["weight_map"].items()}
-
     @cached_property
     def weights_sha256(self) -> str:
         """The SHA-256 of all weight files in name order."""
@@ -170,7 +154,7 @@ class Teacher:
 
         kwargs = self._gguf_file() or {"use_safetensors": True}
         kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
-        _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
+        _ = self.weight_files  # refuses pickles with the reason
         try:
             with quietly():
                 # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
@@ -223,12 +207,7 @@ def _hub_teacher(spec: str, offline: bool) -> Teacher:
             f"no teacher {spec!r}: give a hub id (beside a folder of its owner's name with an @REVISION), a folder, a "
             f".gguf file or a packaged name ({known})"
         )
-    try:
-        folder = snapshot(name, revision or None, offline)
-    except PipelineError as error:
-        if name != DEFAULT_TEACHER or isinstance(error, InputError):
-            raise
-        raise PipelineError(f"{error}; or take --teacher {WITHOUT_HUB}, which needs no hub") from error
+    folder = snapshot(name, revision or None, offline)
     check_folder(folder, name)
     return Teacher(name, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
 
