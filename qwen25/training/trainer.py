@@ -159,16 +159,15 @@ def train_map(
     objective = Objective(sets, soft, start.projection.shape[1], settings)
     table = ProjectedTable(start).to(device)
     pace = 1.0 if sets else SHARE_WITHOUT_PAIRS
-    groups = [(table.projection, pace * MAP_RATE), (table.log_weights, pace * WEIGHT_RATE)]
+    rates = {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE}
+    groups = ((table.projection, rates["projection"]), (table.log_weights, rates["weights"]))
     optimiser = Adam([{"params": [parameter], "lr": rate} for parameter, rate in groups])
     inputs = [start.wide, start.projection, start.weights]
     before, stage = _train("map", table, optimiser, objective, inputs, cache)
     after = objective.score(table)
     _log("trained", after)
-    rates = {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE}
-    constants = {"learning_rates": rates, "tuned_share": TUNED_SHARE}
-    facts = {"settings": {"tune": "map", **asdict(settings)}, "stages": [stage], "untrained": before}
-    return Trained(table.vectors(), {**_rounded({**facts, "trained": after}), **constants})
+    facts = {"settings": {"tune": "map", **asdict(settings)}, "stages": [stage], "untrained": before, "trained": after}
+    return Trained(table.vectors(), {**_rounded(facts), "learning_rates": rates, "tuned_share": TUNED_SHARE})
 
 
 def tune_rows(
