@@ -50,13 +50,13 @@ def run(args: argparse.Namespace) -> int:
     check_parent(args.output / "part")
     loaded(model)  # a broken one is refused, and forked processes share its memory
     jobs = [Job(str(part), str(output / place), model, args.column, args.storage) for part, place in parts.items()]
-    megabytes = sum(part.stat().st_size for part in parts) // 10**6
-    with locked(output), progress("encode (MB)", 0 if args.ray else megabytes) as advance:
+    with locked(output), progress("encode", len(jobs)) as advance:
         for left in output.rglob(".*.tmp"):  # of a run that was killed
             shutil.rmtree(left)
         outcomes = []
-        for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers, advance):
+        for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers):
             outcomes.append(outcome)
+            advance(1)
             if line := outcome.fault or outcome.remark:
                 logger.warning("%s", line)
     new, failed = sum(outcome.is_new for outcome in outcomes), sum(bool(outcome.fault) for outcome in outcomes)

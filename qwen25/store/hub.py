@@ -62,12 +62,7 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False, subf
         # snapshot_download asks the same, but without a time limit.
         info = with_retries(lambda: HfApi().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT))
     except Exception as error:
-        failure = failure_of(repo, revision, error)
-        cached = None if isinstance(failure, InputError) else _cached(repo, revision)
-        if cached is None:
-            raise failure from error
-        logger.warning("%s; going on with the cache's commit %s", failure, cached.name)
-        return cached
+        raise failure_of(repo, revision, error) from error
     files = [file.rfilename for file in info.siblings or []]
     # Said before gigabytes are downloaded, and pickles never are.
     if not any("/" not in file and file.endswith(".safetensors") for file in files):
@@ -137,7 +132,7 @@ def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineErr
         how = "free some space, or set HF_HOME to another folder"
         return PipelineError(f"cannot write {repo} to the hub's cache ({error.strerror}): {how}")
     reason = f"the hub answered {status}" if status else first_line(error)
-    how = "check the connection (proxy, HF_ENDPOINT) and run again, or give a local folder instead"
+    how = "check the connection (proxy, HF_ENDPOINT), add --offline for what the cache holds, or give a local folder"
     return PipelineError(f"{repo} could not be downloaded ({reason}): {how}")
 
 

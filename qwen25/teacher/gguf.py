@@ -61,20 +61,11 @@ class _PackedTensor(NamedTuple):
 
 
 def check_gguf(path: Path) -> None:
-    """Check that a GGUF file is whole, and of a model that can be read.
-
-    :raises InputError: if it is damaged, a part of a split one, or has a SentencePiece vocabulary.
-    """
-    values, _ = _read(path)
-    if (parts := values.get("split.count", 1)) > 1:
+    """Check that a GGUF file is whole; raises InputError if it is damaged, or a part of a split one."""
+    if (parts := _read(path)[0].get("split.count", 1)) > 1:
         raise InputError(
             f"{path.name} is one of the {parts} parts of a split file: join them with llama.cpp's "
             "llama-gguf-split --merge FIRST-PART JOINED.gguf, and give the joined file"
-        )
-    if (kind := values.get("tokenizer.ggml.model", "gpt2")) != "gpt2":
-        raise InputError(
-            f"{path.name} has a vocabulary of the kind {kind!r}, and GGUF files are read with byte-level BPE ('gpt2') "
-            "alone: take the same model's folder with safetensors weights"
         )
 
 
@@ -106,10 +97,13 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
     :raises InputError: if it describes another kind of tokenizer.
     """
     values, _ = _read(path)
-    pre = values.get("tokenizer.ggml.pre", "default")
-    if pre not in GGUF_PRE_TOKENIZERS:
+    kind, pre = values.get("tokenizer.ggml.model", "gpt2"), values.get("tokenizer.ggml.pre", "default")
+    if kind != "gpt2" or pre not in GGUF_PRE_TOKENIZERS:
         known = ", ".join(GGUF_PRE_TOKENIZERS)
-        raise InputError(f"{path.name}: tokenizer {pre} is not supported (byte-level BPE with {known} is)")
+        raise InputError(
+            f"{path.name}: tokenizer {kind}/{pre} is not supported (byte-level BPE, gpt2, with {known} is): take the "
+            "same model's folder with safetensors weights"
+        )
     implied = GGUF_PRE_TOKENIZERS[pre]
     tokens, merges = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.merges"]
     types = values.get("tokenizer.ggml.token_type", [1] * len(tokens))

@@ -185,8 +185,6 @@ def find_teacher(spec: str, offline: bool = False) -> Teacher:
     packaged = spec in PACKAGED
     path = packaged_path(spec, offline) if packaged else Path(spec).expanduser()
     if path.suffix.lower() == ".gguf" and not path.is_dir():
-        if not path.is_file():
-            raise InputError(f"no such file: {spec}")
         check_gguf(path)
         name, origin = (spec, "packaged") if packaged else (path.name, "gguf")
         return Teacher(name, origin, path.parent, gguf=path.name)
@@ -194,10 +192,6 @@ def find_teacher(spec: str, offline: bool = False) -> Teacher:
         name, origin = (spec, "packaged") if packaged else (path.resolve().name, "folder")
         check_folder(path, name)
         return Teacher(name, origin, path)
-    return _hub_teacher(spec, offline)
-
-
-def _hub_teacher(spec: str, offline: bool) -> Teacher:
     name, _, revision = spec.partition("@")
     path = Path(name).expanduser()
     is_here = parent_exists(path) and name != DEFAULT_TEACHER and not revision  # then its child is meant, and lacks

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import io
 import json
 import random
 import re
@@ -56,12 +56,12 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> Pai
     digest = hashlib.sha256(repr((*wanted, rows, seed)).encode()).hexdigest()[:16]
     cache = cache_folder() / "pairs" / f"{wanted.repo.replace('/', '--')}-{digest}"
     if offline or constants.HF_HUB_OFFLINE:
-        drawn = sorted(cache.glob("*.parquet"), key=lambda path: path.stat().st_mtime)
+        drawn = sorted(cache.glob("*.json.gz"), key=lambda path: path.stat().st_mtime)
         if not drawn:
             raise PipelineError(f"data set {wanted.repo} is not in {cache.parent}: run once without --offline")
         return _stored(drawn[-1])
     commit, files = _find_files(wanted)
-    path = cache / f"{commit}.parquet"
+    path = cache / f"{commit}.json.gz"
     if not path.is_file():
         facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": commit}
         name = "/".join(filter(None, (wanted.repo, wanted.subset)))
@@ -71,22 +71,13 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> Pai
 
 
 def _store(path: Path, pairs: PairSet) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    about = json.dumps([pairs.name, pairs.facts, pairs.dropped])
-    columns = dict(zip(Pair._fields, map(list, zip(*pairs.pairs, strict=True)), strict=True))
-    content = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns).replace_schema_metadata({"pairs": about}), content)
-    write_files({path: content.getvalue()})
+    content = json.dumps([pairs.name, pairs.pairs, pairs.facts, pairs.dropped])
+    write_files({path: gzip.compress(content.encode(), compresslevel=1, mtime=0)})
 
 
 def _stored(path: Path) -> PairSet:
-    from pyarrow import parquet
-
-    table = parquet.read_table(path)
-    name, facts, dropped = json.loads(table.schema.metadata[b"pairs"])
-    return PairSet(name, list(map(Pair, *(column.to_pylist() for column in table.columns))), facts, dropped)
+    name, pairs, facts, dropped = json.loads(gzip.decompress(path.read_bytes()))
+    return PairSet(name, [Pair(*pair) for pair in pairs], facts, dropped)
 
 
 def _ask(wanted: HubSet, call: Callable[[], T]) -> T:
