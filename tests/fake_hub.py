@@ -1,19 +1,14 @@
-"""A Hugging Face hub on this machine: serves folders as model repositories and takes commits, with faults on demand."""
+"""A Hugging Face hub on this machine: serves folders as model repositories, with faults on demand."""
 
 # ruff: noqa: RET503
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import re
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,18 +25,6 @@ REFUSALS: dict[str, tuple[int, str | None, str]] = {
     "bad token": (401, None, "Invalid credentials in Authorization header"),
     "busy": (429, None, "Too many requests"),
     "broken": (500, None, "Internal error"),
-    "no right": (403, None, "You don't have the rights to write to this namespace"),
-    "no owner": (404, None, "Namespace not found"),
-}
-#: What is asked of it when something is written.
-WRITES = {
-    "create": re.compile("POST /api/repos/create"),
-    "validate": re.compile("POST /api/validate-yaml"),
-    "branch": re.compile("POST /api/models/([^/]+/[^/]+)/branch/(.+)"),
-    "preupload": re.compile("POST /api/models/([^/]+/[^/]+)/preupload/(.+)"),
-    "batch": re.compile("POST /([^/]+/[^/]+).git/info/lfs/objects/batch"),
-    "store": re.compile("PUT /lfs/([0-9a-f]{64})"),
-    "commit": re.compile("POST /api/models/([^/]+/[^/]+)/commit/(.+)"),
 }
 
 
@@ -68,16 +51,6 @@ def weights_body(request: str) -> bool:
     return request.startswith("GET ") and request.endswith(".safetensors")
 
 
-@dataclass(frozen=True)
-class Commit:
-    """What somebody committed: the files by name, as they were sent."""
-
-    revision: str
-    oid: str
-    message: str
-    files: dict[str, bytes]
-
-
 class FakeHub:
     """Serve folders as repositories; use it in a ``with`` statement.
 
@@ -85,9 +58,6 @@ class FakeHub:
     :ivar sent: the bytes of files that were sent.
     :ivar moved: the former name of a repository -> its name.
     :ivar tokens: the access tokens that came with them.
-    :ivar writers: the tokens that may write, but not to the repositories of "nobody"; ``readers`` may only read.
-    :ivar private: the repositories that only they may read.
-    :ivar card_errors: what is wrong with a README.md's header.
     """
 
     def __init__(self) -> None:
@@ -95,12 +65,8 @@ class FakeHub:
         self.sent = 0
         self.moved: dict[str, str] = {}
         self.faults: list[Fault] = []
-        self.tokens, self.writers, self.readers, self.private = (set[str]() for _ in range(4))
-        self.commits: list[Commit] = []
-        self.card_errors: list[str] = []
-        self.stored: dict[str, bytes] = {}  # the large files, by SHA-256
+        self.tokens: set[str] = set()
         self.closing = threading.Event()
-        self._folder = tempfile.TemporaryDirectory()  # what was committed, a folder for each commit
         self._repos: dict[str, dict[str, tuple[Path, str]]] = {}
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
@@ -115,7 +81,6 @@ class FakeHub:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
-        self._folder.cleanup()
 
     def add(self, repo: str, folder: Path, *revisions: str) -> str:
         """Serve ``folder`` as ``repo`` (or ``datasets/...``) at these revisions (default: main); return its commit."""
@@ -133,44 +98,6 @@ class FakeHub:
     def knows(self, repo: str) -> bool:
         return repo in self._repos
 
-    def files(self, repo: str, revision: str = "main") -> dict[str, bytes]:
-        folder, _ = self._repos[repo][revision]
-        return {name: (folder / name).read_bytes() for name in _names(folder)}
-
-    def create(self, repo: str, private: bool = False) -> None:
-        """Make a repository with what the hub puts into each."""
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
-        self.add(repo, folder)
-        self.private |= {repo} if private else set()
-
-    def branch(self, repo: str, name: str) -> None:
-        self._repos[repo][name] = self._repos[repo]["main"]
-
-    def commit(self, repo: str, revision: str, message: str, files: dict[str, bytes]) -> str:
-        """Add ``files`` to what a branch holds and return the commit."""
-        before, parent = self._repos[repo][revision]
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        shutil.copytree(before, folder, dirs_exist_ok=True)
-        for name, content in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-        oid = hashlib.sha1(f"{parent} {len(self.commits)}".encode(), usedforsecurity=False).hexdigest()
-        for place in (revision, oid):
-            self._repos[repo][place] = (folder, oid)
-        self.commits.append(Commit(revision, oid, message, files))
-        return oid
-
-    def may_read(self, repo: str, token: str) -> bool:
-        return self.knows(repo) and (repo not in self.private or token in self.readers | self.writers)
-
-    def refusal(self, token: str, repo: str) -> str | None:
-        if token not in self.readers | self.writers:
-            return "bad token"
-        if repo.startswith("nobody/"):
-            return "no owner"
-        return None if token in self.writers else "no right"
-
     def fault(self, request: str, resumed: bool) -> str | None:
         with self._lock:
             self.requests.append(request + (" Range" if resumed else ""))
@@ -185,12 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = unquote(urlsplit(self.path).path)
         request = f"{self.command} {path}"
-        write = next(((call, found) for call, form in WRITES.items() if (found := form.fullmatch(request))), None)
         asks = path.startswith(("/api/models/", "/api/datasets/"))
-        if write is None and not asks and "/resolve/" not in path:
-            self._body()
+        if not asks and "/resolve/" not in path:
             return self._send(404, b"", {})  # newer clients ask for things besides, which is not what is tested
         for old, new in self.fake.moved.items():
             if f"/{old}/" in f"{path}/":
@@ -198,33 +124,24 @@ class _Handler(BaseHTTPRequestHandler):
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.fake.tokens.add(token)
         fault = self.fake.fault(request, "Range" in self.headers)
-        body = self._body(cut=fault == "cut")
-        if write is not None and fault == "cut":
-            self.close_connection = True
-        elif fault == "silent":
+        if fault == "silent":
             self.fake.closing.wait()
             self.close_connection = True
         elif fault == "page":
             self._send(200, b"<html>Please log in to the Wi-Fi</html>", {"Content-Type": "text/html"})
         elif fault in REFUSALS:
             self._refuse(fault)
-        elif write is not None:
-            self._write(write[0], list(write[1].groups()), token, body)
         elif asks:
             # A data set is a repository named "datasets/owner/name", as in its files' addresses.
-            self._api(path.removeprefix("/api/").removeprefix("models/"), token)
+            self._api(path.removeprefix("/api/").removeprefix("models/"))
         else:
             repo, _, rest = path.removeprefix("/").partition("/resolve/")
             # refs/convert/parquet has slashes of its own, which the address holds escaped.
             start = 3 if rest.startswith("refs/") else 1
             revision, name = "/".join(rest.split("/")[:start]), "/".join(rest.split("/")[start:])
-            self._file(repo, revision, name, token, cut=fault == "cut")
+            self._file(repo, revision, name, cut=fault == "cut")
 
-    do_HEAD = do_GET = do_POST = do_PUT = _answer
-
-    def _body(self, cut: bool = False) -> bytes:
-        length = int(self.headers.get("Content-Length", 0))
-        return self.rfile.read(length // 2 if cut else length)
+    do_HEAD = do_GET = do_POST = _answer
 
     def _refuse(self, kind: str) -> None:
         status, code, message = REFUSALS[kind]
@@ -232,60 +149,20 @@ class _Handler(BaseHTTPRequestHandler):
         # A careless server repeats the token, and clients put this line into their errors.
         self._send(status, b"", headers, reason=f"{message} ({self.headers.get('Authorization', 'no token')})")
 
-    def _write(self, call: str, where: list[str], token: str, body: bytes) -> None:
-        if call == "store":  # its address is the key to it
-            self.fake.stored[where[0]] = body
-            return self._send(200, b"", {})
-        if call == "validate":
-            errors = [{"message": error} for error in self.fake.card_errors]
-            return self._json({"errors": errors, "warnings": []}, 400 if errors else 200)
-        data = json.loads(body) if call != "commit" else {}
-        repo = f"{data['organization']}/{data['name']}" if call == "create" else where[0]
-        there = self.fake.knows(repo)
-        refusal = self.fake.refusal(token, repo)
-        if refusal is not None:
-            self._refuse(refusal)
-        elif call == "create":
-            if not there:
-                self.fake.create(repo, private=data.get("visibility") == "private" or bool(data.get("private")))
-            self._json({"url": f"{self.fake.url}/{repo}"}, 409 if there else 200)
-        elif call == "branch":
-            self.fake.branch(repo, where[1])
-            self._json({})
-        elif call == "preupload":
-            held = self.fake.files(repo, where[1])
-            self._json({"files": [_upload_mode(file["path"], held) for file in data["files"]]})
-        elif call == "batch":
-            self._json({"transfer": "basic", "objects": [self._lfs_action(wanted) for wanted in data["objects"]]})
-        else:
-            first, *lines = [json.loads(line) for line in body.splitlines()]
-            files = {line["value"]["path"]: self._content(line) for line in lines}
-            oid = self.fake.commit(repo, where[1], first["value"]["summary"], files)
-            self._json({"success": True, "commitOid": oid, "commitUrl": f"{self.fake.url}/{repo}/commit/{oid}"})
-
-    def _lfs_action(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        upload = {"href": f"{self.fake.url}/lfs/{wanted['oid']}?X-Signature=secret"}
-        return wanted if wanted["oid"] in self.fake.stored else {**wanted, "actions": {"upload": upload}}
-
-    def _content(self, line: dict[str, Any]) -> bytes:
-        value = line["value"]
-        return self.fake.stored[value["oid"]] if line["key"] == "lfsFile" else base64.b64decode(value["content"])
-
-    def _api(self, path: str, token: str) -> None:
+    def _api(self, path: str) -> None:
         call = "tree" if "/tree/" in path else "revision"
         repo, _, revision = path.partition(f"/{call}/")
         parts = revision.split("/")
         start = 3 if parts[0] == "refs" else 1
         revision, inside = "/".join(parts[:start]), "".join(f"{part}/" for part in parts[start:])
         found_at = self.fake.at(repo, revision or "main")
-        if found_at is None or not self.fake.may_read(repo, token):
-            return self._refuse("no revision" if self.fake.may_read(repo, token) else "not found")
+        if found_at is None:
+            return self._refuse("no revision" if self.fake.knows(repo) else "not found")
         folder, commit = found_at
         names = _names(folder)
         if call == "revision":
             siblings = [{"rfilename": name} for name in names]
-            private = repo in self.fake.private
-            return self._json({"id": repo, "modelId": repo, "sha": commit, "private": private, "siblings": siblings})
+            return self._json({"id": repo, "modelId": repo, "sha": commit, "private": False, "siblings": siblings})
         names, deep = [name for name in names if name.startswith(inside)], "recursive=true" in self.path.lower()
         top = sorted({inside + name.removeprefix(inside).split("/")[0] for name in names})
         listed = []
@@ -295,9 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
             listed.append({"type": "file" if is_file else "directory", "path": name, "size": size, "oid": oid})
         self._json(listed)
 
-    def _file(self, repo: str, revision: str, name: str, token: str, cut: bool) -> None:
+    def _file(self, repo: str, revision: str, name: str, cut: bool) -> None:
         found_at = self.fake.at(repo, revision)
-        if found_at is None or not (found_at[0] / name).is_file() or not self.fake.may_read(repo, token):
+        if found_at is None or not (found_at[0] / name).is_file():
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         folder, commit = found_at
         body = (folder / name).read_bytes()
@@ -330,16 +207,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _etag(path: Path) -> str:
     return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def _upload_mode(name: str, held: dict[str, bytes]) -> dict[str, Any]:
-    is_large = name.endswith(".safetensors")
-    found: dict[str, Any] = {"path": name, "uploadMode": "lfs" if is_large else "regular", "shouldIgnore": False}
-    if name in held:
-        blob = b"blob %d\0" % len(held[name]) + held[name]
-        small = hashlib.sha1(blob, usedforsecurity=False).hexdigest()
-        found["oid"] = hashlib.sha256(held[name]).hexdigest() if is_large else small
-    return found
 
 
 def _names(folder: Path) -> list[str]:

@@ -37,7 +37,6 @@ LLAMA3 = {
 #: name -> model type and what its configuration has beside SIZES.
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {"tie_word_embeddings": True}),
-    "qwen2-window": ("qwen2", {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 2}),
     "qwen3": ("qwen3", {"head_dim": 8, "tie_word_embeddings": False}),
     "llama-biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
     "llama3-rope": ("llama", {"rope_scaling": LLAMA3, "max_position_embeddings": 256}),
@@ -46,26 +45,12 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         {"head_dim": 8, "query_pre_attn_scalar": 16, "sliding_window": 4, "sliding_window_pattern": 2},
     ),
-    "olmo2": ("olmo2", {}),
     "gpt_oss": ("gpt_oss", {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 8, "sliding_window": 4}),
 }
 #: Decoders that cannot be taken apart, and an encoder.
 WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("gemma2", {"head_dim": 8, "query_pre_attn_scalar": 16}),  # scales the embeddings in the model's own call
     "mixtral": ("mixtral", {"num_local_experts": 2}),
-    "qwen2_moe": (
-        "qwen2_moe",
-        {
-            "num_experts": 3,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 16,
-            "shared_expert_intermediate_size": 24,
-        },
-    ),
-    "qwen3_moe": (
-        "qwen3_moe",
-        {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8},
-    ),
     "gpt_neox": ("gpt_neox", {}),
     "bert": ("bert", {}),
 }

@@ -48,20 +48,6 @@ def test_every_count_has_its_control_and_chance(module: ModuleType, counts: int,
     assert capsys.readouterr().out == first
 
 
-@counting
-@pytest.mark.parametrize("fault", ["absent", "NaN"])
-def test_a_model_that_cannot_be_used(
-    module: ModuleType, counts: int, fault: str, tiny_tokenizer: Tokenizer, tmp_path: Path, capsys: Any
-) -> None:
-    broken = save(tmp_path / "broken", tiny_tokenizer, np.nan)
-    with pytest.raises(SystemExit) as stopped:
-        module.main(["--model", str(broken) if fault == "NaN" else "nobody/no-such-model"])
-    shown = capsys.readouterr()
-    assert stopped.value.code == 2 and shown.out == ""
-    assert shown.err.startswith("error: ") and len(shown.err.splitlines()) == 1
-    assert ("NaN" if fault == "NaN" else "bash run_qwen25.sh demo makes demo/model") in shown.err
-
-
 def test_the_grid_counts_what_it_says() -> None:
     size, (topics, intents) = len(demo.REQUESTS), demo.SHAPE
     assert all(part.all() for part in demo.grid_credits(np.eye(size)))

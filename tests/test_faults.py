@@ -22,11 +22,7 @@ import pytest
 import torch
 from conftest import use_items
 
-import compare_qwen25_vs_all as compare_script
 import distill_qwen25_1024d as distill_script
-import quick_eval_qwen25_1024d as evaluate_script
-from qwen25.commands import page, publish
-from qwen25.reports import plots
 from qwen25.runtime.files import read_json
 from qwen25.runtime.folders import beside, locked
 
@@ -232,56 +228,3 @@ class TestPhase1:
         assert bench.holds() == "old"
         beside(bench.model, "lock").write_text("of a process that was killed")
         bench.assert_goes_on()
-
-    def test_paths_that_cannot_be_used(self, bench: Bench) -> None:
-        bench.put_old()
-        for flags, say in (
-            ([], "add --overwrite"),
-            (["--overwrite", "--corpus", bench.model / "README.md"], "is inside the --output folder"),
-            (["--output", "/proc/self/model"], "cannot write into /proc"),
-        ):
-            ended = bench.distil(*flags)
-            assert ended.code == 2 and say in ended.failure and bench.holds() == "old"
-
-
-#: Phase -> what runs it, and its flags.
-PHASES: dict[str, tuple[Any, str]] = {
-    "eval": (evaluate_script, "--model {model}"),
-    "compare": (compare_script, "--model TINY={model} --no-peers"),
-    "publish": (publish, "--model {model} --evaluation {eval} --comparison {compare}"),
-    "page": (page, "--model {model}"),
-}
-
-
-class TestResultFiles:
-    @pytest.fixture(scope="class")
-    def results(self, made: Bench, few_items: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-        """Have the results of phases 2 and 3, in a folder, and have these phases come to them at once."""
-        folder = tmp_path_factory.mktemp("results")
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            use_items(monkeypatch, few_items)
-            monkeypatch.setattr(publish, "check", lambda *_: [])  # this and drawing take most of the time
-            for name in ("category_bars", "quality_against_size", "png"):
-                monkeypatch.setattr(plots, name, lambda *_: b"a picture")
-            for phase, work in (("eval", "evaluate"), ("compare", "compare")):
-                script, flags = PHASES[phase]
-                argv = [*flags.format(model=made.model).split(), "--output", str(folder / phase), "--quiet"]
-                assert script.main(argv) == 0
-                result = read_json(folder / phase)
-                monkeypatch.setattr(script, work, lambda *_, result=result, **__: result)
-            yield folder
-
-    @pytest.mark.parametrize("phase", PHASES)
-    def test_a_full_disk_is_one_line_and_loses_nothing(
-        self, phase: str, made: Bench, results: Path, tmp_path: Path
-    ) -> None:
-        script, flags = PHASES[phase]
-        folder = tmp_path / "work"
-        folder.mkdir()
-        paths = {"model": made.model, "eval": results / "eval", "compare": results / "compare"}
-        argv = [*flags.format(**paths).split(), "--output", folder / "out", "--quiet"]  # of publish, a folder
-        first = run(script, argv, Disk(folder))
-        assert first.code == 0, first.errors
-        before = contents(folder)
-        full = run(script, argv, Disk(folder, 1, FULL))
-        assert full.code in (1, 2) and "No space left" in full.failure and contents(folder) == before

@@ -71,17 +71,10 @@ BAD_MODELS: dict[str, tuple[Change, str]] = {
     "random bytes": (write("model.safetensors", np.random.default_rng(0).bytes(5000)), "no static model that loads"),
     "only a pickle": (pickled, "pickled"),
     "fewer rows": (table(lambda rows: rows[:-3]), "no static model that loads"),
-    "only zeros": (table(np.zeros_like), "only zero vectors"),
-    "NaN": (table(lambda rows: np.where(rows == rows[5], np.nan, rows)), "NaN or infinite"),
+    "only zeros": (table(np.zeros_like), "zero, NaN or infinite"),
+    "NaN": (table(lambda rows: np.where(rows == rows[5], np.nan, rows)), "zero, NaN or infinite"),
     "config an array": (write("config.json", b"[]"), "no static model that loads"),
     "nothing": (shutil.rmtree, "no such model folder"),
-}
-#: What is wrong, the exit code and the message; a broken download is no wrong input.
-BAD_TEACHERS: dict[str, tuple[Change, int, str]] = {
-    "cut": (cut, 1, "model.safetensors"),
-    "only a pickle": (pickled, 2, "safetensors"),
-    "configuration": (write("config.json", b'{"model_type": "qwen2", "num_attention_heads": 0}'), 2, "configuration"),
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), 2, "tokenizer"),
 }
 
 
@@ -110,14 +103,14 @@ def test_any_text_has_one_finite_vector(tiny_model: Path) -> None:
         encode(["half a character: \ud800"])
 
 
-@pytest.mark.parametrize("name", BAD_TEACHERS)
+@pytest.mark.parametrize(("change", "code"), [(cut, 1), (pickled, 2)])
 def test_a_broken_teacher_is_refused(
-    name: str, tiny_teacher: Path, tmp_path: Path, refusal: Callable[..., str]
+    change: Change, code: int, tiny_teacher: Path, tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
-    change, code, reason = BAD_TEACHERS[name]
+    """A broken download is no wrong input."""
     change(folder := Path(shutil.copytree(tiny_teacher, tmp_path / "teacher")))
     flags = ["--device", "cpu", "--log-file", tmp_path / "log"]
-    assert reason in refusal(distill_script, "--teacher", folder, *flags, code=code)
+    assert "safetensors" in refusal(distill_script, "--teacher", folder, *flags, code=code)
 
 
 DELETED = object()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-import quick_eval_qwen25_1024d as evaluate_script
 from qwen25.commands.main import main
-from qwen25.runtime.console import COMMAND_VARIABLE, MODEL, SCRIPTS
+from qwen25.runtime.console import COMMAND_VARIABLE, SCRIPTS
 
 
 def start_as(way: str, phase: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -44,20 +42,3 @@ def test_without_a_model_phase_1_is_named(
     assert main([phase]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert line.endswith(f" with {start}{SCRIPTS['distill'] if way == 'script' else 'distill'}")
-
-
-def test_publishing_names_what_is_missing_in_turn(
-    tmp_path: Path,
-    tiny_model: Path,
-    on_few_items: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(tiny_model, MODEL)
-    start = start_as("bash run_qwen25.sh", "publish", monkeypatch)
-    assert main(["publish"]) == 2
-    assert capsys.readouterr().err.endswith(f"make it with {start}eval\n")
-    assert evaluate_script.main(["--quiet"]) == 0
-    assert main(["publish"]) == 2
-    assert capsys.readouterr().err.endswith(f"make it with {start}compare\n")

@@ -194,13 +194,6 @@ class TestTraining:
         assert (training["sentence_teacher"], training["sentence_vectors"]) == ("other", 20)
         assert training["untrained"]["divergence"] is not None and not training["sets"]
 
-    def test_an_encoder_gives_no_sentence_vectors(
-        self, tiny_bert: Path, tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert distil(tiny_bert, tmp_path / "model", "--pairs", pairs, "--sentence-vectors", 9) == 2
-        said = capsys.readouterr().err
-        assert "is an encoder: --sentence-vectors needs a decoder" in said and "3/8" not in said
-
 
 class TestOutput:
     def test_existing_files_are_kept_unless_they_are_a_model_to_overwrite(
@@ -227,11 +220,9 @@ class TestOutput:
     @pytest.mark.parametrize(
         ("flags", "why"),
         [
-            (("--recipe", "pooled"), "no modules.json"),
             (("--pairs", "nothing.jsonl"), "no such file"),
             (("--teacher", "no/such/folder/of/mine"), "no teacher"),
             (("--max-size-mb", "0.01"), "single characters come first"),
-            (("--corpus", "nothing.txt"), "nothing.txt"),
         ],
     )
     def test_what_cannot_be_used_is_one_line(

@@ -14,8 +14,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from qwen25.runtime import provenance
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -115,12 +113,6 @@ def test_an_interrupted_setup_is_made_anew_and_pips_warnings_are_shown_when_it_f
     assert not (checkout / "venv_qwen25" / ".ready").exists()
 
 
-def test_a_wrong_phase_shows_the_usage() -> None:
-    done = run(ROOT / "run_qwen25.sh", "distil")
-    assert done.returncode == 2 and not done.stdout
-    assert "run_qwen25.sh demo" in done.stderr and "did you mean distill?" in done.stderr
-
-
 @pytest.mark.parametrize(("phase", "flag"), [("all", "--output"), ("demo", "--preset=tiny")])
 def test_no_whole_run_ends_with_another_model_than_it_made(phase: str, flag: str, checkout: Path) -> None:
     """The later steps read the usual folder, whatever phase 1 was told; that is said before anything is installed."""
@@ -129,15 +121,6 @@ def test_no_whole_run_ends_with_another_model_than_it_made(phase: str, flag: str
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {phase} takes no {flag.split('=')[0]}: ") and " distill" in line
     assert not (checkout / "venv_qwen25").exists() and not (checkout / "demo").exists()
-
-
-def test_a_missing_library_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(provenance, "REQUIREMENTS", tmp_path / "requirements.txt")
-    (tmp_path / "requirements.txt").write_text("# why\nnumpy[extra]\nno-such-library>=1.0\n")
-    assert provenance.main() == 1
-    assert capsys.readouterr().err.startswith("error: no-such-library cannot be imported")
 
 
 class TestVersions:
@@ -174,14 +157,3 @@ class TestVersions:
         assert [name for name, floor in floors.items() if Version(pins[name]) < Version(floor)] == []
         pins = self.pins("constraints_oldest.txt", python) if python != "3.13" else floors
         assert [name for name, floor in floors.items() if Version(pins[name]) != Version(floor)] == []
-
-
-def test_the_oldest_versions_go_into_a_venv_of_their_own_and_another_python_makes_it_anew(checkout: Path) -> None:
-    done = run(checkout / "setup_qwen25.sh", "--oldest", PYTHON=str(recording_python(checkout)))
-    assert done.returncode == 0, done.stderr
-    calls = (checkout / "calls").read_text()
-    assert "-c .ci/constraints_oldest.txt torch" in calls and "constraints.txt" not in calls
-    assert "-r requirements_qwen25.txt mteb>=" in calls and "pytest>=" in calls and "--no-deps pylate==" in calls
-    assert (checkout / "venv_oldest" / ".ready").is_file() and not (checkout / "venv_qwen25").exists()
-    done = run(checkout / "setup_qwen25.sh", "--oldest", PYTHON=str(recording_python(checkout, "Python 3.12.1")))
-    assert done.returncode == 0 and "has Python 3.11.7, not Python 3.12.1; making it anew" in done.stdout

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25.runtime import console
@@ -48,18 +47,16 @@ def run(args: argparse.Namespace) -> int:
     output, model = args.output.resolve(), str(args.model.resolve())
     # The output may lie in an input folder, and is no input the next time.
     parts = {part: place for part, place in find_parts(args.inputs).items() if not part.is_relative_to(output)}
-    if not parts:
-        raise InputError(f"all inputs lie in the output {args.output}: give another --output")
     check_parent(args.output / "part")
     loaded(model)  # a broken one is refused, and forked processes share its memory
     jobs = [Job(str(part), str(output / place), model, args.column, args.storage) for part, place in parts.items()]
-    megabytes = sum(part.stat().st_size for part in parts) // 10**6
-    with locked(output), progress("encode (MB)", 0 if args.ray else megabytes) as advance:
+    with locked(output), progress("encode", len(jobs)) as advance:
         for left in output.rglob(".*.tmp"):  # of a run that was killed
             shutil.rmtree(left)
         outcomes = []
-        for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers, advance):
+        for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers):
             outcomes.append(outcome)
+            advance(1)
             if line := outcome.fault or outcome.remark:
                 logger.warning("%s", line)
     new, failed = sum(outcome.is_new for outcome in outcomes), sum(bool(outcome.fault) for outcome in outcomes)
@@ -68,6 +65,4 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_FAILED if failed else EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run, argv)
+main = console.command(build_parser, run)

@@ -36,7 +36,7 @@ from qwen25.runtime.display import print_table
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, as_input_error, logger, redact
 from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.store.static_model import CONFIGURATION, files_in, model_folder
+from qwen25.store.static_model import model_folder
 
 OUTPUT = Path("qwen25_1024d_mteb_results.json")
 CACHE = Path("mteb_cache")
@@ -66,10 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def tasks_named(names: Sequence[str]) -> list[Any]:
-    """Return mteb's tasks of these names and sets, each once.
-
-    :raises InputError: for a name that is none.
-    """
+    """Return mteb's tasks of these names and sets, each once; raises InputError for a name that is none."""
     import mteb
 
     found: dict[str, Any] = {}
@@ -84,20 +81,11 @@ def tasks_named(names: Sequence[str]) -> list[Any]:
     return list(found.values())
 
 
-def forbid_network() -> None:
-    """Forbid the libraries the network; both read their variables at import only."""
-    import datasets
-    from huggingface_hub import constants
-
-    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-
-
 def fingerprint(encoder: Encoder, folder: Path | None = None) -> str:
-    """Return a hash of what decides the encoder's vectors: weights, tokenizer, configuration in the model's folder."""
-    digest = hashlib.sha256((encoder.sha256 or "").encode())
-    for path in files_in(folder, CONFIGURATION) if folder else ():
-        digest.update(f"{path.name} {sha256([path])}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+    """Return a hash of what decides the encoder's vectors: weights, and its folder's configuration and tokenizer."""
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".txt", ".model")] if folder else []
+    decisive = (path for path in files if path.name != "metadata.json")
+    return hashlib.sha256(f"{encoder.sha256} {sha256(decisive)}".encode()).hexdigest()
 
 
 def as_mteb_model(encoder: Encoder, folder: Path | None = None) -> Any:
@@ -190,8 +178,11 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     tasks = tasks_named(args.tasks)
     encoder = load_encoder(args.model, offline=args.offline)
     model = as_mteb_model(encoder, model_folder(args.model))
-    if args.offline:
-        forbid_network()
+    if args.offline:  # both libraries read their variables at import only
+        import datasets
+        from huggingface_hub import constants
+
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     clock.lap("load")
     rows = []
     for number, task in enumerate(tasks, 1):
@@ -245,6 +236,4 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run, argv)
+main = console.command(build_parser, run)

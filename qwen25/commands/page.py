@@ -8,7 +8,6 @@ The file holds the model, and asks no network. Exit codes: 0 ok, 1 the run faile
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25.reports.page import write_page
@@ -36,6 +35,4 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run, argv)
+main = console.command(build_parser, run)

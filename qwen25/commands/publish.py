@@ -11,7 +11,6 @@ run or a check failed, 2 wrong usage or input.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from qwen25.reports.card import render
@@ -54,6 +53,4 @@ def publish(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), publish, argv)
+main = console.command(build_parser, publish)

@@ -27,10 +27,9 @@ from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.steps import NO_CACHE, StepCache
 from qwen25.runtime.text import size_text
 from qwen25.store.onnx_export import write_onnx
-from qwen25.store.pairs import Pair, PairSet
+from qwen25.store.pairs import Pair, PairSet, write_training_texts
 from qwen25.store.quantisation import Sharing, Stored
 from qwen25.store.static_model import load_model, write_model
-from qwen25.store.training_texts import write_training_texts
 from qwen25.teacher.pooling import pooled_states
 from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher

@@ -25,6 +25,7 @@ from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.runtime.text import require_name
 from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
 from qwen25.store.packaged import PACKAGED, packaged_path
+from qwen25.store.pairs import read_training_texts
 from qwen25.store.static_model import (
     FLOAT32_COPY,
     Encode,
@@ -36,7 +37,6 @@ from qwen25.store.static_model import (
     static_encode,
     weight_files,
 )
-from qwen25.store.training_texts import read_training_texts
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Encoder:
     :ivar sha256: of the files of its weights, or None.
     :ivar load_seconds: the time it took to load, without the import of libraries, and from files read before.
     :ivar static: the model2vec model behind it, or None.
-    :ivar learnt: the hashes of the texts that it was trained on, where they lie beside it; see ``training_texts``.
+    :ivar learnt: the hashes of the texts that it was trained on, where they lie beside it; see ``read_training_texts``.
     """
 
     name: str

@@ -20,7 +20,7 @@ from qwen25.evaluation.search import METRICS, Found, find
 from qwen25.evaluation.thresholds import score_meaning
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError
-from qwen25.store.training_texts import shared_texts
+from qwen25.store.pairs import shared_texts
 
 DIRECTIONS = ("forward", "back")
 #: The metric of the first direction by which the best model is named.

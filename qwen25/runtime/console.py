@@ -216,3 +216,14 @@ def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], in
             line, code = f"{error.filename}: {error.strerror}: give another path", EXIT_USAGE
         print(f"error: {redact(' '.join(line.split()))}", file=sys.stderr)
         return code
+
+
+def command(
+    build_parser: Callable[[], argparse.ArgumentParser], body: Callable[[argparse.Namespace], int]
+) -> Callable[..., int]:
+    """Return a ``main``, which runs a command line (None: the process's) as :func:`run` does."""
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run(build_parser(), body, argv)
+
+    return main

@@ -20,7 +20,7 @@ from qwen25 import __version__
 from qwen25.runtime.errors import PipelineError, logger
 
 #: Part of every key: raise it with any change that can change a bit of what a step computes.
-STEPS_VERSION = 1
+STEPS_VERSION = 2
 _FACTS = "facts.json"
 
 
@@ -56,15 +56,17 @@ class StepCache:
         self, step: str, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any] | None = None
     ) -> None:
         """Keep a step; what was kept of it before, under any key, is removed. Raises PipelineError if it cannot be."""
-        if self.folder is not None:
-            with self.writing(step, key, facts) as place:
-                for name, array in arrays.items():
+        with self.writing(step, key, facts) as place:
+            for name, array in arrays.items():
+                if place is not None:
                     np.save(place / f"{name}.npy", array)
 
     @contextlib.contextmanager
-    def writing(self, step: str, key: str, facts: Mapping[str, Any] | None = None) -> Iterator[Path]:
-        """Yield a folder to write a step's ``.npy`` files into, for arrays that are made in parts; see :meth:`save`."""
-        assert self.folder is not None  # noqa: S101, the caller asks first
+    def writing(self, step: str, key: str, facts: Mapping[str, Any] | None = None) -> Iterator[Path | None]:
+        """Yield a folder to write ``.npy`` files into, for arrays that are made in parts; None: nothing is kept."""
+        if self.folder is None:
+            yield None
+            return
         place = self.folder / f"{step}-{key}"
         new = self.folder / f".{step}.tmp"
         try:
@@ -72,13 +74,17 @@ class StepCache:
             new.mkdir(parents=True)
             yield new
             (new / _FACTS).write_text(json.dumps(facts or {}), encoding="utf-8")
-            # The new one is whole before the old ones go; training saves a step again under its own key.
+            # The new one is whole before the old ones go; a step may be saved again under its own key.
             for path in self.folder.glob(f"{step}-*"):
                 _remove(path)
             new.replace(place)
         except OSError as error:
             what = f"cannot keep the step {step} in {self.folder}: {error.strerror or error}"
             raise PipelineError(what, "free some space and run again, which goes on from the last one kept") from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            with contextlib.suppress(OSError):  # others were kept
+                self.folder.rmdir()
 
     def discard(self) -> None:
         """Remove everything that was kept, once the result is saved."""

@@ -62,16 +62,9 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False, subf
         # snapshot_download asks the same, but without a time limit.
         info = with_retries(lambda: HfApi().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT))
     except Exception as error:
-        failure = failure_of(repo, revision, error)
-        cached = None if isinstance(failure, InputError) else _cached(repo, revision)
-        if cached is None:
-            raise failure from error
-        logger.warning("%s; going on with the cache's commit %s", failure, cached.name)
-        return cached
+        raise failure_of(repo, revision, error) from error
     files = [file.rfilename for file in info.siblings or []]
     # Said before gigabytes are downloaded, and pickles never are.
-    if "config.json" not in files:
-        raise InputError(f"{repo} is no model that transformers can load: it has no config.json")
     if not any("/" not in file and file.endswith(".safetensors") for file in files):
         raise no_weights(repo, files)
     try:
@@ -101,7 +94,7 @@ def _cached(repo: str, revision: str | None) -> Path | None:
 
 
 def with_retries(ask: Callable[[], T]) -> T:
-    """Call ``ask`` until it succeeds, at most ``ATTEMPTS`` times; only failures that may pass are retried."""
+    """Call ``ask`` until it succeeds, at most ``ATTEMPTS`` times; a refusal is not asked for again."""
     import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is replaced
 
     # Its warnings (it retries by itself, too) go to our log, which redacts them.
@@ -112,7 +105,7 @@ def with_retries(ask: Callable[[], T]) -> T:
         except Exception as error:
             cause = _cause_of(error)
             status = status_of(cause)
-            if not (is_network_error(cause) if status is None else status in (408, 429) or status >= 500):
+            if isinstance(cause, ValueError) or (status is not None and status < 500 and status not in (408, 429)):
                 raise
             logger.info("hub: %s; trying again (%d of %d)", first_line(cause), attempt + 1, ATTEMPTS)
             time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
@@ -134,11 +127,12 @@ def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineErr
         return InputError(f"{repo} has no revision {revision}: give a branch, tag or commit of it")
     if status in (401, 403):
         return InputError(f"the hub refuses access to {repo} (status {status}): check the token in HF_TOKEN")
-    if status is None and isinstance(error, OSError) and not is_network_error(error):
+    # The client's own errors, such as a file that came short, have no number.
+    if isinstance(error, OSError) and error.errno and not isinstance(error, (ConnectionError, TimeoutError)):
         how = "free some space, or set HF_HOME to another folder"
         return PipelineError(f"cannot write {repo} to the hub's cache ({error.strerror}): {how}")
     reason = f"the hub answered {status}" if status else first_line(error)
-    how = "check the connection (proxy, HF_ENDPOINT) and run again, or give a local folder instead"
+    how = "check the connection (proxy, HF_ENDPOINT), add --offline for what the cache holds, or give a local folder"
     return PipelineError(f"{repo} could not be downloaded ({reason}): {how}")
 
 
@@ -153,11 +147,3 @@ def _cause_of(error: Exception) -> Exception:
 def status_of(error: Exception) -> int | None:
     """Return the HTTP status of the hub's answer, if ``error`` holds one."""
     return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def is_network_error(error: Exception) -> bool:
-    """Whether the network failed, and not this machine's disk."""
-    is_of_client = type(error).__module__.split(".")[0] in {"httpx", "httpx2", "requests", "urllib3"}
-    # The hub client's own have no number: a file that came short, headers that are missing.
-    is_plain = isinstance(error, OSError) and error.errno is None
-    return is_of_client or is_plain or isinstance(error, (ConnectionError, TimeoutError))

@@ -31,10 +31,7 @@ TINY = 1e-32
 
 
 def require_onnx() -> None:
-    """Check that the onnx library is installed.
-
-    :raises InputError: if it is not.
-    """
+    """Check that the onnx library is installed; raises InputError if it is not."""
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -75,10 +72,7 @@ def pad_token(tokenizer: Tokenizer) -> str:
 
 
 def onnx_model(model: StaticModel) -> Any:
-    """Return the model's vectors as an ONNX graph (``onnx.ModelProto``).
-
-    :raises InputError: if onnx is not installed.
-    """
+    """Return the model's vectors, of length 1, as an ONNX graph (``onnx.ModelProto``)."""
     require_onnx()
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -106,6 +100,7 @@ def onnx_model(model: StaticModel) -> Any:
         constants["row_of"] = model.token_mapping.astype(np.int32)
         rows = "rows"
         steps.append(("Gather", ["row_of", "input_ids"], rows))
+    constants["tiny"] = np.array(TINY, np.float32)
     steps += [
         ("Gather", ["table", rows], "stored"),
         ("Cast", ["stored"], "vectors"),
@@ -115,15 +110,11 @@ def onnx_model(model: StaticModel) -> Any:
         ("Squeeze", ["sums", "tokens"], "sum"),
         ("ReduceSum", [counts, "tokens"], "count"),
         ("Max", ["count", "one"], "divisor"),
-        ("Div", ["sum", "divisor"], "mean" if model.normalize else "sentence_embedding"),
+        ("Div", ["sum", "divisor"], "mean"),
+        ("ReduceL2", ["mean", "tokens"], "length"),
+        ("Add", ["length", "tiny"], "scale"),
+        ("Div", ["mean", "scale"], "sentence_embedding"),
     ]
-    if model.normalize:
-        constants["tiny"] = np.array(TINY, np.float32)
-        steps += [
-            ("ReduceL2", ["mean", "tokens"], "length"),
-            ("Add", ["length", "tiny"], "scale"),
-            ("Div", ["mean", "scale"], "sentence_embedding"),
-        ]
     to_float: dict[str, Any] = {"to": TensorProto.FLOAT}
     nodes = [
         helper.make_node(kind, inputs, [out], **(to_float if kind == "Cast" else {})) for kind, inputs, out in steps

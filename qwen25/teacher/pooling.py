@@ -7,7 +7,6 @@ closing normalisation is left out: distillation needs the lengths.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ import torch
 
 from qwen25.runtime.display import progress, quietly
 from qwen25.runtime.errors import InputError, PipelineError, first_line
-from qwen25.runtime.files import read_json, sha256
-from qwen25.store.static_model import no_weights, steps_of
+from qwen25.runtime.files import sha256
+from qwen25.store.static_model import refuse_code_and_pickles, steps_of
 from qwen25.teacher.states import WHOLE_MODEL_ROWS, by_length, on_device, require_finite
 from qwen25.teacher.teacher import Teacher
 
-#: The modules that a model may have behind its transformer, and those of them with weights of their own.
-MODULES = ("Pooling", "Dense", "LayerNorm", "Normalize")
-WITH_WEIGHTS = ("Dense", "LayerNorm")
+#: The modules that a model may have behind its transformer and its pooling.
+MODULES = {"Dense", "LayerNorm", "Normalize"}
 
 
 def pooled_states(
@@ -94,35 +92,16 @@ def weight_files(teacher: Teacher) -> list[Path]:
             f"teacher {teacher.name} has no modules.json: recipe pooled needs an embedding model "
             "(sentence-transformers); use the default recipe"
         )
+    refuse_code_and_pickles(teacher.folder)
     steps = steps_of(teacher.folder, f"teacher {teacher.name}")
-    files = list(teacher.weight_files)
-    for number, (kind, folder) in enumerate(steps):
-        name = kind.rpartition(".")[2]
-        expected = ("Transformer",) if number == 0 else ("Pooling",) if number == 1 else MODULES
-        # Of any other library, sentence-transformers would run the code in the folder; of a name with dashes in it,
-        # another repository's.
-        known = re.fullmatch(r"sentence_transformers(\.\w+)+", kind) and name in expected
-        if not known or (number == 0 and folder != teacher.folder):
-            raise InputError(
-                f"teacher {teacher.name}: step {number} of its modules.json, {kind}, is not supported: recipe pooled "
-                f"takes a Transformer in the model's own folder, then {', '.join(MODULES)}"
-            )
-        if name == "Dense" and not _activation(folder).startswith("torch.nn."):
-            raise InputError(f"teacher {teacher.name}: {folder.name} has no activation function of PyTorch's")
-        if name in WITH_WEIGHTS:
-            files.append(folder / "model.safetensors")
-            if not files[-1].is_file():
-                found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-                raise no_weights(f"teacher {teacher.name}: {folder.name}", found)
-    if len(steps) < 2:
-        raise InputError(f"teacher {teacher.name}: its modules.json has no Pooling")
-    return files
-
-
-def _activation(folder: Path) -> str:
-    """Return the name of a dense layer's activation function, which sentence-transformers imports."""
-    config = read_json(folder / "config.json")
-    return str(config.get("activation_function")) if isinstance(config, dict) else ""
+    names = [kind.rpartition(".")[2] for kind, _ in steps]
+    if names[:2] != ["Transformer", "Pooling"] or steps[0][1] != teacher.folder or not set(names[2:]) <= MODULES:
+        raise InputError(
+            f"teacher {teacher.name}: the steps of its modules.json ({', '.join(names)}) are not supported: recipe "
+            "pooled takes a Transformer in the model's own folder, a Pooling, and behind it dense layers and norms"
+        )
+    behind = (folder / "model.safetensors" for _, folder in steps[2:])
+    return [*teacher.weight_files, *filter(Path.is_file, behind)]
 
 
 def _load(teacher: Teacher, device: str, dtype: torch.dtype) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,10 +34,7 @@ TokenIds = np.ndarray | Sequence[Sequence[int]]
 
 
 def choose_device(name: str) -> str:
-    """Turn ``auto`` into ``cuda`` or ``cpu``.
-
-    :raises InputError: if CUDA is asked for and there is none.
-    """
+    """Turn ``auto`` into ``cuda`` or ``cpu``; raises InputError if CUDA is asked for and there is none."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -71,10 +69,7 @@ def threads() -> dict[str, int]:
 
 @contextlib.contextmanager
 def on_device() -> Iterator[None]:
-    """Compute without gradients.
-
-    :raises PipelineError: if the GPU's memory is too small.
-    """
+    """Compute without gradients; raises PipelineError if the GPU's memory is too small."""
     try:
         with torch.inference_mode():
             yield
@@ -112,7 +107,7 @@ def token_states(
     :param dtype: the number format of products with weights. States, norms, attention and biases stay float32: a few
         numbers of a state are a thousand times as large as the others, and bfloat16 would round what each layer adds
         to them away. Only where the whole model is needed, on a GPU, is everything computed in it.
-    :param cache: where finished layers are kept; a rerun goes on behind the deepest one.
+    :param cache: where they are kept once all are there.
     :return: layer -> float32 array of shape (tokens, hidden), mapped from the cache if there is one.
     :raises InputError: if a token has no embedding, or the teacher's configuration makes no sense.
     :raises PipelineError: if memory or disk runs out, weights are missing or damaged, or a state is not finite.
@@ -120,20 +115,22 @@ def token_states(
     wanted = sorted(set(layers))
     sequences = by_length(token_ids)
     before, behind = _around(teacher, prefix)
-    facts = {"around": [before, behind], "device": device, "dtype": format_name(dtype)}
-    steps = _Steps(teacher, facts, [*sequences.groups, sequences.last], cache)
-    kept = {layer: steps.load(layer) for layer in wanted}
-    if all(kept.values()):
-        return {layer: arrays["states"] for layer, arrays in kept.items()}
-    with on_device():
+    facts: dict[str, Any] = {"around": [before, behind], "layers": wanted, "device": device, "dtype": str(dtype)}
+    if cache.folder is not None:
+        facts |= {"torch": torch.__version__, "transformers": version("transformers"), "threads": threads()}
+        facts |= {"weights": teacher.weights_sha256, "config": teacher.config.to_dict()}
+    key = key_of(facts, *sequences.groups, sequences.last)
+    if kept := cache.load("states", key):
+        return {layer: kept[0][str(layer)] for layer in wanted}
+    with on_device(), cache.writing("states", key) as folder:
         stack = take_apart(teacher, empty_model(teacher), device, dtype)
         if isinstance(stack, Stack):
-            return _streamed_states(stack, sequences, before, steps, wanted)
+            return _streamed_states(stack, sequences, before, wanted, folder)
         logger.info("    token states: by the whole model, %s", stack)
         found = _whole_model_states(teacher, sequences, (before, behind), wanted, device, dtype)
         for layer, states in found.items():
             require_finite(states, teacher.name, f"layer {layer}")
-        return {layer: steps.keep(layer, states, sequences.last, {}, final=True) for layer, states in found.items()}
+        return {layer: _kept(folder, layer, states, sequences.last) for layer, states in found.items()}
 
 
 class Sequences(NamedTuple):
@@ -150,11 +147,6 @@ class Sequences(NamedTuple):
     def ids(self) -> np.ndarray:
         """The token ids of all positions."""
         return np.concatenate([ids.ravel() for ids in self.groups])
-
-    @property
-    def inner(self) -> np.ndarray:
-        """Where the states of all but the last positions stand."""
-        return np.setdiff1d(np.arange(len(self.ids)), self.last)
 
     def batches(self, rows: int) -> Iterator[tuple[slice, int]]:
         """Yield parts of the positions, of about ``rows`` each, and the length of the sequences in them."""
@@ -190,88 +182,42 @@ def _around(teacher: Teacher, prefix: str) -> tuple[list[int], list[int]]:
         return around[:1], around[1:]
 
 
-class _Steps:
-    """The finished layers: each is a step of the cache."""
+def _kept(folder: Path | None, layer: int, states: torch.Tensor, rows: np.ndarray) -> np.ndarray:
+    """Return some rows of ``states``: mapped from a file in ``folder``; without one, in memory.
 
-    def __init__(self, teacher: Teacher, facts: dict[str, Any], arrays: list[np.ndarray], cache: StepCache) -> None:
-        """Take what decides the states besides the teacher, but for the layer."""
-        self._cache, self._arrays, self._facts = cache, arrays, facts
-        if cache.folder is not None:
-            versions = {"torch": torch.__version__, "transformers": version("transformers")}
-            weights = {"weights": teacher.weights_sha256, "config": teacher.config.to_dict()}
-            self._facts = {**facts, **versions, **weights, "threads": threads()}
-
-    def load(self, layer: int) -> dict[str, np.ndarray]:
-        """Return what was kept of a layer, mapped; nothing if it is not finished."""
-        kept = self._cache.load(f"states-{layer}", self._key(layer))
-        return kept[0] if kept else {}
-
-    def _key(self, layer: int) -> str:
-        return key_of({**self._facts, "layer": layer}, *self._arrays)
-
-    def keep(
-        self, layer: int, states: torch.Tensor, rows: np.ndarray, more: dict[str, torch.Tensor], final: bool
-    ) -> np.ndarray:
-        """Return some rows of ``states``: mapped from where they and ``more`` are kept; without a cache, in memory.
-
-        They are written in parts, so that memory does not hold them twice.
-
-        :param final: nobody changes ``states`` any more.
-        """
-        if self._cache.folder is None:
-            return (states if final and len(rows) == len(states) else states[rows]).cpu().numpy()
-        step, key = f"states-{layer}", self._key(layer)
-        with self._cache.writing(step, key) as folder:
-            for name, tensor in more.items():
-                np.save(folder / f"{name}.npy", tensor.cpu().numpy())
-            with (folder / "states.npy").open("wb") as file:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), states.shape[1])}
-                np.lib.format.write_array_header_1_0(file, header)
-                for start in range(0, len(rows), COPY_ROWS):
-                    file.write(states[rows[start : start + COPY_ROWS]].cpu().numpy().data)
-        kept = self._cache.load(step, key)
-        assert kept is not None  # noqa: S101, it has just been written
-        return kept[0]["states"]
+    They are written in parts, so that memory does not hold them twice.
+    """
+    if folder is None:
+        return states[rows].cpu().numpy()
+    path = folder / f"{layer}.npy"
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), states.shape[1])}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(rows), COPY_ROWS):
+            file.write(states[rows[start : start + COPY_ROWS]].cpu().numpy().data)
+    return np.load(path, mmap_mode="r").view(np.ndarray)
 
 
 def _streamed_states(
-    stack: Stack, sequences: Sequences, before_ids: list[int], steps: _Steps, wanted: list[int]
+    stack: Stack, sequences: Sequences, before_ids: list[int], wanted: list[int], folder: Path | None
 ) -> dict[int, np.ndarray]:
-    """Take all sequences through the layers, from the embeddings or from the deepest layer that is finished."""
-    inner, found, start = sequences.inner, {}, 0
-    for layer in wanted:
-        if not (kept := steps.load(layer)):
-            break
-        found[layer], start = kept["states"], layer
-    if found:
-        logger.info("    token states: going on behind layer %d of %d", start, wanted[-1])
-        before = torch.tensor(steps.load(start)["before"], device=stack.device)
-        states = torch.empty(len(sequences.ids), stack.width, device=stack.device)
-        for name, rows in (("states", sequences.last), ("inner", inner)):
-            states[rows] = torch.tensor(steps.load(start)[name], device=stack.device)
-    else:
-        before = stack.embedded(np.array(before_ids, dtype=np.int64))
-        states = stack.embedded(sequences.ids)
-
-    def keep(layer: int) -> None:
-        require_finite(states, stack.name, f"layer {layer}")
-        if layer in wanted:
-            more = {"inner": states[inner], "before": before}
-            found[layer] = steps.keep(layer, states, sequences.last, more, final=layer == wanted[-1])
-
-    if not found:
-        keep(0)
-    with progress("token states", len(states) * (wanted[-1] - start)) as advance:
-        for index in range(start, wanted[-1]):
-            stack.use(index)
-            shared = None
-            if len(before):
-                (before,), shared = stack(before[None])
-            for part, length in sequences.batches(stack.rows):
-                after, _ = stack(states[part].view(-1, length, stack.width), shared)
-                states[part] = after.view(-1, stack.width)
-                advance(part.stop - part.start)
-            keep(index + 1)
+    """Take all sequences through the layers, from the embeddings to the deepest that is wanted."""
+    before, states = stack.embedded(np.array(before_ids, dtype=np.int64)), stack.embedded(sequences.ids)
+    found = {}
+    with progress("token states", len(states) * wanted[-1]) as advance:
+        for layer in range(wanted[-1] + 1):
+            if layer:
+                stack.use(layer - 1)
+                shared = None
+                if len(before):
+                    (before,), shared = stack(before[None])
+                for part, length in sequences.batches(stack.rows):
+                    after, _ = stack(states[part].view(-1, length, stack.width), shared)
+                    states[part] = after.view(-1, stack.width)
+                    advance(part.stop - part.start)
+            require_finite(states, stack.name, f"layer {layer}")
+            if layer in wanted:
+                found[layer] = _kept(folder, layer, states, sequences.last)
     return found
 
 

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from qwen25.runtime.display import quietly
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
-#: The packaged teacher of the same size.
-WITHOUT_HUB = "qwen2.5-coder-1.5b"
-VOCABULARY_FILES = ("vocab*", "*.model")  # of a tokenizer without tokenizer.json
-
-_UNQUANTISED = "take the unquantised model, which it was made from"
 
 
 @dataclass(frozen=True)
@@ -77,17 +71,17 @@ class Teacher:
     def is_causal(self) -> bool:
         """Whether a token sees only the tokens before it (a decoder), so that position 0 is a sink.
 
-        :raises InputError: if its configuration does not say.
+        A model's type and configuration say so; the name of its head only where no language model is of its type.
         """
-        if self.gguf is not None:
-            return True
-        found = sees_only_before(self.config, self._whole_config.architectures)
-        if found is None:
-            raise InputError(
-                f"teacher {self.name}: its config.json names no architecture, and so does not tell a decoder from an "
-                'encoder; add it, for instance "architectures": ["Qwen2ForCausalLM"]'
-            )
-        return found
+        from transformers.models.auto import modeling_auto
+
+        config, heads = self.config, self._whole_config.architectures or ()
+        if getattr(config, "use_bidirectional_attention", None) or getattr(config, "is_causal", None) is False:
+            return False
+        if config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # many of them can be decoders, too
+            return getattr(config, "is_decoder", False) is True
+        is_known = config.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        return is_known or any(str(name).endswith(("ForCausalLM", "ForConditionalGeneration")) for name in heads)
 
     @property
     def layers(self) -> int:
@@ -107,30 +101,13 @@ class Teacher:
 
     @property
     def weight_files(self) -> list[Path]:
-        """The files that hold the weights, in name order.
-
-        :raises InputError: if there are none, or only pickled ones.
-        """
+        """The files that hold the weights, in name order; raises InputError if there are none, or only pickled ones."""
         if self.gguf:
             return [self.folder / self.gguf]
         files = sorted(self.folder.glob("*.safetensors"))
         if not files:
             raise no_weights(f"teacher {self.name}", [path.name for path in self.folder.iterdir()])
         return files
-
-    def shards(self) -> dict[str, Path]:
-        """Return tensor name -> file as the index says; nothing where one file holds all, or there is no index.
-
-        :raises InputError: if the index is broken, or names what is no weight file of this folder.
-        """
-        index = self.folder / "model.safetensors.index.json"
-        if self.gguf or (self.folder / "model.safetensors").is_file() or not index.is_file():
-            return {}
-        there = {path.name: path for path in self.weight_files}
-        with as_input_error(
-            f"teacher {self.name}: {index.name} names files that its folder lacks", "download it again"
-        ):
-            return {name: there[file] for name, file in read_json(index)["weight_map"].items()}
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -148,22 +125,10 @@ class Teacher:
     def _tokenizer(self) -> Tokenizer:
         """The tokenizer, kept because a GGUF file's takes seconds to build."""
         path = self.folder / "tokenizer.json"
-        try:
-            if self.gguf:
-                tokenizer = gguf_tokenizer(self.folder / self.gguf)
-            elif path.exists():
-                tokenizer = Tokenizer.from_file(str(path))
-            elif not any(file for pattern in VOCABULARY_FILES for file in self.folder.glob(pattern)):
-                # transformers would make one up that knows no words.
-                raise InputError(f"teacher {self.name} has no tokenizer: neither tokenizer.json nor a vocabulary file")
-            else:
-                from transformers import AutoTokenizer
-
-                tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False).backend_tokenizer
-        except InputError:
-            raise
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise InputError(f"teacher {self.name} has no usable fast tokenizer: {first_line(error)}") from error
+        if not self.gguf and not path.is_file():
+            raise InputError(f"teacher {self.name} has no tokenizer.json: save its tokenizer with transformers, fast")
+        with as_input_error(f"teacher {self.name} has no usable fast tokenizer", "download it again"):
+            tokenizer = gguf_tokenizer(self.folder / self.gguf) if self.gguf else Tokenizer.from_file(str(path))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
@@ -189,7 +154,7 @@ class Teacher:
 
         kwargs = self._gguf_file() or {"use_safetensors": True}
         kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
-        _ = self.weight_files, self.shards()  # refuses with the reason pickles, and files elsewhere
+        _ = self.weight_files  # refuses pickles with the reason
         try:
             with quietly():
                 # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
@@ -220,8 +185,6 @@ def find_teacher(spec: str, offline: bool = False) -> Teacher:
     packaged = spec in PACKAGED
     path = packaged_path(spec, offline) if packaged else Path(spec).expanduser()
     if path.suffix.lower() == ".gguf" and not path.is_dir():
-        if not path.is_file():
-            raise InputError(f"no such file: {spec}")
         check_gguf(path)
         name, origin = (spec, "packaged") if packaged else (path.name, "gguf")
         return Teacher(name, origin, path.parent, gguf=path.name)
@@ -229,26 +192,16 @@ def find_teacher(spec: str, offline: bool = False) -> Teacher:
         name, origin = (spec, "packaged") if packaged else (path.resolve().name, "folder")
         check_folder(path, name)
         return Teacher(name, origin, path)
-    return _hub_teacher(spec, offline)
-
-
-def _hub_teacher(spec: str, offline: bool) -> Teacher:
     name, _, revision = spec.partition("@")
     path = Path(name).expanduser()
-    if not looks_like_an_id(name):
+    is_here = parent_exists(path) and name != DEFAULT_TEACHER and not revision  # then its child is meant, and lacks
+    if is_here or not looks_like_an_id(name):
         known = ", ".join(sorted(PACKAGED))
-        raise InputError(f"no teacher {spec!r}: give a hub id, a folder, a .gguf file or a packaged name ({known})")
-    if parent_exists(path) and name != DEFAULT_TEACHER and not revision:
         raise InputError(
-            f"no teacher {spec!r}: the folder {path.parent} is here and holds no {path.name}; give another, or the "
-            "hub's with its @REVISION"
+            f"no teacher {spec!r}: give a hub id (beside a folder of its owner's name with an @REVISION), a folder, a "
+            f".gguf file or a packaged name ({known})"
         )
-    try:
-        folder = snapshot(name, revision or None, offline)
-    except PipelineError as error:
-        if name != DEFAULT_TEACHER or isinstance(error, InputError):
-            raise
-        raise PipelineError(f"{error}; or take --teacher {WITHOUT_HUB}, which needs no hub") from error
+    folder = snapshot(name, revision or None, offline)
     check_folder(folder, name)
     return Teacher(name, "hub", folder, revision=folder.name)  # the cache names the folder after the commit
 
@@ -270,41 +223,7 @@ def check_folder(folder: Path, name: str) -> None:
             f"teacher {name} is an encoder-decoder ({config.get('model_type')}), whose tokens have two sets of states: "
             "take a decoder or an encoder"
         )
-    if isinstance(found := config.get("quantization_config") or config.get("compression_config"), dict):
-        raise InputError(f"teacher {name} is quantised ({found.get('quant_method', 'unknown method')}): {_UNQUANTISED}")
-    for path in sorted(folder.glob("*.safetensors")):
-        _check_weights(path, name)
-
-
-def _check_weights(path: Path, name: str) -> None:
-    """Raise if weights are whole numbers or of eight bits: loaded as if they were plain, they would distil to noise."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            kinds = {tensor: file.get_slice(tensor).get_dtype() for tensor in file.keys()}  # noqa: SIM118, no dictionary
-    except Exception:  # a damaged file is for its reader to name, with the tensor that was wanted
-        return
-    for tensor, kind in kinds.items():
-        # Other tensors are buffers, such as the numbers of the positions.
-        if tensor.endswith((".weight", ".bias")) and kind not in ("F64", "F32", "F16", "BF16"):
-            raise InputError(f"teacher {name} is quantised ({path.name} holds {tensor} as {kind}): {_UNQUANTISED}")
-
-
-def sees_only_before(config: Any, architectures: Any) -> bool | None:
-    """Whether a model's tokens see only those before them; by its type and configuration, not by its head's name.
-
-    :param config: of the text model.
-    :param architectures: of the whole model, for types that transformers has no language models of.
-    :return: None if nothing says so.
-    """
-    from transformers.models.auto import modeling_auto
-
-    if getattr(config, "use_bidirectional_attention", None) or getattr(config, "is_causal", None) is False:
-        return False
-    kind = config.model_type
-    if kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # many of them can be decoders, too
-        return getattr(config, "is_decoder", False) is True
-    if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return True
-    if not isinstance(architectures, list) or not architectures or not all(isinstance(a, str) for a in architectures):
-        return None
-    return any(name.endswith(("ForCausalLM", "ForConditionalGeneration")) for name in architectures)
+    kinds = (config.get(key) for key in ("quantization_config", "compression_config", "quantization"))
+    if found := next(filter(None, kinds), None):
+        how = found.get("quant_method", "unknown method") if isinstance(found, dict) else found
+        raise InputError(f"teacher {name} is quantised ({how}): take the unquantised model, which it was made from")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import io
 import json
 import random
 import re
@@ -21,8 +21,6 @@ from qwen25.store.pairs import LABELS, PARQUET_ROWS, Columns, Pair, PairSet, Row
 T = TypeVar("T")
 #: Where the hub keeps a Parquet copy of data sets that are stored otherwise.
 CONVERTED = "refs/convert/parquet"
-#: What a branch, tag or commit looks like.
-REVISION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
 #: Rows are drawn from about this many files of a set, and in about this many places of a file: each costs a request.
 SPREAD, PLACES = 8, 64
 
@@ -35,7 +33,6 @@ class HubSet(NamedTuple):
     :ivar split: which part is read.
     :ivar revision: a branch, tag or commit; None: the main branch.
     :ivar language: the column that says a row's language; None: the usual names are looked for; empty: none.
-    :ivar where: columns and the values that they must have, such as ``(("label", 1),)``.
     """
 
     repo: str
@@ -44,7 +41,6 @@ class HubSet(NamedTuple):
     split: str = "train"
     revision: str | None = None
     language: str | None = None
-    where: tuple[tuple[str, Any], ...] = ()
 
 
 def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> PairSet:
@@ -57,17 +53,15 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> Pai
     from huggingface_hub import constants
 
     check_id(wanted.repo)
-    if wanted.revision and not REVISION.fullmatch(wanted.revision):
-        raise InputError(f"--pairs: data set {wanted.repo}: {wanted.revision!r} is no branch, tag or commit")
     digest = hashlib.sha256(repr((*wanted, rows, seed)).encode()).hexdigest()[:16]
     cache = cache_folder() / "pairs" / f"{wanted.repo.replace('/', '--')}-{digest}"
     if offline or constants.HF_HUB_OFFLINE:
-        drawn = sorted(cache.glob("*.parquet"), key=lambda path: path.stat().st_mtime)
+        drawn = sorted(cache.glob("*.json.gz"), key=lambda path: path.stat().st_mtime)
         if not drawn:
             raise PipelineError(f"data set {wanted.repo} is not in {cache.parent}: run once without --offline")
         return _stored(drawn[-1])
     commit, files = _find_files(wanted)
-    path = cache / f"{commit}.parquet"
+    path = cache / f"{commit}.json.gz"
     if not path.is_file():
         facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": commit}
         name = "/".join(filter(None, (wanted.repo, wanted.subset)))
@@ -77,22 +71,13 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> Pai
 
 
 def _store(path: Path, pairs: PairSet) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    about = json.dumps([pairs.name, pairs.facts, pairs.dropped])
-    columns = dict(zip(Pair._fields, map(list, zip(*pairs.pairs, strict=True)), strict=True))
-    content = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns).replace_schema_metadata({"pairs": about}), content)
-    write_files({path: content.getvalue()})
+    content = json.dumps([pairs.name, pairs.pairs, pairs.facts, pairs.dropped])
+    write_files({path: gzip.compress(content.encode(), compresslevel=1, mtime=0)})
 
 
 def _stored(path: Path) -> PairSet:
-    from pyarrow import parquet
-
-    table = parquet.read_table(path)
-    name, facts, dropped = json.loads(table.schema.metadata[b"pairs"])
-    return PairSet(name, list(map(Pair, *(column.to_pylist() for column in table.columns))), facts, dropped)
+    name, pairs, facts, dropped = json.loads(gzip.decompress(path.read_bytes()))
+    return PairSet(name, [Pair(*pair) for pair in pairs], facts, dropped)
 
 
 def _ask(wanted: HubSet, call: Callable[[], T]) -> T:
@@ -162,7 +147,7 @@ def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random
         names, groups = file.schema_arrow.names, file.num_row_groups
         sides = find_columns(dict.fromkeys(names), wanted.columns, source)
         label = next((name for name in LABELS if name in names), "") if wanted.language is None else wanted.language
-        columns = list(dict.fromkeys(filter(None, (*sides, label, *dict(wanted.where)))))
+        columns = list(dict.fromkeys(filter(None, (*sides, label))))
         for column in columns:
             find_columns(dict.fromkeys(names), (column, column), source)
         step = max(1, share * groups // (PLACES * max(1, file.metadata.num_rows)))
@@ -170,19 +155,10 @@ def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random
             if share <= 0:
                 break
             chosen = range(start, min(start + step, groups))
-            table = _ask(wanted, partial(_read_groups, file, chosen, columns, wanted.where))
+            table = _ask(wanted, partial(file.read_row_groups, chosen, columns))
             share, lacking = share - table.num_rows, lacking - table.num_rows
             for batch in table.to_batches(max_chunksize=PARQUET_ROWS):
                 for row in batch.to_pylist():
                     yield {"left": row[sides[0]], "right": row[sides[1]], "lang": row.get(label)}
         if lacking <= 0:
             return
-
-
-def _read_groups(file: Any, groups: range, columns: list[str], where: tuple[tuple[str, Any], ...]) -> Any:
-    from pyarrow import compute
-
-    table = file.read_row_groups(groups, columns)
-    for column, value in where:
-        table = table.filter(compute.field(column) == value)
-    return table

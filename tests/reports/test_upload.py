@@ -1,115 +1,98 @@
-"""Publishing a folder: what arrives, and what a user sees when it fails (a fake hub)."""
+"""Publishing a folder: one commit, and one line without the token where it fails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
-from fake_hub import REFUSALS, FakeHub, Fault, use_hub
+from huggingface_hub.errors import HfHubHTTPError
 
 from qwen25.reports.publication import upload
-from qwen25.runtime.errors import PipelineError
+from qwen25.runtime.errors import InputError, PipelineError
 
-REPO = "tiny/static"
-# Of the form that a login in the browser gives.
-TOKEN, READER = "hf_oauth_SecretSecret", "hf_oauth_ReaderReader"
+REPO, TOKEN = "tiny/static", "hf_oauth_SecretSecret"  # of the form that a login in the browser gives
 
 
-@dataclass
-class User:
-    """Someone who publishes a folder on the fake hub."""
+class Hub:
+    """Stands in for the hub's client, and raises ``faults``, one a commit, before it takes one.
 
-    hub: FakeHub
-    folder: Path
-    monkeypatch: pytest.MonkeyPatch
-    capsys: pytest.CaptureFixture[str]
+    :ivar calls: what it was asked, with what.
+    """
 
-    def publish(self, token: str = TOKEN, **choices: Any) -> str:
-        """Return the commit's address."""
-        self.monkeypatch.setenv("HF_TOKEN", token)
-        return upload(self.folder, REPO, "a model", **choices)
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.faults: list[Exception] = []
 
-    def fail(self, token: str = TOKEN, **choices: Any) -> tuple[int, str]:
-        """Return the exit code and the error's one line; nothing was committed, and the token is nowhere."""
-        before = list(self.hub.commits)
-        with pytest.raises(PipelineError) as raised:
-            self.publish(token, **choices)
-        line = str(raised.value)
-        for text in (line, *self.capsys.readouterr()):
-            assert "Secret" not in text and "Reader" not in text and "X-Signature" not in text
-        assert self.hub.commits == before and "\n" not in line
-        return raised.value.exit_code, line
+    def create_repo(self, repo: str, **how: Any) -> None:
+        self.calls.append(("create_repo", {"repo_id": repo, **how}))
+
+    def create_branch(self, repo: str, **how: Any) -> None:
+        self.calls.append(("create_branch", {"repo_id": repo, **how}))
+
+    def upload_folder(self, **how: Any) -> SimpleNamespace:
+        if self.faults:
+            raise self.faults.pop(0)
+        self.calls.append(("upload_folder", how))
+        return SimpleNamespace(commit_url="https://hub/commit/1")
 
 
-@pytest.fixture
-def hub() -> Iterator[FakeHub]:
-    with FakeHub() as hub:
-        hub.writers, hub.readers = {TOKEN}, {READER}
-        yield hub
+def refused(status: int) -> HfHubHTTPError:
+    """Return a refusal by a careless server, which repeats the token."""
+    answer = httpx.Response(status, request=httpx.Request("POST", f"https://hub/{REPO}"))
+    return HfHubHTTPError(f"no right ({TOKEN})", response=answer)
 
 
 @pytest.fixture
-def user(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
-    use_hub(monkeypatch, hub.url, tmp_path)
-    folder = tmp_path / "publication"
-    (folder / "1_Normalize").mkdir(parents=True)
-    (folder / "README.md").write_text("---\nlicense: other\n---\n# A model")
-    (folder / "1_Normalize" / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights" * 10_000)
-    return User(hub, folder, monkeypatch, capsys)
+def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
+    found = Hub()
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda token: found if token == TOKEN else None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return found
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+@pytest.mark.parametrize("branch", [None, "v1"])
+def test_it_is_one_commit_into_a_repository_that_is_private_if_new(
+    hub: Hub, tmp_path: Path, branch: str | None
+) -> None:
+    assert upload(tmp_path, REPO, "a model", branch=branch) == "https://hub/commit/1"
+    made, *branched, (name, commit) = hub.calls
+    assert made == ("create_repo", {"repo_id": REPO, "private": True, "exist_ok": True})
+    assert [call[1]["branch"] for call in branched] == [branch] * bool(branch)
+    wanted = {"repo_id": REPO, "folder_path": tmp_path, "revision": branch, "commit_message": "a model"}
+    assert (name, commit) == ("upload_folder", wanted)
 
 
-class TestPublishing:
-    def test_it_arrives_whole_in_one_commit(self, user: User, hub: FakeHub) -> None:
-        address = user.publish()
-        (commit,) = hub.commits
-        assert address == f"{hub.url}/{REPO}/commit/{commit.oid}" and commit.message == "a model"
-        assert commit.files == contents(user.folder) and REPO in hub.private
-        assert user.publish() == address and len(hub.commits) == 1  # nothing new makes no commit
-
-    def test_on_a_branch_with_the_token_of_the_hub_clients_login(
-        self, user: User, hub: FakeHub, tmp_path: Path
-    ) -> None:
-        (tmp_path / "token").write_text(TOKEN)
-        user.publish("", branch="v1")
-        assert {commit.revision for commit in hub.commits} == {"v1"}
-        assert hub.files(REPO, "v1").items() >= contents(user.folder).items()
-        assert "model.safetensors" not in hub.files(REPO)
+def test_without_a_token_nothing_is_asked(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(InputError, match="set HF_TOKEN"):
+        upload(tmp_path, REPO, "a model")
+    assert hub.calls == []
 
 
-class TestFailures:
-    def test_before_anything_is_sent(self, user: User) -> None:
-        code, line = user.fail("")
-        assert code == 2 and "set HF_TOKEN" in line
-        assert user.hub.requests == []
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (refused(403), 2, f"may not write to {REPO}"),
+        (ValueError("Invalid metadata\n- license must be one of them"), 2, "license must be one of them"),
+        (refused(500), 1, "run again"),
+        (ConnectionError("reset"), 1, "run again"),
+    ],
+)
+def test_a_failure_is_one_line_without_the_token(
+    hub: Hub, tmp_path: Path, error: Exception, code: int, said: str
+) -> None:
+    hub.faults = [error] * 3
+    with pytest.raises(PipelineError) as raised:
+        upload(tmp_path, REPO, "a model")
+    line = str(raised.value)
+    assert raised.value.exit_code == code and said in line and "\n" not in line and TOKEN not in line
+    assert len(hub.faults) == (2 if code == 2 else 0)  # a refusal is not asked for again
 
-    def test_refusals(self, user: User, hub: FakeHub) -> None:
-        code, line = user.fail(READER)
-        assert code == 2 and f"may not write to {REPO}" in line and REFUSALS["no right"][2] in line
-        hub.writers = set()
-        code, line = user.fail()
-        assert code == 2 and "may not write to" in line and not hub.knows(REPO)
 
-    def test_what_the_hub_has_and_refuses(self, user: User, hub: FakeHub) -> None:
-        hub.card_errors = ['"license" must be one of them']
-        code, line = user.fail()
-        assert code == 2 and '"license" must be one of them' in line
-
-    @pytest.mark.parametrize("kind", ["busy", "cut"])
-    def test_what_passes_is_tried_again(self, user: User, hub: FakeHub, kind: str) -> None:
-        hub.faults = [Fault(kind, lambda request: "/commit/" in request, times=1)]
-        user.publish()
-        (commit,) = hub.commits
-        assert commit.files == contents(user.folder)
-
-    def test_a_hub_that_stays_broken_leaves_all_as_it_was(self, user: User, hub: FakeHub) -> None:
-        hub.faults = [Fault("broken", lambda request: "/commit/" in request)]
-        code, line = user.fail()
-        assert code == 1 and "run again" in line
+def test_what_passes_is_tried_again(hub: Hub, tmp_path: Path) -> None:
+    hub.faults = [refused(429), ConnectionError("reset")]
+    assert upload(tmp_path, REPO, "a model") and not hub.faults

@@ -18,7 +18,7 @@ from qwen25 import __version__
 from qwen25.commands import main as command
 from qwen25.runtime import console
 from qwen25.runtime.console import Parser, add_common_flags
-from qwen25.runtime.display import print_lines, print_table, progress
+from qwen25.runtime.display import print_table
 from qwen25.runtime.errors import InputError, logger, set_up_logging
 from qwen25.runtime.provenance import command_line
 
@@ -66,19 +66,12 @@ sys.exit(console.run(parser, body, []))
 """
 
 
-@pytest.mark.parametrize(
-    ("streams", "code", "error"),
-    [
-        ("1", 0, ""),
-        ("99999 | head -1", 0, ""),
-    ],
-)
-def test_streams_that_end_early_or_are_not_utf_8(streams: str, code: int, error: str) -> None:
+@pytest.mark.parametrize("streams", ["1", "99999 | head -1"])
+def test_streams_that_end_early_or_are_not_utf_8(streams: str) -> None:
     shell = ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {streams}', sys.executable, PRINTS]
     latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(shell, capture_output=True, check=False, cwd=ROOT, env=latin, encoding="latin-1")
-    assert done.returncode == code, done.stderr
-    assert done.stderr.startswith(error) and len(done.stderr.splitlines()) == bool(error)
+    assert done.returncode == 0 and not done.stderr
 
 
 def test_tokens_keys_and_home_never_reach_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,18 +174,6 @@ def test_a_table_keeps_to_the_width(
     assert "[red]日本" in shown
     assert ("A wider terminal also shows:" in shown.replace("\n  ", " ")) == (columns in ("50", "20"))
     assert columns == "20" or "0.480 [0.450, 0.510]" in shown
-
-
-def test_remarks_are_wrapped_and_no_bar_is_drawn_where_no_person_looks(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "30")
-    print_lines(["WordLlama-256 is worse: overall -0.065", "x" * 40], "In short")
-    print_lines([], "Nothing")
-    with progress("working", total=2) as advance:
-        advance(2)
-    shown = capsys.readouterr()
-    assert shown.out == f"\nIn short\n- WordLlama-256 is worse:\n  overall -0.065\n- {'x' * 40}\n" and not shown.err
 
 
 def test_missing_libraries_are_one_line_that_says_what_to_run() -> None:

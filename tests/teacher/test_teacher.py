@@ -60,26 +60,14 @@ class TestFound:
         with pytest.raises(InputError, match=r"tiny/qwen2 is quantised \(awq\)"):
             find_teacher("tiny/qwen2")
         (tmp_path / "teachers").mkdir()  # its child would be meant, and nothing is asked for at the hub
-        with pytest.raises(InputError, match="the folder teachers is here and holds no mine"):
+        with pytest.raises(InputError, match="no teacher 'teachers/mine'"):
             find_teacher("teachers/mine")
         assert len(asked) == 3
 
     @pytest.mark.parametrize("spec", ["smollm3", "not a teacher", "a/b/c", "", "models/qwen25-deposium-1024d"])
     def test_no_teacher_by_that_name(self, spec: str) -> None:
-        with pytest.raises(InputError, match="no teacher"):
+        with pytest.raises(InputError, match=r"no teacher .*smollm2-135m"):
             find_teacher(spec)
-
-    def test_an_unknown_name_is_told_the_known_ones(self) -> None:
-        with pytest.raises(InputError, match="smollm2-135m"):
-            find_teacher("smollm3")
-
-    def test_the_hub_is_not_reached_for_the_default_teacher(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(*_: Any) -> None:
-            raise PipelineError("the hub does not answer")
-
-        monkeypatch.setattr("qwen25.teacher.teacher.snapshot", fail)
-        with pytest.raises(PipelineError, match=r"the hub does not answer; or take --teacher qwen2\.5-coder-1.5b"):
-            find_teacher("Qwen/Qwen2.5-1.5B-Instruct")
 
 
 class TestKind:
@@ -118,30 +106,12 @@ class TestRefused:
             ({"model_type": "t5", "is_encoder_decoder": True}, r"is an encoder-decoder \(t5\)"),
             ({"quantization_config": {"quant_method": "gptq"}}, r"is quantised \(gptq\): take the unquantised"),
             ({"quantization_config": {}, "compression_config": {"format": "int"}}, r"quantised \(unknown method\)"),
+            ({"quantization": {"bits": 4}}, "is quantised"),
         ],
     )
     def test_by_the_configuration(self, folder: Path, values: dict[str, Any], reason: str) -> None:
         configure(folder, **values)
         with pytest.raises(InputError, match=reason):
-            find_teacher(str(folder))
-
-    @pytest.mark.parametrize(
-        ("name", "tensor"),
-        [
-            ("model.layers.0.mlp.up_proj.weight", torch.zeros(2, 2).to(torch.float8_e4m3fn)),
-            ("model.embed_tokens.weight", torch.ones(2, 2, dtype=torch.int8)),
-            ("model.embed_tokens.weight", torch.ones(2, 2, dtype=torch.bool)),
-        ],
-    )
-    def test_quantised_weights_that_no_configuration_tells_of(
-        self, folder: Path, name: str, tensor: torch.Tensor
-    ) -> None:
-        path = folder / "model.safetensors"
-        tensors = {**load_file(path), "position_ids": torch.arange(9)}  # a buffer may be what it likes
-        save_file(tensors, path, {"format": "pt"})
-        find_teacher(str(folder)).load(torch.float32)
-        save_file({**tensors, name: tensor}, path, {"format": "pt"})
-        with pytest.raises(InputError, match=r"is quantised .*take the unquantised"):
             find_teacher(str(folder))
 
     def test_folders_without_a_model(self, folder: Path, tmp_path: Path) -> None:
@@ -191,7 +161,7 @@ class TestWeights:
         with pytest.raises(InputError, match=r"no .safetensors weights"):
             _ = teacher.weights_sha256
 
-    @pytest.mark.parametrize("spoil", ["truncated", "no header", "header too long", "lying shape", "git pointer"])
+    @pytest.mark.parametrize("spoil", ["truncated", "lying shape"])
     def test_damaged(self, folder: Path, spoil: str) -> None:
         path = folder / "model.safetensors"
         path.write_bytes(spoilt(path.read_bytes(), spoil))
@@ -199,18 +169,6 @@ class TestWeights:
         for read in (lambda: token_states(teacher, [[5]], [1]), lambda: teacher.load(torch.float32)):
             with pytest.raises(PipelineError, match=folder.name):
                 read()
-
-    def test_shards_that_the_index_gets_wrong(self, folder: Path) -> None:
-        (folder / "model.safetensors").rename(folder / "part-1.safetensors")
-        index = folder / "model.safetensors.index.json"
-        for content, reason in (
-            ({}, "weight_map"),
-            ({"weight_map": {"a": "../../secret.safetensors"}}, "no '../../secret.safetensors'"),
-            ({"weight_map": {"a": "part-2.safetensors"}}, "no 'part-2.safetensors'.*download it again"),
-        ):
-            index.write_text(json.dumps(content))
-            with pytest.raises(InputError, match=reason):
-                token_states(find_teacher(str(folder)), [[5]], [1])
 
     def test_lacking_ones_are_not_made_up(self, folder: Path) -> None:
         path = folder / "model.safetensors"
@@ -232,12 +190,6 @@ def spoilt(weights: bytes, how: str) -> bytes:
     (length,) = struct.unpack("<Q", weights[:8])
     if how == "truncated":
         return weights[: len(weights) // 2]
-    if how == "no header":
-        return b""
-    if how == "header too long":
-        return struct.pack("<Q", 1 << 62) + weights[8:]
-    if how == "git pointer":
-        return b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
     header = json.loads(weights[8 : 8 + length])
     name = next(name for name in header if name.endswith("layers.0.mlp.up_proj.weight"))
     header[name]["shape"].reverse()  # as many numbers, so that the file is a valid one
