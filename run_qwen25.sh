@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the pipeline, setting up first what is missing. Arguments after the phase are passed through.
 #
-#   bash run_qwen25.sh demo       all three phases on a real Qwen2.5 (0.5B), into demo/; no account, no hub
+#   bash run_qwen25.sh demo       all three phases on a real Qwen2.5 (0.5B), and a search, into demo/; no account, no hub
 #   bash run_qwen25.sh all        the real thing: Qwen2.5-1.5B-Instruct through phases 1 to 3, trained on --pairs
 #                                 recommended (of the hub), or packaged (of the package index) for a packaged teacher
 #   bash run_qwen25.sh distill    phase 1: distill_qwen25_1024d.py
@@ -68,16 +68,16 @@ case "$phase" in
         echo "demo: Qwen2.5-Coder-0.5B at 65 MB: downloads 649.5 MB once, took 13 minutes on 2 cores when measured"
         # demo:end
         name="Qwen2.5-Coder-0.5B static"
-        echo "== 1 of 3: distil"
+        echo "== 1 of 4: distil"
         python distill_qwen25_1024d.py --teacher qwen2.5-coder-0.5b --pairs packaged --tune rows --ask uk,fa,el \
             --output demo/model --name "$name" --overwrite --log-file demo/distill.log "$@"
-        echo "== 2 of 3: evaluate"
+        echo "== 2 of 4: evaluate"
         python quick_eval_qwen25_1024d.py --model demo/model --output demo/eval_results.json
-        echo "== 3 of 3: compare" # pip fetches the peer that the index has; the hub is asked for nothing
+        echo "== 3 of 4: compare" # pip fetches the peer that the index has; the hub is asked for nothing
         HF_HUB_OFFLINE=1 python compare_qwen25_vs_all.py --model "$name=demo/model" \
             --output demo/comparison_results.json
-        echo "next: open demo/comparison.html; try the model: bash run_qwen25.sh page --model demo/model --dims 512"
-        echo "train on your own pairs: bash run_qwen25.sh distill --teacher qwen2.5-coder-0.5b --pairs my.csv"
+        echo "== 4 of 4: search thirty help articles"
+        python -m qwen25.commands.help_search
         ;;
     all)
         for_phase_1_alone "$@"

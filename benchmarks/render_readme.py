@@ -15,6 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from qwen25.commands.help_search import search_markdown
 from qwen25.evaluation.judgement import REFERENCE, ranked, summary
 from qwen25.reports import plots
 from qwen25.reports.comparison_report import cost_section, missing_lines, quality_section
@@ -36,6 +37,8 @@ FILES = {
     "eval_results.json": "eval_results.json",
     "comparison_results.json": "comparison_results.json",
 }
+#: The demo's search; none is kept of a demo before it had one.
+SEARCH = "first_search.json"
 #: The rows of the README's table at most.
 ROWS = 5
 
@@ -89,6 +92,8 @@ def rendered() -> dict[Path, str]:
         f'{size_text(teacher + pairs + peer)} once, took {time} when measured"'
     )
     blocks = {"demo": wrapped(story), "table": short_table(comparison)}
+    if (RESULTS / SEARCH).is_file():
+        blocks["search"] = search_markdown(read_json(RESULTS / SEARCH))
     taken = read_json(PERFORMANCE)["qwen2.5-coder-1.5b"]
     blocks["all"] = wrapped(
         f"`all` untrained: phase 1 took {taken['phase1']['wall_seconds'] / 60:.0f} minutes and "
@@ -128,7 +133,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.demo:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        for source, name in FILES.items():
+        for source, name in {**FILES, SEARCH: SEARCH}.items():
             shutil.copyfile(args.demo / source, RESULTS / name)
     for path, content in rendered().items():
         mode = path.stat().st_mode  # one of them is run

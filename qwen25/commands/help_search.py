@@ -1,0 +1,124 @@
+"""The demo's last step, an ordinary use: thirty help articles, ten everyday questions in five languages.
+
+    python -m qwen25.commands.help_search demo
+
+It shows the article found for each question, and what to do next. Ten questions show a use; they do not rank models.
+Exit codes: 0 ok, 1 the run failed, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from qwen25.evaluation.matching import Bm25, Matcher
+from qwen25.evaluation.models import load_encoder, random_control
+from qwen25.runtime import console
+from qwen25.runtime.console import command_of
+from qwen25.runtime.display import print_lines
+from qwen25.runtime.errors import EXIT_OK
+from qwen25.runtime.files import read_json, resource, write_json
+from qwen25.runtime.provenance import Clock, provenance
+from qwen25.runtime.text import table
+
+#: Of the random directions whose mean stands beside the model, as in ``examples/``.
+CONTROL_SEEDS = range(5)
+TEACHER = "qwen2.5-coder-0.5b"
+
+
+def search(spec: str | Path) -> dict[str, Any]:
+    """Ask a static model the questions, and return the content of the result file.
+
+    An answer counts if its article fits better than every other; articles that fit equally well are not found.
+
+    :raises InputError: if the model cannot be loaded.
+    """
+    clock, data = Clock(), read_json(resource("data") / "help_articles.json")
+    articles, questions = data["articles"], data["questions"]
+    encoder = load_encoder(str(spec))
+
+    def found(matcher: Matcher) -> list[str | None]:
+        """Return the best article for each question; None where several are equally good."""
+        fit = matcher.similarity([question["text"] for question in questions], articles)
+        alone = (fit == fit.max(axis=1, keepdims=True)).sum(axis=1) == 1
+        return [articles[best] if is_alone else None for best, is_alone in zip(fit.argmax(axis=1), alone, strict=True)]
+
+    def right(matcher: Matcher) -> int:
+        pairs = zip(found(matcher), questions, strict=True)
+        return sum(article == articles[question["answer"]] for article, question in pairs)
+
+    controls = [control for seed in CONTROL_SEEDS if (control := random_control(encoder, seed))]
+    rows = [
+        {"language": q["language"], "question": q["text"], "found": article, "right": article == articles[q["answer"]]}
+        for q, article in zip(questions, found(encoder.matcher), strict=True)
+    ]
+    return {
+        "schema_version": 1,
+        "model": {"name": encoder.name, "sha256": encoder.sha256},
+        "questions": rows,
+        "articles": len(articles),
+        "right": right(encoder.matcher),
+        "random_directions": round(fmean(right(control.matcher) for control in controls), 1) if controls else None,
+        "bm25": right(Bm25()),
+        **provenance(clock, CONTROL_SEEDS.start),
+    }
+
+
+def summary(result: dict[str, Any]) -> str:
+    """Return how many questions found their article, beside what does without meaning."""
+    count = len(result["questions"])
+    return (
+        f"{result['right']} of {count} found their article among {result['articles']}; random directions find "
+        f"{result['random_directions']}, the mean of {len(CONTROL_SEEDS)} draws; BM25, shared words alone, "
+        f"{result['bm25']}; chance {count / result['articles']:.1f}. So few questions do not rank models."
+    )
+
+
+def search_markdown(result: dict[str, Any]) -> str:
+    """Return the questions, the articles found and the summary as Markdown."""
+    rows = [[row["question"], row["found"] or "-", "yes" if row["right"] else "no"] for row in result["questions"]]
+    return "\n".join([*table(["question", "article found", "right"], rows), "", summary(result)])
+
+
+def print_search(result: dict[str, Any], folder: Path) -> None:
+    """Print each question with the article found, and what to do next."""
+    print(f"\n{result['articles']} help articles, {len(result['questions'])} questions: the article found\n")
+    for row in result["questions"]:
+        print(f"{'right' if row['right'] else 'wrong'}  {row['language']}  {row['question']}")
+        found = row["found"] or "(several fit equally well)"
+        print(textwrap.fill(found, console.COLUMNS, initial_indent=" " * 11, subsequent_indent=" " * 11))
+    print_lines([summary(result)], "Found")
+    for what, how in (
+        ("Next: open the report in a browser, every category beside other models", folder / "comparison.html"),
+        ("make a page that searches as you type", command_of("page", model=folder / "model", dims=512)),
+        ("train on your own pairs, a CSV file of two columns", command_of("distill", teacher=TEACHER, pairs="my.csv")),
+    ):
+        print(f"\n{what}\n    {how}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = console.Parser(story=__doc__)
+    what = "with the model and comparison.html; first_search.json is written into it"
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), help=f"{what} (default: %(default)s)")
+    console.add_common_flags(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, write the result, and print what was found and what to do next."""
+    result = search(args.folder / "model")
+    write_json(args.folder / "first_search.json", result)
+    print_search(result, args.folder)
+    return EXIT_OK
+
+
+main = console.command(build_parser, run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
