@@ -17,7 +17,7 @@ from qwen25.runtime.errors import PipelineError, redact
 from qwen25.runtime.files import check_file, read_result
 from qwen25.runtime.provenance import Clock, provenance
 
-EVALUATION_VERSION, COMPARISON_VERSION = 1, 2
+EVALUATION_VERSION, COMPARISON_VERSION = 2, 3
 
 
 def read_evaluation(path: Path, model: Path = MODEL) -> Result:
@@ -51,15 +51,12 @@ def as_json(evaluation: Evaluation) -> Result:
         }
         for name, score in scores.items()
     }
-    # What BM25 gives are no cosines.
-    protocol = {name: score.cosine_protocol for name, score in scores.items() if evaluation.model["kind"] != "bm25"}
     result: Result = _rounded(
         {
             "model": evaluation.model,
             "overall": _score(evaluation.overall, evaluation.replicates, of_control),
             "categories": categories,
             "health": evaluation.health,
-            "cosine_protocol": protocol,
         }
     )
     return {**result, "verdict": verdict(result)}

@@ -119,7 +119,6 @@ class TestRows:
         assert "topic_clustering" not in row["result"]["categories"] and len(row["result"]["categories"]) == 5
         assert row["difference_to_ours"]["overall"] is None
         assert len(row["difference_to_ours"]["categories"]) == 5
-        assert row["result"]["cosine_protocol"] == {}
 
     def test_sentence_transformers_gives_the_same_scores(self, run: Runner, model: Path) -> None:
         row = rows_of(run("--model", f"ST=st:{model}"))["ST"]
@@ -145,7 +144,7 @@ class TestRows:
     def test_a_difference_needs_the_same_categories(self) -> None:
         def scored(score: float, names: list[str]) -> Evaluation:
             replicates = score + np.linspace(-0.01, 0.01, 1000)
-            categories = {name: CategoryScore(score, replicates, {}, {}, [], []) for name in names}
+            categories = {name: CategoryScore(score, replicates, {}, [], []) for name in names}
             return Evaluation({}, categories, score, replicates, None, {})
 
         ours = scored(0.5, ["a", "b"])

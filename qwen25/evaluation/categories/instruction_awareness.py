@@ -12,7 +12,6 @@ from qwen25.evaluation.category import (
     CategoryScore,
     Item,
     against_chance,
-    cosine_protocol,
     interval,
     mean_of,
     mean_score,
@@ -65,12 +64,9 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
         "non_lexical_gain_over_shuffled": {"value": mean_of(gain), "interval": list(gain_interval)},
         "follows_instructions": bool(gain_interval[0] > 0),
     }
-    right = np.einsum("tirti->tir", cosines)
-    unrelated = np.einsum("tirti->tir", np.roll(cosines, 1, axis=3))  # the same intent on another topic
-    protocol = cosine_protocol("mean cosine of request and document", float(right.mean()), float(unrelated.mean()))
     worst = _worst_cells(grid, cosines.reshape(len(requests), len(grid)))
     passed = passed_items(grid, both.min(axis=2).ravel() == 1, requests[::3], documents)
-    return mean_score(units, seed, sub_scores, protocol, worst, passed)
+    return mean_score(units, seed, sub_scores, worst, passed)
 
 
 def _cell_credits(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

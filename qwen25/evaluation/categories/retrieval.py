@@ -14,8 +14,6 @@ from qwen25.evaluation.category import (
     CategoryScore,
     Item,
     against_chance,
-    cosine_protocol,
-    mean_cosine_of_neighbours,
     mean_of,
     mean_score,
     mid_rank,
@@ -35,7 +33,6 @@ class Retrieval(NamedTuple):
     :ivar units: reciprocal ranks rescaled so that chance is 0; shape (queries,).
     :ivar right: the cosine of each query with its target; shape (queries,).
     :ivar hard: for each query, the cosines with its own hard negatives.
-    :ivar unrelated: the mean cosine of unrelated pairs.
     :ivar sub_scores: those of every retrieval.
     :ivar shown: the items that went worst, and those that went right.
     """
@@ -43,19 +40,12 @@ class Retrieval(NamedTuple):
     units: np.ndarray
     right: np.ndarray
     hard: list[np.ndarray]
-    unrelated: float
     sub_scores: dict[str, Any]
     shown: tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
-    def outcome(self, seed: int, sub_scores: dict[str, Any], formula: str, value: float | None = None) -> CategoryScore:
-        """Return the category's outcome.
-
-        :param sub_scores: of its own, beside those of every retrieval.
-        :param formula: of the cosine protocol, with its ``value``; None: the mean cosine of the pairs.
-        """
-        value = float(self.right.mean()) if value is None else value
-        protocol = cosine_protocol(formula, value, self.unrelated)
-        return mean_score(self.units, seed, self.sub_scores | sub_scores, protocol, *self.shown)
+    def outcome(self, seed: int, sub_scores: dict[str, Any]) -> CategoryScore:
+        """Return the category's outcome; ``sub_scores`` are its own, beside those of every retrieval."""
+        return mean_score(self.units, seed, self.sub_scores | sub_scores, *self.shown)
 
 
 def retrieval(
@@ -91,7 +81,7 @@ def retrieval(
     worst_first = np.argsort(units, kind="stable")[:WORST_ITEMS]
     worst = [shown_item(items[i], queries[i], targets[i], chosen[i]) for i in worst_first]
     passed = passed_items(items, reciprocal == 1, queries, targets)
-    return Retrieval(units, right, own, mean_cosine_of_neighbours(cosines), sub_scores, (worst, passed))
+    return Retrieval(units, right, own, sub_scores, (worst, passed))
 
 
 def score_paraphrases(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
@@ -102,8 +92,7 @@ def score_paraphrases(matcher: Matcher, items: list[Item], seed: int) -> Categor
         for negative, cosine in zip(item["negatives"], hard, strict=True):
             by_kind[negative["kind"]].append(float(right > cosine) + 0.5 * float(right == cosine))
     preferred = {kind: mean_of(won) for kind, won in by_kind.items() if won}
-    value = (float(found.right.mean()) - found.unrelated + 1) / 2
-    return found.outcome(seed, {"preferred_to_negative": preferred}, "(similar - dissimilar + 1) / 2", value)
+    return found.outcome(seed, {"preferred_to_negative": preferred})
 
 
 def score_turns(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
@@ -115,41 +104,28 @@ def score_turns(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore
         "other_languages": mean_of(found.units[~english]),
         "preferred_to_distractor": mean_of(found.right > np.array([hard[0] for hard in found.hard])),
     }
-    return found.outcome(seed, sub_scores, "mean cosine of turn and meaning")
+    return found.outcome(seed, sub_scores)
 
 
 def score_code(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find the code that does what each description says, among all snippets and the code's own near misses."""
     found = retrieval(matcher, items, "description", "code", [item["near_misses"] for item in items])
-    languages = np.array([item["language"] for item in items])
-    by_language = {name: mean_of(found.units[languages == name]) for name in dict.fromkeys(languages.tolist())}
-    return found.outcome(seed, {"by_language": by_language}, "mean cosine of description and code")
+    return found.outcome(seed, {})
 
 
 def score_translations(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
-    """Find each sentence's translation, from English and into English, in seven languages.
-
-    The same-language control asks more: is the translation nearer than every other sentence of the
-    query's own language? A model that groups texts by language, not meaning, fails it.
-    """
+    """Find each sentence's translation, from English and into English, in seven languages."""
     texts = {language: [item[language] for item in items] for language in LANGUAGES}
     here, chance = np.arange(len(items)), 1 / len(items)
     units = np.zeros(len(items))
     from_english = {language: matcher.similarity(texts["en"], texts[language]) for language in LANGUAGES[1:]}
     credits: dict[str, np.ndarray] = {}
-    by_language, aligned, translated, same_language, unrelated = {}, [], [], [], []
+    by_language = {}
     for language, forth in from_english.items():
         back = matcher.similarity(texts[language], texts["en"])
         credit = credits[language] = (_top_credits(forth) + _top_credits(back)) / 2
         units += against_chance(credit, chance) / (len(LANGUAGES) - 1)
         by_language[language] = float(against_chance(credit.mean(), chance))
-        translated.append(forth[here, here].mean())
-        unrelated.append(mean_cosine_of_neighbours(forth))
-        for name, cosines in (("en", forth), (language, back)):
-            own = matcher.similarity(texts[name], texts[name])
-            np.fill_diagonal(own, -np.inf)
-            aligned.append((cosines[here, here] > own.max(axis=1)).mean())
-            same_language.append(own[np.isfinite(own)].mean())
     worst = [
         shown_item(items[i], items[i]["en"], items[i][lang], items[j][lang])
         for i in np.argsort(units, kind="stable")[:WORST_ITEMS]
@@ -158,18 +134,12 @@ def score_translations(matcher: Matcher, items: list[Item], seed: int) -> Catego
     sub_scores = {
         "by_tier": scores_by_tier(items, lambda rows: mean_of(units[rows])),
         "by_language": by_language,
-        "same_language_control": {
-            "translation_nearer_than_own_language": mean_of(aligned),
-            "cosine_of_translations": mean_of(translated),
-            "cosine_of_unrelated_same_language": mean_of(same_language),
-        },
     }
-    protocol = cosine_protocol("mean cosine of translations", mean_of(translated), mean_of(unrelated))
     # The first language in which it was found both ways, for the sentences that have one.
     found = [next((name for name, credit in credits.items() if credit[i] == 1), None) for i in here]
     answers = [item[name or "en"] for item, name in zip(items, found, strict=True)]
     passed = passed_items(items, np.array([name is not None for name in found]), texts["en"], answers)
-    return mean_score(units, seed, sub_scores, protocol, worst, passed)
+    return mean_score(units, seed, sub_scores, worst, passed)
 
 
 def _top_credits(cosines: np.ndarray) -> np.ndarray:
