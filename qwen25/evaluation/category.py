@@ -68,16 +68,11 @@ def interval(replicates: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def resample(size: int, seed: int) -> np.ndarray:
-    """Return the bootstrap's indices; shape (resamples, size)."""
-    return np.random.default_rng(seed).integers(0, size, (BOOTSTRAP_RESAMPLES, size))
-
-
 def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    """Return the mean of each column on the resamples of :func:`resample`, of which one is in memory at a time.
+    """Return the mean over the items on each bootstrap resample, of which one is in memory at a time.
 
-    :param values: shape (items, columns).
-    :return: shape (resamples, columns).
+    :param values: shape (items, ...).
+    :return: shape (resamples, ...).
     """
     generator, size = np.random.default_rng(seed), len(values)
     return np.stack([values[generator.integers(0, size, size)].mean(axis=0) for _ in range(BOOTSTRAP_RESAMPLES)])
@@ -128,4 +123,4 @@ def scores_by_tier(items: list[Item], score: Callable[[np.ndarray], float]) -> d
 
 def mean_score(units: np.ndarray, seed: int, *parts: Any) -> CategoryScore:
     """Return the outcome of a category whose headline is the mean of its units; ``parts`` are its further fields."""
-    return CategoryScore(float(units.mean()), units[resample(len(units), seed)].mean(axis=1), *parts)
+    return CategoryScore(float(units.mean()), resampled_means(units, seed), *parts)

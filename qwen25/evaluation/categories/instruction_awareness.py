@@ -17,7 +17,7 @@ from qwen25.evaluation.category import (
     mean_score,
     mid_rank,
     passed_items,
-    resample,
+    resampled_means,
     shown_item,
 )
 from qwen25.evaluation.matching import Matcher
@@ -49,7 +49,7 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     units = against_chance(both.mean(axis=(1, 2)), both_chance)
     gains = zip(intent - intent_shuffled, ~lexical, strict=True)
     gain = np.array([of_topic[mask].mean() if mask.any() else 0.0 for of_topic, mask in gains])
-    gain_interval = interval(gain[resample(len(topics), seed)].mean(axis=1))
+    gain_interval = interval(resampled_means(gain, seed))
     sub_scores = {
         "intent_among_same_topic": mean_of(against_chance(intent, 1 / shape[1])),
         "topic_among_same_intent": mean_of(against_chance(topic, 1 / shape[0])),
