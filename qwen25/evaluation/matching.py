@@ -159,26 +159,17 @@ class Bm25(Matcher):
         return self.index(documents, lambda done: None)(queries)
 
     def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
-        """Index the documents; a block of queries is one sparse product."""
+        """Index the documents."""
         import bm25s
-        from scipy.sparse import csc_array, csr_array
 
-        words = _words(documents)
-        advance(len(documents))
-        self._search: Search = lambda queries: np.zeros((len(queries), len(documents)), dtype=np.float32)
-        if any(words):
-            found = bm25s.BM25(backend="numpy")
+        words, found, nothing = _words(documents), bm25s.BM25(), np.zeros(len(documents), np.float32)
+        is_empty = not any(words)  # which bm25s takes for an error, as it does a query without words
+        if not is_empty:
             found.index(words, show_progress=False)
-            scores, size = found.scores, len(found.scores["indptr"]) - 1
-            table = csc_array((scores["data"], scores["indices"], scores["indptr"]), (len(documents), size)).T
-
-            def search(queries: Sequence[str]) -> np.ndarray:
-                known = [[found.vocab_dict[word] for word in ws if word in found.vocab_dict] for ws in _words(queries)]
-                ends, columns = np.cumsum([0, *map(len, known)]), [word for one in known for word in one]
-                asked = csr_array((np.ones(len(columns), np.float32), columns, ends), (len(queries), size))
-                return (asked @ table).toarray()
-
-            self._search = search
+        advance(len(documents))
+        self._search: Search = lambda queries: np.stack(
+            [found.get_scores(asked) if asked and not is_empty else nothing for asked in _words(queries)]
+        )
         return self._search
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from model2vec import StaticModel
@@ -37,8 +37,6 @@ from qwen25.store.static_model import (
     weight_files,
 )
 from qwen25.store.training_texts import read_training_texts
-
-T = TypeVar("T")
 
 OURS = "Qwen25-1024D"
 PLAIN = "plain recipe"
@@ -181,7 +179,7 @@ def _located(where: str, offline: bool, subfolder: str = "") -> Path:
     return snapshot(where, offline=offline, subfolder=subfolder)
 
 
-def _timed(load: Callable[[], T]) -> tuple[T, float]:
+def _timed(load: Callable[[], Any]) -> tuple[Any, float]:
     """Load a model twice; return the second and its seconds: the first has imported what libraries import late."""
     load()
     started = time.perf_counter()
@@ -212,33 +210,38 @@ def _model2vec(folder: Path, name: str) -> Encoder:
 def _sentence_transformer(folder: Path, name: str) -> Encoder:
     from sentence_transformers import SentenceTransformer
 
-    facts = on_disk(folder)
-    refuse_code_and_pickles(folder)
-    options: dict[str, Any] = {"device": "cpu", "trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
-    with as_input_error(f"st:{folder.name} cannot be loaded", _OTHER), quietly():
-        model, facts["load_seconds"] = _timed(lambda: SentenceTransformer(str(folder), **options))
-        dims = len(model.encode("width", show_progress_bar=False))
-    matcher = Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)))
-    return Encoder(name, "sentence-transformers", matcher, dims, memory_bytes=_weights_in_memory(model), **facts)
+    return _loaded_by(
+        SentenceTransformer,
+        lambda model: Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False))),
+        *("sentence-transformers", folder, name),
+    )
 
 
 def _late_interaction(folder: Path, name: str) -> Encoder:
-    facts = on_disk(folder)
-    refuse_code_and_pickles(folder)
     try:
         with quietly():
             from pylate.models import ColBERT
     except ImportError as error:
         raise InputError("late interaction needs pylate", extras_command("pylate")) from error
 
+    def matcher(model: Any) -> Matcher:
+        options = {"show_progress_bar": False}
+        return LateInteraction(lambda texts, is_query: list(model.encode(list(texts), is_query=is_query, **options)))
+
+    return _loaded_by(ColBERT, matcher, "late interaction", folder, name)
+
+
+def _loaded_by(library: Any, matcher_of: Callable[[Any], Matcher], kind: str, folder: Path, name: str) -> Encoder:
+    """Load a folder as a torch model of ``library``, on the CPU."""
+    facts = on_disk(folder)
+    refuse_code_and_pickles(folder)
     options: dict[str, Any] = {"device": "cpu", "trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
-    with as_input_error(f"colbert:{folder.name} cannot be loaded", _OTHER), quietly():
-        model, facts["load_seconds"] = _timed(lambda: ColBERT(str(folder), **options))
-        matcher = LateInteraction(
-            lambda texts, is_query: list(model.encode(list(texts), is_query=is_query, show_progress_bar=False))
-        )
+    with as_input_error(f"{folder.name} cannot be loaded as a model of {kind}", _OTHER), quietly():
+        model, facts["load_seconds"] = _timed(lambda: library(str(folder), **options))
+        matcher = matcher_of(model)
         dims = matcher.vectors(["width"]).shape[1]
-    return Encoder(name, "late interaction", matcher, dims, memory_bytes=_weights_in_memory(model), **facts)
+    facts["memory_bytes"] = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    return Encoder(name, kind, matcher, dims, **facts)
 
 
 def _wordllama(name: str) -> Encoder:
@@ -252,24 +255,15 @@ def _wordllama(name: str) -> Encoder:
     weights = package / "weights" / "l2_supercat_256.safetensors"
     tokenizer = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
 
-    def load() -> tuple[Any, np.ndarray]:
+    def load() -> Any:
         table = load_file(weights)["embedding.weight"].astype(np.float32)
-        return WordLlamaInference(table, Tokenizer.from_file(str(tokenizer))), table
+        return WordLlamaInference(table, Tokenizer.from_file(str(tokenizer)))
 
     with as_input_error("WordLlama's wheel has no usable weights", "pip install wordllama"):
-        (model, table), seconds = _timed(load)
-    facts: dict[str, Any] = {
-        "size_bytes": weights.stat().st_size + tokenizer.stat().st_size,
-        "memory_bytes": table.nbytes,
-        "sha256": sha256([weights]),
-        "load_seconds": seconds,
-    }
+        model, seconds = _timed(load)
+    size, table = weights.stat().st_size + tokenizer.stat().st_size, model.embedding
     matcher = Cosine(lambda texts: np.asarray(model.embed(list(texts))))
-    return Encoder(name, "wordllama", matcher, int(table.shape[1]), **facts)
-
-
-def _weights_in_memory(model: Any) -> int:
-    return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    return Encoder(name, "wordllama", matcher, table.shape[1], size, table.nbytes, sha256([weights]), seconds)
 
 
 def _pip_command() -> str:
