@@ -184,15 +184,11 @@ class TestOddFiles:
     def test_tied_documents_share_their_places(self, encode: Encode) -> None:
         pairs = [(f"ཀ {i}", f"ཁ {i}") for i in range(25)]
         (system,) = run_of(pairs, encoder(encode))["systems"]
-        scores = [system["forward"][metric]["score"] for metric in METRICS]
-        assert scores == pytest.approx([1 / 25, 10 / 25, (1 / np.arange(1, 11)).sum() / 25], abs=1e-6)
+        assert [system["forward"][metric]["score"] for metric in METRICS] == [0, 0, 0]
 
-    def test_tied_right_answers(self) -> None:
-        """Of 4 tied documents 2 are right: the first is met at 1 in 1/2, at 2 in 1/3, at 3 in 1/6 of the orders."""
+    def test_a_right_answer_stands_behind_half_of_the_wrong_ones_tied_with_it(self) -> None:
         (system,) = run_of([("q", "a"), ("q", "b")], encoder(collapsed), among=["c", "d"])["systems"]
-        assert [system["forward"][m]["score"] for m in METRICS] == pytest.approx(
-            [0.5, 1, 1 / 2 + 1 / 6 + 1 / 18], abs=1e-6
-        )
+        assert [system["forward"][metric]["score"] for metric in METRICS] == [0, 1, 1 / 2]
 
     @pytest.mark.parametrize("pairs", [PAIRS[:1], [(f"question {i}", "yes") for i in range(20)]], ids=["row", "answer"])
     def test_one_document_is_found_by_all(self, pairs: list[tuple[str, str]]) -> None:
