@@ -18,7 +18,6 @@ PERCENTILES = {"median": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9}
 CUTS = {"near": 99.0, "match": 99.9}
 #: A cut that fewer right answers reach, while 1 in 100 unrelated texts does, parts nothing.
 LEAST_RIGHT = 0.5
-BINS = 50
 #: A language is read if at least this share of its sentences find their translations among all English texts of the
 #: calibration, and at least so many times the share that they do by random directions, which find names and letters.
 ENGLISH, READ, TIMES_CONTROL = "en", 0.3, 3.0
@@ -45,7 +44,7 @@ def score_meaning(unrelated: np.ndarray, lengths: np.ndarray, right: np.ndarray)
     :param lengths: the mean number of characters of their two texts; shape (pairs,).
     :param right: the cosines of queries with their right answers; shape (other pairs,).
     :return: percentiles of ``unrelated`` for each length and for all, and of ``right``; the ``cuts``, each a cosine
-        with the share of right answers that reach it; whether they ``part`` the two; the ``histogram`` of both.
+        with the share of right answers that reach it; whether they ``part`` the two.
     """
     place = np.searchsorted(list(LENGTHS.values()), lengths)
     groups = {name: unrelated[place == i] for i, name in enumerate(LENGTHS)} | {"all": unrelated}
@@ -53,17 +52,11 @@ def score_meaning(unrelated: np.ndarray, lengths: np.ndarray, right: np.ndarray)
     for name, percentile in CUTS.items():
         cosine = float(np.percentile(unrelated, percentile))
         cuts[name] = {"cosine": round(cosine, 4), "right_above": round(float((right >= cosine).mean()), 4)}
-    edges = np.linspace(min(unrelated.min(), right.min()), max(unrelated.max(), right.max(), 1e-6), BINS + 1)
     return {
         "unrelated": {name: _percentiles(cosines) for name, cosines in groups.items() if len(cosines)},
         "right": _percentiles(right),
         "cuts": cuts,
         "parts": cuts["near"]["right_above"] >= LEAST_RIGHT,
-        "histogram": {
-            "edges": [round(float(edge), 4) for edge in edges],
-            "unrelated": np.histogram(unrelated, edges)[0].tolist(),
-            "right": np.histogram(right, edges)[0].tolist(),
-        },
     }
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from qwen25.evaluation.thresholds import LENGTHS, PERCENTILES
-from qwen25.reports import plots
 from qwen25.reports.sections import Section
 from qwen25.runtime.text import difference_text, with_interval
 
@@ -104,7 +102,7 @@ def packaged_meaning(meaning: Result) -> Section:
 
 
 def _meaning_section(meaning: Result, measured_on: str, more_lines: list[str] | None = None) -> Section:
-    """Return the sentences, the figure and the table of what a model's cosines say."""
+    """Return the sentences and the table of what a model's cosines say."""
     lengths = {name: f"up to {most:.0f} characters" for name, most in LENGTHS.items()} | {"long": "longer"}
     found = {f"unrelated texts, {lengths.get(name, name)}": cells for name, cells in meaning["unrelated"].items()}
     found["right answers"] = meaning["right"]
@@ -114,6 +112,4 @@ def _meaning_section(meaning: Result, measured_on: str, more_lines: list[str] | 
         ["cosines of", "pairs", *(name.replace("p", "").replace("median", "50") + " %" for name in PERCENTILES)],
         [[name, f"{cells['pairs']:,}", *(f"{cells[p]:.2f}" for p in PERCENTILES)] for name, cells in found.items()],
         note=f"Measured on {measured_on}.",
-        figure=partial(plots.score_distributions, meaning),
-        shows="Cosines of unrelated texts and of right answers, and where to cut",
     )

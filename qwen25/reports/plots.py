@@ -86,22 +86,6 @@ def _error(score: Result) -> tuple[float, float]:
     return max(0.0, score["score"] - low), max(0.0, high - score["score"])
 
 
-def score_distributions(meaning: Result, colours: Colours = LIGHT) -> Any:
-    """Draw the cosines of unrelated texts and of right answers, as shares of each, and the cuts between them."""
-    axes = _axes(colours, 3.0)
-    found, edges = meaning["histogram"], meaning["histogram"]["edges"]
-    for name, color in (("unrelated", colours.others), ("right", colours.ours)):
-        shares = [count / max(1, sum(found[name])) for count in found[name]]
-        axes.stairs(shares, edges, color=color, fill=name == "unrelated", linewidth=2, label=f"{name} texts")
-    for (name, cut), style in zip(meaning["cuts"].items(), ("--", ":"), strict=True):
-        label = f"{name}: {cut['cosine']:.2f}, {cut['right_above']:.0%} of right"
-        axes.axvline(cut["cosine"], color=colours.text, linestyle=style, label=label)
-    axes.set_xlabel("cosine")
-    axes.set_ylabel("share of pairs")
-    _legend(axes, colours, "best")
-    return axes.figure
-
-
 def quality_against_size(result: Result, colours: Colours = LIGHT) -> Any:
     """Draw quality against size with the Pareto frontier."""
     axes = _axes(colours, 4.2, "constrained")

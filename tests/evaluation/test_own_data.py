@@ -152,7 +152,6 @@ class TestNumbers:
                 "right_above": pytest.approx(share, abs=1e-4),
             }
         assert found["parts"] and not score_meaning(unrelated, lengths, unrelated[:300])["parts"]
-        assert sum(found["histogram"]["unrelated"]) == 5000 and sum(found["histogram"]["right"]) == 300
 
     def test_what_a_score_means_on_ones_own_texts(self) -> None:
         (system,) = run_of(PAIRS, encoder(knowing(2)), among=OTHERS)["systems"]
