@@ -163,11 +163,6 @@ def _read_results(model: Path, evaluation: Path, comparison: Path) -> tuple[Resu
     return metadata, scores, rows
 
 
-def _languages(metadata: Result) -> list[str]:
-    """Return the codes of the languages that the model was found to read; none if it is older than that."""
-    return [code for code in metadata.get("score_meaning", {}).get("languages", ()) if re.fullmatch("[a-z]{2,3}", code)]
-
-
 def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict[str, int], repo: str | None) -> Result:
     """Return what the templates draw on."""
     repo = repo or (MISSION_REPO if metadata["name"] == MISSION_NAME else None)
@@ -178,7 +173,7 @@ def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict
     header = _header(
         metadata,
         [*tags, *(["qwen2.5"] if is_qwen else [])],
-        language=_languages(metadata) or judgement.languages(comparison),
+        language=[code for code in metadata["score_meaning"]["languages"] if re.fullmatch("[a-z]{2,3}", code)],
         pipeline_tag="sentence-similarity",
         model_name=name,
         eval_results=_eval_results(own),
