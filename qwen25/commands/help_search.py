@@ -2,8 +2,8 @@
 
     python -m qwen25.commands.help_search demo
 
-It shows the article found for each question, then how the model stands on the scale of the reference models, then
-what to do next. Ten questions show a use; they do not rank models. Exit codes: 0 ok, 1 the run failed, 2 wrong input.
+It shows the article found for each question, then what to do next. Ten questions show a use; they do not rank models.
+Exit codes: 0 ok, 1 the run failed, 2 wrong input.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from qwen25.evaluation.judgement import ranked
 from qwen25.evaluation.matching import Bm25, Matcher
 from qwen25.evaluation.models import load_encoder, random_control
-from qwen25.evaluation.results import read_evaluation
 from qwen25.runtime import console
 from qwen25.runtime.console import command_of
 from qwen25.runtime.display import print_lines
@@ -44,25 +42,25 @@ def search(spec: str | Path) -> dict[str, Any]:
     articles, questions = data["articles"], data["questions"]
     encoder = load_encoder(str(spec))
 
-    def found(matcher: Matcher) -> list[str | None]:
-        """Return the best article for each question; None where several are equally good."""
-        fit = matcher.similarity([question["text"] for question in questions], articles)
-        alone = (fit == fit.max(axis=1, keepdims=True)).sum(axis=1) == 1
-        return [articles[best] if is_alone else None for best, is_alone in zip(fit.argmax(axis=1), alone, strict=True)]
+    def asked(matcher: Matcher) -> list[dict[str, Any]]:
+        """Return each question with the best article; None where several are equally good."""
+        rows = []
+        for question, fit in zip(questions, matcher.similarity([q["text"] for q in questions], articles), strict=True):
+            found = articles[fit.argmax()] if (fit == fit.max()).sum() == 1 else None
+            is_right = found == articles[question["answer"]]
+            rows.append(
+                {"language": question["language"], "question": question["text"], "found": found, "right": is_right}
+            )
+        return rows
 
     def right(matcher: Matcher) -> int:
-        pairs = zip(found(matcher), questions, strict=True)
-        return sum(article == articles[question["answer"]] for article, question in pairs)
+        return sum(row["right"] for row in asked(matcher))
 
     controls = [control for seed in CONTROL_SEEDS if (control := random_control(encoder, seed))]
-    rows = [
-        {"language": q["language"], "question": q["text"], "found": article, "right": article == articles[q["answer"]]}
-        for q, article in zip(questions, found(encoder.matcher), strict=True)
-    ]
     return {
         "schema_version": 1,
         "model": {"name": encoder.name, "sha256": encoder.sha256},
-        "questions": rows,
+        "questions": asked(encoder.matcher),
         "articles": len(articles),
         "right": right(encoder.matcher),
         "random_directions": round(fmean(right(control.matcher) for control in controls), 1) if controls else None,
@@ -87,19 +85,14 @@ def search_markdown(result: dict[str, Any]) -> str:
     return "\n".join([*table(["question", "article found", "right"], rows), "", summary(result)])
 
 
-def print_search(result: dict[str, Any], evaluation: dict[str, Any], folder: Path) -> None:
-    """Print each question with the article found, how the model stands among the references, and what to do next."""
+def print_search(result: dict[str, Any], folder: Path) -> None:
+    """Print each question with the article found, and what to do next."""
     print(f"\n{result['articles']} help articles, {len(result['questions'])} questions: the article found\n")
     for row in result["questions"]:
         print(f"{'right' if row['right'] else 'wrong'}  {row['language']}  {row['question']}")
         found = row["found"] or "(several fit equally well)"
         print(textwrap.fill(found, console.COLUMNS, initial_indent=" " * 11, subsequent_indent=" " * 11))
     print_lines([summary(result)], "Found")
-    print("\nOn the scale of the reference models (all test items; 0 is chance, 1 perfect)\n")
-    for row in ranked(evaluation):
-        if row["kind"] != "control":
-            name = row["name"] if "difference_to_ours" in row else f"{row['name']} (this model)"
-            print(f"  {row['result']['overall']['score']:5.3f}  {name}")
     for what, how in (
         ("Next: open the report in a browser, every category beside other models", folder / "comparison.html"),
         ("make a page that searches as you type", command_of("page", model=folder / "model", dims=512)),
@@ -108,27 +101,21 @@ def print_search(result: dict[str, Any], evaluation: dict[str, Any], folder: Pat
         print(f"\n{what}\n    {how}")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    parser = console.Parser(story=__doc__)
-    what = "with the model, eval_results.json and comparison.html; first_search.json is written into it"
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), help=f"{what} (default: %(default)s)")
-    console.add_common_flags(parser)
-    return parser
-
-
 def run(args: argparse.Namespace) -> int:
     """Search, write the result, and print what was found and what to do next."""
-    model = args.folder / "model"
-    result, evaluation = search(model), read_evaluation(args.folder / "eval_results.json", model)
+    result = search(args.folder / "model")
     write_json(args.folder / "first_search.json", result)
-    print_search(result, evaluation, args.folder)
+    print_search(result, args.folder)
     return EXIT_OK
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run, argv)
+    parser = console.Parser(story=__doc__)
+    what = "with the model and comparison.html; first_search.json is written into it (default: %(default)s)"
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), help=what)
+    console.add_common_flags(parser)
+    return console.run(parser, run, argv)
 
 
 if __name__ == "__main__":
