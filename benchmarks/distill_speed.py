@@ -3,7 +3,7 @@
 
     python -m benchmarks.distill_speed smollm2-135m
     python -m benchmarks.distill_speed qwen2.5-coder-1.5b --rows 4096 --peer-rows 2048
-    python -m benchmarks.distill_speed models/random-1.5b --device cuda      # of benchmarks.make_random_teacher
+    python -m benchmarks.distill_speed path/to/teacher --device cuda
     python -m benchmarks.distill_speed --render
 
 Both sides load the same teacher from the same safetensors files, compute a state for each token and save the

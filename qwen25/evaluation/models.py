@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from model2vec import StaticModel
-from safetensors.numpy import load_file
-from tokenizers import Tokenizer
 
 from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction, Matcher
 from qwen25.runtime.console import MODEL, command_of, extras_command
@@ -245,24 +243,17 @@ def _loaded_by(library: Any, matcher_of: Callable[[Any], Matcher], kind: str, fo
 
 
 def _wordllama(name: str) -> Encoder:
-    """Load WordLlama from its wheel's own files; its own loader would ask the network for the tokenizer."""
+    """Load WordLlama from its wheel's own files: unless told so, it asks the network for the tokenizer."""
     try:
         import wordllama
-        from wordllama.inference import WordLlamaInference
     except ImportError as error:
         raise InputError("WordLlama is not installed: pip install wordllama") from error
     package = Path(wordllama.__file__).parent
-    weights = package / "weights" / "l2_supercat_256.safetensors"
-    tokenizer = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
-
-    def load() -> Any:
-        table = load_file(weights)["embedding.weight"].astype(np.float32)
-        return WordLlamaInference(table, Tokenizer.from_file(str(tokenizer)))
-
     with as_input_error("WordLlama's wheel has no usable weights", "pip install wordllama"):
-        model, seconds = _timed(load)
-    size, table = weights.stat().st_size + tokenizer.stat().st_size, model.embedding
-    matcher = Cosine(lambda texts: np.asarray(model.embed(list(texts))))
+        model, seconds = _timed(lambda: wordllama.WordLlama.load(cache_dir=package, disable_download=True))
+        weights = package / "weights" / "l2_supercat_256.safetensors"
+        size = weights.stat().st_size + (package / "tokenizers" / "l2_supercat_tokenizer_config.json").stat().st_size
+    matcher, table = Cosine(lambda texts: np.asarray(model.embed(list(texts)))), model.embedding
     return Encoder(name, "wordllama", matcher, table.shape[1], size, table.nbytes, sha256([weights]), seconds)
 
 

@@ -95,14 +95,12 @@ def measured_row(name: str, what: str, found: Evaluation, ours: Evaluation | Non
     :param what: what it is, in a few words.
     :param ours: the model that it is compared with; None: it is ours.
     """
-    result, size = as_json(found), found.health["size_bytes"]
     row = {
         "name": name,
         "obtained": "measured",
         "what": what,
         "kind": found.model["kind"],
-        "result": result,
-        "quality_per_mb": round(result["overall"]["score"] / (size / 1e6), 6) if size else None,
+        "result": as_json(found),
         "published": PUBLISHED.get(name),
     }
     return row if ours is None else {**row, "difference_to_ours": differences(found, ours)}

@@ -98,7 +98,6 @@ COST = [
     _health("in memory", size_text, "memory_bytes", best=partial(_least, key="memory_bytes")),
     _health("unrelated cosine", _digits, "unrelated_cosine"),
     Column("kind", _at(str, "kind")),
-    Column("overall per MB", _at("{:.4f}".format, "quality_per_mb"), whole=True),
     _health("load", "{:.2f} s".format, "load_seconds"),
 ]
 PUBLISHED = [

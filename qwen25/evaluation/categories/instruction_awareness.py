@@ -15,7 +15,6 @@ from qwen25.evaluation.category import (
     interval,
     mean_of,
     mean_score,
-    mid_rank,
     passed_items,
     resampled_means,
     shown_item,
@@ -56,7 +55,6 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
         "intent_lexical_requests": mean_of(against_chance(intent[lexical], 1 / shape[1])),
         "intent_non_lexical_requests": mean_of(against_chance(intent[~lexical], 1 / shape[1])),
         "worst_of_three_phrasings": mean_of(both.min(axis=2)),
-        "p_mrr": _p_mrr(cosines),
         "controls": {
             "no_instruction": mean_of(against_chance(_cell_credits(bare)[0], both_chance)),
             "shuffled_instruction": mean_of(against_chance(both_shuffled, both_chance)),
@@ -88,23 +86,6 @@ def _cell_credits(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     in_row, in_column = row.max(axis=-1), column.max(axis=-1)
     both = credit(np.maximum(in_row, in_column), row, column)
     return both, credit(in_row, row), credit(in_column, column)
-
-
-def _p_mrr(cosines: np.ndarray) -> float:
-    """Return p-MRR (Weller et al. 2024, FollowIR, arXiv:2403.15246) for swapped instructions, in -1..1.
-
-    A document right under one instruction should fall when the same topic is asked with another: 1
-    if it always falls from first to last, 0 if its rank does not move.
-    """
-    row = np.einsum("tirtj->tirj", cosines)
-    values = []
-    for t, i, r in np.ndindex(row.shape[:3]):
-        before = mid_rank(np.delete(row[t, i, r], i), row[t, i, r, i])
-        for other in range(row.shape[1]):
-            if other != i:
-                after = mid_rank(np.delete(row[t, other, r], i), row[t, other, r, i])
-                values.append(after / before - 1 if before > after else 1 - before / after)
-    return mean_of(values)
 
 
 def _worst_cells(grid: list[Item], cosines: np.ndarray) -> list[dict[str, Any]]:
