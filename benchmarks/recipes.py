@@ -3,7 +3,6 @@
 
     python -m benchmarks.recipes --public-eval FOLDER      # a folder with score.py and dev/; writes docs/recipes.json
     python -m benchmarks.recipes --render                  # docs/RECIPES.md from it
-    python -m benchmarks.recipes --teacher smollm2-135m --output try/recipes.json      # to try the benchmark out
 
 Everything comes from one teacher and one pass of token states. It is scored on the calibration items and, if there
 is a folder of it, on public data. Each difference is from the default recipe's table, on the same bootstrap
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.evaluation.categories import WEIGHTS, calibration_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import Evaluation, score_model
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
-from qwen25.runtime.console import add_common_flags, run
+from qwen25.runtime.console import Parser, add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -40,9 +38,7 @@ from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher, find_teacher
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-RESULT = DOCS / "recipes.json"
-#: Beside the result.
-DOCUMENT = "RECIPES.md"
+RESULT, DOCUMENT = DOCS / "recipes.json", DOCS / "RECIPES.md"
 #: The layers of all variants, as shares of the depth; deeper ones brought nothing (docs/LOG.md).
 LAYERS = (0.0, 0.125, 0.25, 0.5)
 DIMS = 1024
@@ -112,7 +108,7 @@ def measure(args: argparse.Namespace) -> None:
         "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
         "recipes": measured(teacher, args),
     }
-    write_json(args.output, {**result, **provenance(clock, args.seed)})
+    write_json(RESULT, {**result, **provenance(clock, args.seed)})
 
 
 def document(result: Row) -> str:
@@ -173,30 +169,26 @@ def share_text(share: float) -> str:
 
 
 def body(args: argparse.Namespace) -> int:
-    """Measure or render."""
-    if args.render:
-        write_text(args.output.with_name(DOCUMENT), document(read_json(args.output)))
-    else:
+    """Measure, unless told only to render, and render."""
+    if not args.render:
         measure(args)
-    print(args.output.with_name(DOCUMENT) if args.render else args.output)
+    write_text(DOCUMENT, document(read_json(RESULT)))
+    print(DOCUMENT)
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    """Run the command line and return the exit code."""
+    parser = Parser(story=__doc__)
     add = parser.add_argument
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
     add("--teacher", default="qwen2.5-coder-0.5b", help="a decoder, as phase 1 takes it (default: %(default)s)")
     add("--seed", type=int, default=42, help="of resamples and the control (default: %(default)s)")
     work = Path(tempfile.gettempdir()) / "qwen25-recipes"
     add("--work", type=Path, default=work, help="keeps the token states for the next run (default: %(default)s)")
-    add(
-        "--output", type=Path, default=RESULT, help=f"the result; {DOCUMENT} is beside it (default: docs/{RESULT.name})"
-    )
-    add("--render", action="store_true", help="only render the document (default: only measure)")
+    add("--render", action="store_true", help="only render the document (default: measure first)")
     add_common_flags(parser)
-    return run(parser, body, argv)
+    return run(parser, body, None)
 
 
 if __name__ == "__main__":
