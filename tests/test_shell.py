@@ -149,7 +149,7 @@ class TestVersions:
         lines = (ROOT / "requirements_qwen25.txt").read_text().splitlines()
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         for part, more in project["optional-dependencies"].items():
-            lines += more if part not in ("pylate", "scale") else []  # which the setup does not install by these files
+            lines += more if part != "scale" else []  # which the setup leaves out
         floors = {}
         for needed in (Requirement(line) for line in lines if line and not line.startswith("#")):
             (specifier,) = needed.specifier
@@ -181,7 +181,7 @@ def test_the_oldest_versions_go_into_a_venv_of_their_own_and_another_python_make
     assert done.returncode == 0, done.stderr
     calls = (checkout / "calls").read_text()
     assert "-c .ci/constraints_oldest.txt torch" in calls and "constraints.txt" not in calls
-    assert "-r requirements_qwen25.txt mteb>=" in calls and "pytest>=" in calls and "--no-deps pylate==" in calls
+    assert "-r requirements_qwen25.txt mteb>=" in calls and "pytest>=" in calls
     assert (checkout / "venv_oldest" / ".ready").is_file() and not (checkout / "venv_qwen25").exists()
     done = run(checkout / "setup_qwen25.sh", "--oldest", PYTHON=str(recording_python(checkout, "Python 3.12.1")))
     assert done.returncode == 0 and "has Python 3.11.7, not Python 3.12.1; making it anew" in done.stdout
