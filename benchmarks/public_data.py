@@ -1,4 +1,7 @@
-"""The public scorer: any module with ``score(encode, data_folder) -> {"overall": ..., "categories": ...}``."""
+"""What benchmarks of forms and recipes keep of a model's scores: on our items, and by a public scorer.
+
+That is any module with ``score(encode, data_folder) -> {"overall": ..., "categories": ...}``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from qwen25.evaluation.category import interval
+from qwen25.evaluation.evaluate import Evaluation
 from qwen25.runtime.errors import InputError
 
 #: Texts -> their vectors, scored.
@@ -31,3 +36,14 @@ def public_score(folder: Path | None) -> PublicScore | None:
         return {"overall": found["overall"], "categories": found["categories"]}
 
     return score
+
+
+def score_facts(found: Evaluation, base: Evaluation) -> dict[str, Any]:
+    """Return a model's scores, and the difference of its overall one to a base's on the same resamples."""
+    value, replicates = found.overall - base.overall, found.replicates - base.replicates
+    return {
+        "score": found.overall,
+        "interval": list(interval(found.replicates)),
+        "difference": {"value": value, "interval": list(interval(replicates))},
+        "categories": {name: score.score for name, score in found.categories.items()},
+    }

@@ -3,7 +3,6 @@
 
     python -m benchmarks.recipes --public-eval FOLDER      # a folder with score.py and dev/; writes docs/recipes.json
     python -m benchmarks.recipes --render                  # docs/RECIPES.md from it
-    python -m benchmarks.recipes --teacher smollm2-135m --output try/recipes.json      # to try the benchmark out
 
 Everything comes from one teacher and one pass of token states. It is scored on the calibration items and, if there
 is a folder of it, on public data. Each difference is from the default recipe's table, on the same bootstrap
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,30 +21,27 @@ from typing import Any
 import numpy as np
 from model2vec import StaticModel
 
-from benchmarks.public_data import public_score
+from benchmarks.public_data import public_score, score_facts
 from qwen25.distillation.rows import rank_frequencies
 from qwen25.distillation.vectors import DEFAULT, PLAIN, Recipe, distil_vectors
 from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.evaluation.categories import WEIGHTS, calibration_folder, items_sha256, load_categories
-from qwen25.evaluation.category import interval
 from qwen25.evaluation.evaluate import Evaluation, score_model
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
-from qwen25.runtime.console import add_common_flags, run
+from qwen25.runtime.console import Parser, add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.steps import StepCache
-from qwen25.runtime.text import difference_text, size_text, table, with_interval
+from qwen25.runtime.text import difference_text, table, with_interval
 from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher, find_teacher
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-RESULT = DOCS / "recipes.json"
-#: Beside the result.
-DOCUMENT = "RECIPES.md"
+RESULT, DOCUMENT = DOCS / "recipes.json", DOCS / "RECIPES.md"
 #: The layers of all variants, as shares of the depth; deeper ones brought nothing (docs/LOG.md).
 LAYERS = (0.0, 0.125, 0.25, 0.5)
-DIMS, FEWER_DIMS = 1024, (1024, 512, 256, 128)
+DIMS = 1024
 VARIANTS = {
     "embeddings only": replace(DEFAULT, layers=(0.0,)),
     "without 1/8": replace(DEFAULT, layers=(0.0, 0.25)),
@@ -60,8 +55,8 @@ VARIANTS = {
 Row = dict[str, Any]
 
 
-def measured(teacher: Teacher, args: argparse.Namespace) -> dict[str, list[Row]]:
-    """Score every recipe, and the default one in fewer dimensions."""
+def measured(teacher: Teacher, args: argparse.Namespace) -> list[Row]:
+    """Score every recipe."""
     items, public = load_categories(calibration_folder()), public_score(args.public_eval)
     vocabulary = static_vocabulary(teacher.tokenizer())
     frequencies = rank_frequencies(vocabulary.tokenizer)
@@ -82,31 +77,21 @@ def measured(teacher: Teacher, args: argparse.Namespace) -> dict[str, list[Row]]
     def scores(encoder: Encoder) -> Row:
         ours = score_model(encoder, items, args.seed, with_control=False, with_health=False)
         references.append(ours)
-        base = references[0]
         print(f"{ours.overall:.3f}  {encoder.name}", flush=True)
-        return {
-            "overall": {"score": ours.overall, "interval": list(interval(ours.replicates))},
-            "difference": {
-                "value": ours.overall - base.overall,
-                "interval": list(interval(ours.replicates - base.replicates)),
-            },
-            "categories": {name: score.score for name, score in ours.categories.items()},
-            "public": public(encoder.encode) if public else None,
-        }
+        facts = score_facts(ours, references[0])
+        overall = {name: facts.pop(name) for name in ("score", "interval")}
+        return {"overall": overall, **facts, "public": public(encoder.encode) if public else None}
 
     def row(name: str, recipe: Recipe, encoder: Encoder) -> Row:
         facts = {"layers": list(recipe.layers), "sif": recipe.sif, "whitening": recipe.whitening}
         return {"name": name, **facts, "dims": encoder.dims, **scores(encoder)}
 
-    full = vectors(DEFAULT)
-    default = model("default", full)
+    default = model("default", vectors(DEFAULT))
     rows = [row("default", DEFAULT, default)]
     if control := random_control(default, args.seed):
         rows.append(row("random directions", DEFAULT, control))
     rows += [row(name, recipe, model(name, vectors(recipe))) for name, recipe in VARIANTS.items()]
-    parts = [np.ascontiguousarray(full[:, :dims]) for dims in FEWER_DIMS]
-    dims = [{"dims": p.shape[1], "bytes": p.nbytes, **scores(model(f"{p.shape[1]} dimensions", p))} for p in parts]
-    return {"recipes": rows, "dims": dims}
+    return rows
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -115,15 +100,15 @@ def measure(args: argparse.Namespace) -> None:
     items, teacher = load_categories(folder), find_teacher(args.teacher)
     weights = {"hidden_size": teacher.hidden_size, "weights_sha256": teacher.weights_sha256}
     result = {
-        "schema_version": 3,
+        "schema_version": 4,
         "teacher": {"name": teacher.name, "layers": teacher.layers, **weights},
         "tokens": len(static_vocabulary(teacher.tokenizer())),
         "items": {category: len(rows) for category, rows in items.items()},
         "items_sha256": items_sha256(folder),
         "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
-        **measured(teacher, args),
+        "recipes": measured(teacher, args),
     }
-    write_json(args.output, {**result, **provenance(clock, args.seed)})
+    write_json(RESULT, {**result, **provenance(clock, args.seed)})
 
 
 def document(result: Row) -> str:
@@ -139,7 +124,6 @@ def document(result: Row) -> str:
         layers = " + ".join(share_text(share) for share in row["layers"])
         cells = [row["name"], layers, f"{row['sif']:g}", f"{row['whitening']:g}", str(row["dims"])]
         recipes.append([*cells, *_score_cells(row)])
-    dims = [[str(row["dims"]), size_text(row["bytes"]), *_score_cells(row)] for row in result["dims"]]
     lines = [
         "# Which recipe?",
         "",
@@ -161,12 +145,6 @@ def document(result: Row) -> str:
         "*random directions* has the default's tokenizer and row norms and random vectors: it can only match words.",
         "",
         *table(["recipe", "layers", "SIF", "whitening", "dims", *scores], recipes),
-        "",
-        "## Fewer dimensions",
-        "",
-        "The default table's first principal directions.",
-        "",
-        *table(["dims", "size, float32", *scores], dims),
         "",
         f"Measured {result['created'][:10]} on {hardware['processor']}, {hardware['cores']} cores, in "
         f"{result['wall_seconds'] / 60:.0f} minutes.",
@@ -191,30 +169,26 @@ def share_text(share: float) -> str:
 
 
 def body(args: argparse.Namespace) -> int:
-    """Measure or render."""
-    if args.render:
-        write_text(args.output.with_name(DOCUMENT), document(read_json(args.output)))
-    else:
+    """Measure, unless told only to render, and render."""
+    if not args.render:
         measure(args)
-    print(args.output.with_name(DOCUMENT) if args.render else args.output)
+    write_text(DOCUMENT, document(read_json(RESULT)))
+    print(DOCUMENT)
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    """Run the command line and return the exit code."""
+    parser = Parser(story=__doc__)
     add = parser.add_argument
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
     add("--teacher", default="qwen2.5-coder-0.5b", help="a decoder, as phase 1 takes it (default: %(default)s)")
     add("--seed", type=int, default=42, help="of resamples and the control (default: %(default)s)")
     work = Path(tempfile.gettempdir()) / "qwen25-recipes"
     add("--work", type=Path, default=work, help="keeps the token states for the next run (default: %(default)s)")
-    add(
-        "--output", type=Path, default=RESULT, help=f"the result; {DOCUMENT} is beside it (default: docs/{RESULT.name})"
-    )
-    add("--render", action="store_true", help="only render the document (default: only measure)")
+    add("--render", action="store_true", help="only render the document (default: measure first)")
     add_common_flags(parser)
-    return run(parser, body, argv)
+    return run(parser, body, None)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import Any
 from qwen25.commands.help_search import search_markdown
 from qwen25.evaluation.judgement import REFERENCE, ranked, summary
 from qwen25.reports import plots
-from qwen25.reports.comparison_report import cost_section, missing_lines, quality_section
-from qwen25.reports.evaluation_report import scores_table
+from qwen25.reports.comparison_report import cost_section, missing_section, quality_section
+from qwen25.reports.evaluation_report import scores_section
 from qwen25.runtime.files import read_json, write_files, write_text
 from qwen25.runtime.text import rate_text, render_template, size_text, table, with_interval
 from qwen25.store.packaged import PACKAGED
@@ -60,11 +60,11 @@ def demo_markdown(metadata: dict[str, Any], comparison: dict[str, Any]) -> str:
         "demo.md",
         metadata=metadata,
         sizes={name: size_text(size) for name, size in metadata["sizes_bytes"].items()},
-        scores=scores_table(comparison),
+        scores=scores_section(comparison),
         said=summary(comparison),
         quality=quality_section(comparison),
         cost=cost_section(comparison),
-        missing=missing_lines(comparison),
+        missing=missing_section(comparison).lines,
     )
 
 

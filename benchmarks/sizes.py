@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +22,12 @@ import numpy as np
 from model2vec import StaticModel
 from tokenizers import Tokenizer
 
-from benchmarks.public_data import public_score
+from benchmarks.public_data import public_score, score_facts
 from qwen25.distillation.rows import Budget, token_use
 from qwen25.evaluation.categories import default_items_folder, items_sha256, load_categories
-from qwen25.evaluation.category import interval
 from qwen25.evaluation.evaluate import Evaluation, score_model
 from qwen25.evaluation.models import static_encoder
-from qwen25.runtime.console import add_common_flags, run
+from qwen25.runtime.console import Parser, add_common_flags, run
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -121,12 +119,11 @@ def measure(whole: Whole, args: argparse.Namespace) -> Row:
     items, public = load_categories(folder), public_score(args.public_eval)
     reference: Evaluation | None = None
     rows: list[Row] = []
-    for budget, form in ((None, WHOLE), *itertools.product(args.sizes or BUDGETS_MB, FORMS)):
+    for budget, form in ((None, WHOLE), *itertools.product(BUDGETS_MB, FORMS)):
         stored = Stored(whole.vectors) if budget is None else make(whole, FORMS[form], budget)
         encoder = static_encoder(f"{budget} MB, {form}", as_model(stored, whole))
         found = score_model(encoder, items, args.seed, with_control=False, with_health=False)
         reference = reference or found
-        difference = interval(found.replicates - reference.replicates)
         rows.append(
             {
                 "form": form,
@@ -135,12 +132,7 @@ def measure(whole: Whole, args: argparse.Namespace) -> Row:
                 "dims": stored.table.shape[1],
                 "bytes": sum(part.nbytes for part in stored if part is not None),
                 "public": public(encoder.encode) if public and budget in (None, *PUBLIC_MB) else None,
-                "evaluation": {
-                    "score": found.overall,
-                    "interval": interval(found.replicates),
-                    "difference": {"value": found.overall - reference.overall, "interval": difference},
-                    "categories": {name: score.score for name, score in found.categories.items()},
-                },
+                "evaluation": score_facts(found, reference),
             }
         )
         print(f"{found.overall:.3f}  {encoder.name}", flush=True)
@@ -205,29 +197,27 @@ def body(args: argparse.Namespace) -> int:
         if not (name and folder):
             raise InputError(f"--model takes NAME=FOLDER, not {text!r}")
         whole = read_whole(name, Path(folder))
-        kept: Row = read_json(args.output) if args.output.exists() else {"schema_version": 1, "models": []}
+        kept: Row = read_json(RESULT) if RESULT.exists() else {"schema_version": 1, "models": []}
         models = {**{one["name"]: one for one in kept["models"]}, name: measure(whole, args)}
-        write_json(args.output, {**kept, "models": list(models.values())})
-        print(args.output)
+        write_json(RESULT, {**kept, "models": list(models.values())})
+        print(RESULT)
     if args.render:
-        write_text(DOCUMENT, document(read_json(args.output)))
+        write_text(DOCUMENT, document(read_json(RESULT)))
         print(DOCUMENT)
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> int:
+    """Run the command line and return the exit code."""
+    parser = Parser(story=__doc__)
     add = parser.add_argument
     model = "a whole model, as often as wanted (needed unless --render)"
     add("--model", action="append", default=[], metavar="NAME=FOLDER", help=model)
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
-    add("--size", type=float, action="append", choices=BUDGETS_MB, dest="sizes", help="repeatable (default: all)")
     add("--seed", type=int, default=42, help="of resamples and clusters (default: %(default)s)")
-    add("--output", type=Path, default=RESULT, help=f"the result (default: docs/results/{RESULT.name})")
     add("--render", action="store_true", help="render the document from it (default: only measure)")
     add_common_flags(parser)
-    return run(parser, body, argv)
+    return run(parser, body, None)
 
 
 if __name__ == "__main__":

@@ -47,14 +47,9 @@ def test_the_note_on_scale_says_what_was_measured() -> None:
     assert encode_scale.DOCUMENT.read_text(encoding="utf-8") == encode_scale.rendered()
 
 
-@pytest.mark.parametrize("benchmark", [distill_speed, evaluation_validity, render_reliability, sizes])
+@pytest.mark.parametrize("benchmark", [distill_speed, evaluation_validity, recipes, render_reliability, sizes])
 def test_documents_are_rendered(benchmark: object) -> None:
     assert benchmark.DOCUMENT.read_text(encoding="utf-8") == benchmark.document(read_json(benchmark.RESULT))
-
-
-def test_the_recipes_document_is_rendered() -> None:
-    written = recipes.RESULT.with_name(recipes.DOCUMENT).read_text(encoding="utf-8")
-    assert written == recipes.document(read_json(recipes.RESULT))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

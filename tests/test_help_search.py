@@ -1,4 +1,4 @@
-"""The demo's last step: thirty articles, ten questions, what is found, how the model stands, and what to do next."""
+"""The demo's last step: thirty articles, ten questions, what is found, and what to do next."""
 
 from __future__ import annotations
 

@@ -26,7 +26,6 @@ class CategoryScore:
     :ivar score: the headline: 0 is chance, 1 is perfect.
     :ivar replicates: the headline on each bootstrap resample; shape (resamples,).
     :ivar sub_scores: parts of the headline, and controls.
-    :ivar cosine_protocol: the older mean-cosine figure beside the cosine of unrelated pairs; never decides.
     :ivar worst: the items that went worst, each with the query, the right answer and the answer chosen.
     :ivar passed: items that went right, spread evenly over all of them: the best ones are not picked.
     """
@@ -34,7 +33,6 @@ class CategoryScore:
     score: float
     replicates: np.ndarray
     sub_scores: dict[str, Any]
-    cosine_protocol: dict[str, Any]
     worst: list[dict[str, Any]]
     passed: list[dict[str, Any]]
 
@@ -70,16 +68,11 @@ def interval(replicates: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def resample(size: int, seed: int) -> np.ndarray:
-    """Return the bootstrap's indices; shape (resamples, size)."""
-    return np.random.default_rng(seed).integers(0, size, (BOOTSTRAP_RESAMPLES, size))
-
-
 def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    """Return the mean of each column on the resamples of :func:`resample`, of which one is in memory at a time.
+    """Return the mean over the items on each bootstrap resample, of which one is in memory at a time.
 
-    :param values: shape (items, columns).
-    :return: shape (resamples, columns).
+    :param values: shape (items, ...).
+    :return: shape (resamples, ...).
     """
     generator, size = np.random.default_rng(seed), len(values)
     return np.stack([values[generator.integers(0, size, size)].mean(axis=0) for _ in range(BOOTSTRAP_RESAMPLES)])
@@ -130,17 +123,4 @@ def scores_by_tier(items: list[Item], score: Callable[[np.ndarray], float]) -> d
 
 def mean_score(units: np.ndarray, seed: int, *parts: Any) -> CategoryScore:
     """Return the outcome of a category whose headline is the mean of its units; ``parts`` are its further fields."""
-    return CategoryScore(float(units.mean()), units[resample(len(units), seed)].mean(axis=1), *parts)
-
-
-def cosine_protocol(formula: str, value: float, unrelated: float) -> dict[str, Any]:
-    """Return one entry of the cosine protocol: a formula, its value, and the mean cosine of unrelated pairs."""
-    return {"formula": formula, "value": value, "cosine_of_unrelated_pairs": unrelated}
-
-
-def mean_cosine_of_neighbours(cosines: np.ndarray) -> float:
-    """Return the mean cosine of each text with the counterpart of the text before it, that is of unrelated pairs.
-
-    :param cosines: of each text with each counterpart; shape (texts, texts).
-    """
-    return float(np.diag(np.roll(cosines, 1, axis=1)).mean())
+    return CategoryScore(float(units.mean()), resampled_means(units, seed), *parts)

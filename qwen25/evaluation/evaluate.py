@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, calibration_folder, load_categories
 from qwen25.evaluation.category import CategoryScore, Item, interval
-from qwen25.evaluation.matching import Cosine
+from qwen25.evaluation.matching import cosines_of_pairs
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import logger
@@ -83,11 +83,7 @@ def score_model(
 
 
 def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
-    """Measure the space (has it collapsed?), the speed and the size.
-
-    ``isotropy`` is min Z(c) / max Z(c) over the principal directions c of the texts' vectors, with
-    Z(c) = sum of exp(c . v) (Mu and Viswanath 2018, arXiv:1702.01417); it is 1 when no direction is special.
-    """
+    """Measure the space (has it collapsed?), the speed and the size."""
     matcher = encoder.matcher
     texts = sorted(
         {item[field] for category, rows in items.items() for item in rows for field in CATEGORIES[category].text_fields}
@@ -97,34 +93,19 @@ def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
     shuffled = [texts[i] for i in order]
     facts: dict[str, Any] = {
         "unrelated_cosine": None,
-        "isotropy": None,
-        "tokens_never_reached": _never_reached(encoder),
         "sentences_per_second": round(len(texts) / float(np.median(speeds)), 1),
-        "speed_runs": len(speeds),
         "load_seconds": round(encoder.load_seconds, 3),
         "size_bytes": encoder.size_bytes,
         "memory_bytes": encoder.memory_bytes,
         "dims": encoder.dims,
     }
     if matcher.has_vectors:
-        facts["unrelated_cosine"] = float(matcher.pairwise(shuffled, [*shuffled[-1:], *shuffled[:-1]]).mean())
-    if isinstance(matcher, Cosine):
-        vectors = matcher.vectors(texts)
-        partition = np.exp(vectors @ np.linalg.svd(vectors, full_matrices=False)[2].T).sum(axis=0)
-        facts["isotropy"] = float(partition.min() / partition.max())
+        facts["unrelated_cosine"] = float(cosines_of_pairs(matcher, shuffled, [*shuffled[-1:], *shuffled[:-1]]).mean())
     queries = shuffled[:LATENCY_QUERIES]
     warm_up = queries[:5]
     times = [_seconds(partial(matcher.prepare, [q], True), 1)[0] for q in [*warm_up, *queries]][len(warm_up) :]
     p50, p95 = 1000 * np.percentile(times, [50, 95])
     return facts | {"latency_p50_ms": round(float(p50), 4), "latency_p95_ms": round(float(p95), 4)}
-
-
-def _never_reached(encoder: Encoder) -> float | None:
-    """Return the share of a static model's tokens that its tokenizer never produces from their own text."""
-    if encoder.static is None:
-        return None
-    model, tokens = encoder.static.tokenizer.model, encoder.static.tokens
-    return float(np.mean([[t.value for t in model.tokenize(token)] != [token] for token in tokens]))
 
 
 def _seconds(run: Callable[[], None], runs: int = SPEED_RUNS) -> list[float]:

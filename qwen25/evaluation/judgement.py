@@ -36,10 +36,8 @@ POOR = "Poor"
 MAX_UNRELATED_COSINE = 0.5  # of a space that has not collapsed
 #: Speeds that differ by less than this share are alike.
 SPEED_NOISE = 0.1
-#: A language has no interval of its own: this much above the control counts as clear.
-LANGUAGE_MARGIN = 0.1
-#: The kinds that run a network over the text and so cost far more a sentence than a table does.
-TRANSFORMERS = ("sentence-transformers", "late interaction")
+#: The kind that runs a network over the text and so costs far more a sentence than a table does.
+TRANSFORMER = "sentence-transformers"
 #: Kinds of sentences that share nearly all words with another and say something else -> what differs.
 NEAR_COPIES = {"number": "another number", "negation": "a negation", "role_swap": "swapped roles"}
 
@@ -191,71 +189,14 @@ def against_ours(row: Result, category: str | None) -> str | None:
     return found and found["word"]
 
 
-class Place(NamedTuple):
-    """Where a model stands in a category.
-
-    :ivar tables: the rows that are better and run no transformer, best first.
-    :ivar transformers: those that are better and run one.
-    :ivar rivals: what it is not shown to be better than: random directions, words alone, the plain recipe, and
-        whatever has a higher score.
-    """
-
-    category: str
-    score: float
-    tables: list[Result]
-    transformers: list[Result]
-    rivals: list[Result]
-
-    @property
-    def is_use(self) -> bool:
-        """Whether the model is claimed to be good at it."""
-        return not self.tables and not self.rivals
-
-    @property
-    def sentence(self) -> str:
-        """What is said of it."""
-        about = f"{CATEGORIES[self.category].good_for} ({self.score:.3f})"
-        first = _named(self.transformers[:1], self.category)
-        if self.tables:
-            also = f", and the transformer {first}" if first else ""
-            return f"Not for {about}: {_named(self.tables[:1], self.category)} is better{also}."
-        if self.rivals:
-            also = f"; {first} is better" if first else ""
-            return f"Undecided for {about}: {_named(self.rivals, self.category, 1)} may be as good{also}."
-        if first:
-            return f"Use it for {about} where no transformer can run: {first} is better."
-        return f"Use it for {about}: nothing beside it is better."
-
-
 def _named(rows: Sequence[Result], category: str | None, most: int = 3) -> str:
     """Return the names of rows with their scores, and how many more there are."""
     names = [f"{row['name']} ({score_of(row, category)['score']:.3f})" for row in rows[:most]]
     return ", ".join(names) + (f" and {len(rows) - most} more" if len(rows) > most else "")
 
 
-def places(result: Result) -> list[Place]:
-    """Return where a model stands in each of its categories: first what it is claimed to be good at, by its score."""
-    ours, *others = standing(result)
-    found = []
-    for category, own in ours["result"]["categories"].items():
-        rows = [row for row in others if category in row["result"]["categories"]]
-        rows.sort(key=lambda row: -score_of(row, category)["score"])
-        better = [row for row in rows if against_ours(row, category) == BETTER]
-        transformers = [row for row in better if row["kind"] in TRANSFORMERS]
-        rivals = [row for row in rows if against_ours(row, category) == SAME and _is_rival(row, category, own)]
-        tables = [row for row in better if row not in transformers]
-        found.append(Place(category, own["score"], tables, transformers, rivals))
-    return sorted(found, key=lambda place: (not place.is_use, bool(place.transformers), -place.score))
-
-
-def _is_rival(row: Result, category: str, own: Result) -> bool:
-    """Whether a row that is not shown to differ from ours stands in the way of a claim."""
-    is_baseline = row["kind"] in ("control", "bm25") or row["name"] == PLAIN
-    return is_baseline or score_of(row, category)["score"] > own["score"]
-
-
 class Advice(NamedTuple):
-    """What a model is for, and what is better or not claimed: sentences."""
+    """What a model is for, and what is better or not claimed: sentences, by falling score."""
 
     uses: list[str]
     others: list[str]
@@ -269,13 +210,44 @@ class Advice(NamedTuple):
 def advice(result: Result) -> Advice:
     """Return what a model is for, category by category.
 
+    It is for what nothing without a transformer is better at, or may be: random directions, words alone and the plain
+    recipe if they are not shown to be worse, and whatever has a higher score.
+
     :param result: an evaluation or a comparison.
     """
-    uses = [place.sentence for place in places(result) if place.is_use]
-    others = [place.sentence for place in places(result) if not place.is_use]
-    if not is_useful(ours_of(result)):
-        return Advice([], ["Use another model: it is not shown to do more than match words.", *others])
-    return Advice(uses, others)
+    ours, *others = standing(result)
+    said = []
+    for category, own in ours["result"]["categories"].items():
+        rows = [row for row in others if category in row["result"]["categories"]]
+        rows.sort(key=lambda row: -score_of(row, category)["score"])
+        better = [row for row in rows if against_ours(row, category) == BETTER]
+        tables = [row for row in better if row["kind"] != TRANSFORMER]
+        transformers = [row for row in better if row["kind"] == TRANSFORMER]
+        rivals = [row for row in rows if against_ours(row, category) == SAME and _is_rival(row, category, own)]
+        about = f"{CATEGORIES[category].good_for} ({own['score']:.3f})"
+        first = _named(transformers[:1], category)
+        if tables:
+            also = f", and the transformer {first}" if first else ""
+            sentence = f"Not for {about}: {_named(tables[:1], category)} is better{also}."
+        elif rivals:
+            also = f"; {first} is better" if first else ""
+            sentence = f"Undecided for {about}: {_named(rivals, category, 1)} may be as good{also}."
+        elif first:
+            sentence = f"Use it for {about} where no transformer can run: {first} is better."
+        else:
+            sentence = f"Use it for {about}: nothing beside it is better."
+        said.append((bool(tables or rivals), bool(first), -own["score"], sentence))
+    said.sort()
+    uses, more = ([sentence for is_other, *_, sentence in said if is_other is wanted] for wanted in (False, True))
+    if is_useful(ours):
+        return Advice(uses, more)
+    return Advice([], ["Use another model: it is not shown to do more than match words.", *more])
+
+
+def _is_rival(row: Result, category: str, own: Result) -> bool:
+    """Whether a row that is not shown to differ from ours stands in the way of a claim."""
+    is_baseline = row["kind"] in ("control", "bm25") or row["name"] == PLAIN
+    return is_baseline or score_of(row, category)["score"] > own["score"]
 
 
 def summary(result: Result) -> list[str]:
@@ -338,16 +310,11 @@ def health_line(result: Result) -> str:
     return f"{'; '.join(facts)}."
 
 
-def size_of(row: Result) -> int | None:
-    """Return the size of a row's files in bytes, or None if it takes nothing on disk."""
-    size: int | None = row["result"]["health"]["size_bytes"]
-    return size
-
-
 def frontier(result: Result) -> list[Result]:
     """Return the useful rows that no smaller (or equally small) one beats, smallest first (Pareto)."""
     found: list[Result] = []
-    for row in sorted((r for r in ranked(result) if size_of(r) and is_useful(r)), key=lambda r: size_of(r) or 0):
+    rows = [row for row in ranked(result) if row["result"]["health"]["size_bytes"] and is_useful(row)]
+    for row in sorted(rows, key=lambda row: row["result"]["health"]["size_bytes"]):
         if not found or score_of(row, None)["score"] > score_of(found[-1], None)["score"]:
             found.append(row)
     return found
@@ -388,13 +355,3 @@ def fastest_rows(rows: Sequence[Result]) -> list[Result]:
 
 def _speed(row: Result) -> float:
     return float(row["result"]["health"].get("sentences_per_second", 0.0))
-
-
-def languages(comparison: Result) -> list[str]:
-    """Return English and the languages whose translations ours finds clearly more often than the control."""
-    name, ours = "multilingual_alignment", ours_of(comparison)["result"]["categories"]
-    control = next((row["result"]["categories"] for row in comparison["models"] if row.get("kind") == "control"), None)
-    if control is None or not beats_control(ours[name]):
-        return ["en"]
-    own, random = (scores[name]["sub_scores"]["by_language"] for scores in (ours, control))
-    return ["en", *(code for code in own if own[code] > random[code] + LANGUAGE_MARGIN)]

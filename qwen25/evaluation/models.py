@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from model2vec import StaticModel
-from safetensors.numpy import load_file
-from tokenizers import Tokenizer
 
-from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction, Matcher
-from qwen25.runtime.console import MODEL, command_of, extras_command
+from qwen25.evaluation.matching import Bm25, Cosine, Matcher
+from qwen25.runtime.console import MODEL, command_of
 from qwen25.runtime.display import quietly
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import read_json, resource, sha256
@@ -38,8 +36,6 @@ from qwen25.store.static_model import (
     weight_files,
 )
 
-T = TypeVar("T")
-
 OURS = "Qwen25-1024D"
 PLAIN = "plain recipe"
 CONTROL = "random directions"
@@ -47,9 +43,9 @@ CONTROL = "random directions"
 LEAST_DIMS = 128
 #: For --help.
 SPECS = (
-    "the folder or hub id of a static model; or st: a sentence-transformers model, colbert: a late-interaction "
-    "model (pylate), model2vec: model2vec's own distillation of a model, made on the spot, each followed by a folder, "
-    f"hub id or packaged name ({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
+    "the folder or hub id of a static model; or st: a sentence-transformers model, model2vec: model2vec's own "
+    "distillation of a model, made on the spot, each followed by a folder, hub id or packaged name "
+    f"({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
 )
 _OTHER = "give another model"
 _NAMES = {"bm25": "BM25", "wordllama:": "WordLlama-256", str(MODEL): OURS}
@@ -60,7 +56,7 @@ class Encoder:
     """A model under evaluation.
 
     :ivar name: its name in reports.
-    :ivar kind: ``static``, ``control``, ``sentence-transformers``, ``late interaction``, ``wordllama`` or ``bm25``.
+    :ivar kind: ``static``, ``control``, ``sentence-transformers``, ``wordllama`` or ``bm25``.
     :ivar matcher: how it compares texts.
     :ivar dims: the width of its vectors, or None.
     :ivar size_bytes: the size of its files of weights and tokenizer, or None.
@@ -143,7 +139,7 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
         return _wordllama(name)
     if not colon:
         return _static(_located(spec, offline), name)
-    loaders = {"st": _sentence_transformer, "colbert": _late_interaction, "model2vec": _model2vec}
+    loaders = {"st": _sentence_transformer, "model2vec": _model2vec}
     if kind not in loaders or not rest:
         raise InputError(f"no model {spec!r}: give {SPECS}")
     # For a model of ours, sentence-transformers needs a copy that nobody else does.
@@ -181,7 +177,7 @@ def _located(where: str, offline: bool, subfolder: str = "") -> Path:
     return snapshot(where, offline=offline, subfolder=subfolder)
 
 
-def _timed(load: Callable[[], T]) -> tuple[T, float]:
+def _timed(load: Callable[[], Any]) -> tuple[Any, float]:
     """Load a model twice; return the second and its seconds: the first has imported what libraries import late."""
     load()
     started = time.perf_counter()
@@ -217,59 +213,25 @@ def _sentence_transformer(folder: Path, name: str) -> Encoder:
     options: dict[str, Any] = {"device": "cpu", "trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
     with as_input_error(f"st:{folder.name} cannot be loaded", _OTHER), quietly():
         model, facts["load_seconds"] = _timed(lambda: SentenceTransformer(str(folder), **options))
-        dims = len(model.encode("width", show_progress_bar=False))
-    matcher = Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)))
-    return Encoder(name, "sentence-transformers", matcher, dims, memory_bytes=_weights_in_memory(model), **facts)
-
-
-def _late_interaction(folder: Path, name: str) -> Encoder:
-    facts = on_disk(folder)
-    refuse_code_and_pickles(folder)
-    try:
-        with quietly():
-            from pylate.models import ColBERT
-    except ImportError as error:
-        raise InputError("late interaction needs pylate", extras_command("pylate")) from error
-
-    options: dict[str, Any] = {"device": "cpu", "trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
-    with as_input_error(f"colbert:{folder.name} cannot be loaded", _OTHER), quietly():
-        model, facts["load_seconds"] = _timed(lambda: ColBERT(str(folder), **options))
-        matcher = LateInteraction(
-            lambda texts, is_query: list(model.encode(list(texts), is_query=is_query, show_progress_bar=False))
-        )
+        matcher = Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)))
         dims = matcher.vectors(["width"]).shape[1]
-    return Encoder(name, "late interaction", matcher, dims, memory_bytes=_weights_in_memory(model), **facts)
+    facts["memory_bytes"] = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+    return Encoder(name, "sentence-transformers", matcher, dims, **facts)
 
 
 def _wordllama(name: str) -> Encoder:
-    """Load WordLlama from its wheel's own files; its own loader would ask the network for the tokenizer."""
+    """Load WordLlama from its wheel's own files: unless told so, it asks the network for the tokenizer."""
     try:
         import wordllama
-        from wordllama.inference import WordLlamaInference
     except ImportError as error:
         raise InputError("WordLlama is not installed: pip install wordllama") from error
     package = Path(wordllama.__file__).parent
-    weights = package / "weights" / "l2_supercat_256.safetensors"
-    tokenizer = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
-
-    def load() -> tuple[Any, np.ndarray]:
-        table = load_file(weights)["embedding.weight"].astype(np.float32)
-        return WordLlamaInference(table, Tokenizer.from_file(str(tokenizer))), table
-
     with as_input_error("WordLlama's wheel has no usable weights", "pip install wordllama"):
-        (model, table), seconds = _timed(load)
-    facts: dict[str, Any] = {
-        "size_bytes": weights.stat().st_size + tokenizer.stat().st_size,
-        "memory_bytes": table.nbytes,
-        "sha256": sha256([weights]),
-        "load_seconds": seconds,
-    }
-    matcher = Cosine(lambda texts: np.asarray(model.embed(list(texts))))
-    return Encoder(name, "wordllama", matcher, int(table.shape[1]), **facts)
-
-
-def _weights_in_memory(model: Any) -> int:
-    return sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
+        model, seconds = _timed(lambda: wordllama.WordLlama.load(cache_dir=package, disable_download=True))
+        weights = package / "weights" / "l2_supercat_256.safetensors"
+        size = weights.stat().st_size + (package / "tokenizers" / "l2_supercat_tokenizer_config.json").stat().st_size
+    matcher, table = Cosine(lambda texts: np.asarray(model.embed(list(texts)))), model.embedding
+    return Encoder(name, "wordllama", matcher, table.shape[1], size, table.nbytes, sha256([weights]), seconds)
 
 
 def _pip_command() -> str:
@@ -279,7 +241,7 @@ def _pip_command() -> str:
     return f"{shlex.quote(str(here))} -m pip"
 
 
-_COMMANDS = {"distill": command_of("distill"), "pylate": extras_command("pylate"), "pip": _pip_command()}
+_COMMANDS = {"distill": command_of("distill"), "pip": _pip_command()}
 #: Name -> SPEC, what it is in a few words, and the command that makes it available, of the systems of the comparison.
 PEERS: dict[str, dict[str, str]] = {
     name: peer | {"how": peer["how"].format(**_COMMANDS)}

@@ -109,7 +109,7 @@ def _worst(way: Direction, found: Found) -> list[dict[str, Any]]:
             "asked": way.queries[i],
             "right": way.documents[found.shown[i, 0]],
             "chosen": way.documents[found.shown[i, 1]],
-            "place": int(found.place[i]),
+            "place": math.ceil(found.place[i]),
         }
         for i in missed
     ]

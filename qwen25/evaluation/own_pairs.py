@@ -69,26 +69,17 @@ def read_own(source: Source, among: Sequence[str] = ()) -> OwnData:
 
 def _marked_rows(rows: Iterator[Row], zeros: list[int]) -> Iterator[Row]:
     """Yield the rows that are pairs, where a column of 0 and 1 marks them; ``zeros`` counts the others."""
+    known = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
     mark = None
     for number, row in enumerate(rows):
         if not number:
-            mark = next((name for name in MARKS if _is_pair(row.get(name)) is not None), None)
-        cell = row.pop(mark, None) if mark else 1
-        is_pair = _is_pair(cell)
-        if is_pair is None:
-            held = str(cell)[:60]
-            raise InputError(f"column {mark!r} holds {held!r} beside 0 and 1: keep only the rows that are pairs")
-        zeros[0] += not is_pair
-        if is_pair:
+            mark = next((name for name in MARKS if str(row.get(name)).lower() in known), None)
+        cell = str(row.pop(mark, None) if mark else 1).lower()
+        if cell not in known:
+            raise InputError(f"column {mark!r} holds {cell[:60]!r} beside 0 and 1: keep only the rows that are pairs")
+        zeros[0] += not known[cell]
+        if known[cell]:
             yield row
-
-
-def _is_pair(cell: Any) -> bool | None:
-    """Return what a mark says, be it a number, a text or a truth; None: it is no 0 and no 1."""
-    try:
-        return {0.0: False, 1.0: True}.get(float(cell))
-    except (TypeError, ValueError):
-        return None
 
 
 def read_among(source: str | Path) -> tuple[list[str], dict[str, str]]:

@@ -17,7 +17,7 @@ from qwen25.runtime.errors import PipelineError, redact
 from qwen25.runtime.files import check_file, read_result
 from qwen25.runtime.provenance import Clock, provenance
 
-EVALUATION_VERSION, COMPARISON_VERSION = 1, 2
+EVALUATION_VERSION, COMPARISON_VERSION = 2, 3
 
 
 def read_evaluation(path: Path, model: Path = MODEL) -> Result:
@@ -51,15 +51,12 @@ def as_json(evaluation: Evaluation) -> Result:
         }
         for name, score in scores.items()
     }
-    # What BM25 gives are no cosines.
-    protocol = {name: score.cosine_protocol for name, score in scores.items() if evaluation.model["kind"] != "bm25"}
     result: Result = _rounded(
         {
             "model": evaluation.model,
             "overall": _score(evaluation.overall, evaluation.replicates, of_control),
             "categories": categories,
             "health": evaluation.health,
-            "cosine_protocol": protocol,
         }
     )
     return {**result, "verdict": verdict(result)}
@@ -98,14 +95,12 @@ def measured_row(name: str, what: str, found: Evaluation, ours: Evaluation | Non
     :param what: what it is, in a few words.
     :param ours: the model that it is compared with; None: it is ours.
     """
-    result, size = as_json(found), found.health["size_bytes"]
     row = {
         "name": name,
         "obtained": "measured",
         "what": what,
         "kind": found.model["kind"],
-        "result": result,
-        "quality_per_mb": round(result["overall"]["score"] / (size / 1e6), 6) if size else None,
+        "result": as_json(found),
         "published": PUBLISHED.get(name),
     }
     return row if ours is None else {**row, "difference_to_ours": differences(found, ours)}

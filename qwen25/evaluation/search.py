@@ -24,7 +24,7 @@ class Found(NamedTuple):
     """What one model found for the queries of a direction.
 
     :ivar values: shape (queries, metrics).
-    :ivar place: of the first right answer; shape (queries,).
+    :ivar place: of the first right answer, from 1; shape (queries,).
     :ivar shown: the right answer that came first, and the document that did; shape (queries, 2).
     :ivar right: the score of each right answer.
     :ivar unrelated: the scores of documents drawn at random that are no answers, and the mean length of both texts.
@@ -40,9 +40,9 @@ class Found(NamedTuple):
 def find(matcher: Matcher, way: Direction, advance: Callable[[int], None]) -> Found:
     """Search every query's right answers among all documents; a document that is the query itself is left out.
 
-    Tied documents share their places: a metric is its mean over their orders. Of a query with n right answers,
-    recall at k is their share among the first k, of the k or n that can be there (capped recall, Thakur et al. 2021,
-    BEIR, arXiv:2104.08663).
+    A right answer stands behind the right ones and the wrong documents that score higher, and behind half of the wrong
+    ones tied with it. Of a query with n right answers, recall at k is their share among the first k, of the k or n that
+    can be there (capped recall, Thakur et al. 2021, BEIR, arXiv:2104.08663).
     """
     search = matcher.index(way.documents, advance)
     place_of = {text: i for i, text in enumerate(way.documents)}
@@ -57,49 +57,30 @@ def find(matcher: Matcher, way: Direction, advance: Callable[[int], None]) -> Fo
         scores[tuple(np.array(itself, dtype=int).reshape(-1, 2).T)] = -np.inf
         mine = slice(*np.searchsorted(way.asked, [start, start + step]))
         rows, columns = way.asked[mine] - start, way.right[mine]
-        right = scores[rows, columns]
-        above, tied = _ranks(scores, rows, right)
+        right, chosen = scores[rows, columns], scores.argmax(axis=1)
+        scores[rows, columns] = -np.inf  # only wrong documents are left
+        order = np.lexsort((-right, rows))
+        first = np.searchsorted(rows, np.arange(len(queries)))
+        slack = TIE * np.maximum(1, np.abs(right))
+        above, least = (
+            np.array([np.count_nonzero(scores[row] > bound) for row, bound in zip(rows, bounds, strict=True)])
+            for bounds in (right + slack, right - slack)
+        )
+        places = np.empty(len(rows))
+        places[order] = np.arange(len(rows)) - first[rows] + 1
+        places += (above + least) / 2
+        best = order[first]
+        answers = np.bincount(rows)
+        recalls = [np.bincount(rows, places <= k) / np.minimum(k, answers) for k in (1, DEPTH)]
+        values = np.stack([*recalls, np.where(places[best] <= DEPTH, 1 / places[best], 0)], axis=1)
         drawn = np.tile(np.arange(size), (len(queries), 1))
         if count < size:
             drawn = generator.integers(0, size, (len(queries), count))
-        codes = np.arange(len(queries))[:, None] * size + drawn
         others = np.take_along_axis(scores, drawn, axis=1)
-        kept = ~np.isin(codes, rows * size + columns) & np.isfinite(others)
+        kept = np.isfinite(others)
         both = (np.array([len(query) for query in queries])[:, None] + lengths[drawn]) / 2
-        first = np.lexsort((above, rows))[np.searchsorted(rows, np.arange(len(queries)))]
-        shown = np.stack([columns[first], scores.argmax(axis=1)], axis=1)
-        values = _metrics(rows, above, tied)
-        parts.append((values, above[first] + 1, shown, right, others[kept], both[kept]))
+        shown = np.stack([columns[best], chosen], axis=1)
+        parts.append((values, places[best], shown, right, others[kept], both[kept]))
         advance(len(queries))
     values, place, shown, right, unrelated, both = map(np.concatenate, zip(*parts, strict=True))
     return Found(values, place, shown, right, (unrelated, both))
-
-
-def _ranks(scores: np.ndarray, rows: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many documents of its row are above each right answer, and how many tie with it, itself included."""
-    above, least = np.empty(len(rows), dtype=int), np.empty(len(rows), dtype=int)
-    slack = TIE * np.maximum(1, np.abs(right))
-    step = max(1, BLOCK // scores.shape[1])
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        own = scores if len(rows) == len(scores) and np.array_equal(rows, np.arange(len(rows))) else scores[rows[part]]
-        above[part] = np.count_nonzero(own > (right + slack)[part, None], axis=1)
-        least[part] = np.count_nonzero(own >= (right - slack)[part, None], axis=1)
-    return above, least - above
-
-
-def _metrics(rows: np.ndarray, above: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    """Return each query's metrics; shape (queries, metrics)."""
-    answers = np.bincount(rows)
-    recalls = [np.bincount(rows, np.clip((k - above) / tied, 0, 1)) / np.minimum(k, answers) for k in (1, DEPTH)]
-    order = np.lexsort((above, rows))
-    first = order[np.searchsorted(rows, np.arange(len(answers)))]
-    best, ties = above[first], tied[first]
-    among = np.bincount(rows, above == best[rows])  # right answers that share the first one's place
-    reciprocal, missed = np.zeros(len(answers)), np.ones(len(answers))
-    for place in range(1, DEPTH + 1):
-        left = ties - (place - best) + 1  # tied documents from this place on
-        chance = np.where((place > best) & (left >= among), among / np.maximum(left, 1), 0)
-        reciprocal += missed * chance / place
-        missed *= 1 - chance
-    return np.stack([*recalls, reciprocal], axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from qwen25.evaluation.categories import calibration_folder, load_items
 from qwen25.evaluation.category import Item
-from qwen25.evaluation.matching import Matcher
+from qwen25.evaluation.matching import Matcher, cosines_of_pairs
 from qwen25.runtime.files import read_json, resource
 
 #: Name -> the most characters of a text; of a pair, the mean of the two counts.
@@ -18,7 +18,6 @@ PERCENTILES = {"median": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9}
 CUTS = {"near": 99.0, "match": 99.9}
 #: A cut that fewer right answers reach, while 1 in 100 unrelated texts does, parts nothing.
 LEAST_RIGHT = 0.5
-BINS = 50
 #: A language is read if at least this share of its sentences find their translations among all English texts of the
 #: calibration, and at least so many times the share that they do by random directions, which find names and letters.
 ENGLISH, READ, TIMES_CONTROL = "en", 0.3, 3.0
@@ -45,7 +44,7 @@ def score_meaning(unrelated: np.ndarray, lengths: np.ndarray, right: np.ndarray)
     :param lengths: the mean number of characters of their two texts; shape (pairs,).
     :param right: the cosines of queries with their right answers; shape (other pairs,).
     :return: percentiles of ``unrelated`` for each length and for all, and of ``right``; the ``cuts``, each a cosine
-        with the share of right answers that reach it; whether they ``part`` the two; the ``histogram`` of both.
+        with the share of right answers that reach it; whether they ``part`` the two.
     """
     place = np.searchsorted(list(LENGTHS.values()), lengths)
     groups = {name: unrelated[place == i] for i, name in enumerate(LENGTHS)} | {"all": unrelated}
@@ -53,17 +52,11 @@ def score_meaning(unrelated: np.ndarray, lengths: np.ndarray, right: np.ndarray)
     for name, percentile in CUTS.items():
         cosine = float(np.percentile(unrelated, percentile))
         cuts[name] = {"cosine": round(cosine, 4), "right_above": round(float((right >= cosine).mean()), 4)}
-    edges = np.linspace(min(unrelated.min(), right.min()), max(unrelated.max(), right.max(), 1e-6), BINS + 1)
     return {
         "unrelated": {name: _percentiles(cosines) for name, cosines in groups.items() if len(cosines)},
         "right": _percentiles(right),
         "cuts": cuts,
         "parts": cuts["near"]["right_above"] >= LEAST_RIGHT,
-        "histogram": {
-            "edges": [round(float(edge), 4) for edge in edges],
-            "unrelated": np.histogram(unrelated, edges)[0].tolist(),
-            "right": np.histogram(right, edges)[0].tolist(),
-        },
     }
 
 
@@ -105,7 +98,7 @@ def measured_meaning(matcher: Matcher, control: Matcher | None = None) -> dict[s
         for step in range(1, min(OTHERS, len(both) - 1) + 1):
             pairs += [(query, both[i - step][1]) for i, (query, _) in enumerate(both)]
     lengths = np.array([(len(left) + len(other)) / 2 for left, other in pairs])
-    unrelated, cosines = (matcher.pairwise(*map(list, zip(*texts, strict=True))) for texts in (pairs, right))
+    unrelated, cosines = (cosines_of_pairs(matcher, *map(list, zip(*texts, strict=True))) for texts in (pairs, right))
     facts = {"languages": languages, "translations": found, "long_texts": _long_texts(matcher, items)}
     return {**score_meaning(unrelated, lengths, cosines), **facts}
 
@@ -123,7 +116,7 @@ def _long_texts(matcher: Matcher, items: dict[str, list[Item]]) -> dict[str, Any
             cosines = matcher.similarity(parts, parts)[np.triu_indices(len(parts), 1)]
             medians[str(size)] = round(float(np.median(cosines)), 4)
     best = matcher.similarity(queries, joined[CHUNK] or texts).max(axis=1)
-    beaten = float((best > matcher.pairwise(queries, paraphrases)).mean())
+    beaten = float((best > cosines_of_pairs(matcher, queries, paraphrases)).mean())
     return {"median": medians, "chunk_beats_paraphrase": round(beaten, 4)}
 
 

@@ -15,8 +15,8 @@ from qwen25.evaluation.judgement import Result, ours_of
 from qwen25.evaluation.results import read_comparison, read_evaluation
 from qwen25.reports import plots
 from qwen25.reports.comparison_report import comparison_sections
-from qwen25.reports.evaluation_report import scores_table
-from qwen25.reports.own_data import said_of
+from qwen25.reports.evaluation_report import scores_section
+from qwen25.reports.own_data import packaged_meaning
 from qwen25.runtime.console import command_of
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import read_result, resource, sha256, write_files
@@ -66,7 +66,7 @@ def _model_facts(metadata: Result, sizes: dict[str, int]) -> Result:
             [s["name"], f"{s['rows']:,}", ", ".join(s["languages"]) or unknown, source, s.get("licence") or unknown]
             for s, source in sets
         ],
-        "meaning": said_of(metadata["score_meaning"]) if "score_meaning" in metadata else None,
+        "meaning": packaged_meaning(metadata["score_meaning"]),
         "files": {name: size_text(size) for name, size in sizes.items()},
         "copy_of_vectors": COPY if COPY in sizes else None,
     }
@@ -163,11 +163,6 @@ def _read_results(model: Path, evaluation: Path, comparison: Path) -> tuple[Resu
     return metadata, scores, rows
 
 
-def _languages(metadata: Result) -> list[str]:
-    """Return the codes of the languages that the model was found to read; none if it is older than that."""
-    return [code for code in metadata.get("score_meaning", {}).get("languages", ()) if re.fullmatch("[a-z]{2,3}", code)]
-
-
 def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict[str, int], repo: str | None) -> Result:
     """Return what the templates draw on."""
     repo = repo or (MISSION_REPO if metadata["name"] == MISSION_NAME else None)
@@ -178,7 +173,7 @@ def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict
     header = _header(
         metadata,
         [*tags, *(["qwen2.5"] if is_qwen else [])],
-        language=_languages(metadata) or judgement.languages(comparison),
+        language=[code for code in metadata["score_meaning"]["languages"] if re.fullmatch("[a-z]{2,3}", code)],
         pipeline_tag="sentence-similarity",
         model_name=name,
         eval_results=_eval_results(own),
@@ -195,7 +190,7 @@ def _facts(metadata: Result, evaluation: Result, comparison: Result, sizes: dict
         "comparison": comparison,
         "uses": advice.uses,
         "others": [*advice.others, judgement.duplicates_line(own)],
-        "scores": scores_table(comparison),
+        "scores": scores_section(comparison),
         "measured": [line for line in judgement.summary(comparison) if line not in advice.lines],
         "sections": comparison_sections(comparison),
         "peers": [_peer(row) for row in comparison["models"] if "difference_to_ours" in row],

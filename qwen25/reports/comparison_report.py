@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from qwen25.evaluation import judgement
 from qwen25.evaluation.categories import WEIGHTS
 from qwen25.evaluation.judgement import REFERENCE, SAME, Result, is_complete, ours_of, ranked
 from qwen25.reports import plots
-from qwen25.reports.evaluation_report import page_script, picture
-from qwen25.reports.own_data import own_parts, print_own_data
-from qwen25.runtime.display import print_lines, print_table
+from qwen25.reports.own_data import own_sections
+from qwen25.reports.sections import Section, html_page, print_sections
 from qwen25.runtime.text import rate_text, render_template, size_text, with_interval
 
 COST_NOTE = """Sizes in megabytes (1,000,000 bytes). A speed is the median of up to five runs of this machine; \
@@ -22,27 +20,7 @@ PUBLISHED_NOTE = """What others published of these models: measured on other tex
 belong together, without a control. They are no scores of the tables above and do not compare with them. Source: {}."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """A titled part of the report: a note, a list of lines, a table; not all need be there.
-
-    :ivar ours: the table's row of ours.
-    :ivar best: the cells that hold a column's best value, or one tied with it.
-    :ivar folded: whether a page shows it only when asked.
-    """
-
-    title: str
-    note: str = ""
-    lines: Sequence[str] = ()
-    header: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
-    ours: int | None = None
-    best: frozenset[tuple[int, int]] = frozenset()
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of a table.
 
     :ivar cell: the text of a row of the comparison.
@@ -120,7 +98,6 @@ COST = [
     _health("in memory", size_text, "memory_bytes", best=partial(_least, key="memory_bytes")),
     _health("unrelated cosine", _digits, "unrelated_cosine"),
     Column("kind", _at(str, "kind")),
-    Column("overall per MB", _at("{:.4f}".format, "quality_per_mb"), whole=True),
     _health("load", "{:.2f} s".format, "load_seconds"),
 ]
 PUBLISHED = [
@@ -143,11 +120,11 @@ def _section(title: str, columns: Sequence[Column], comparison: Result, rows: li
         best |= {(names.index(row["name"]), x) for row in found}
     return Section(
         title,
-        note,
         header=[column.header for column in columns],
         rows=[["-" if c.whole and not is_complete(row, ours) else c.cell(row) for c in columns] for row in rows],
+        note=note,
         ours=names.index(ours["name"]),
-        best=frozenset(best),
+        best=best,
     )
 
 
@@ -163,33 +140,34 @@ def cost_section(comparison: Result) -> Section:
 
 
 def comparison_sections(comparison: Result) -> list[Section]:
-    """Return the comparison as titled lists and tables, in the order in which they are read."""
-    sections = [
-        Section("In short", lines=judgement.summary(comparison)),
-        quality_section(comparison),
-        cost_section(comparison),
-    ]
-    if missing := missing_lines(comparison):
-        sections.append(Section("Not measured, and how to", lines=missing))
+    """Return the comparison in the order in which it is read; one's own texts are apart, as they are not published."""
+    missing = missing_section(comparison)
+    sections = [_in_short(comparison), quality_section(comparison), cost_section(comparison)]
+    sections += [missing] if missing.lines else []
     if published := [row for row in comparison["models"] if row["published"]]:
         note = PUBLISHED_NOTE.format(published[0]["published"]["source"])
-        header, rows = [c.header for c in PUBLISHED], [[c.cell(row) for c in PUBLISHED] for row in published]
-        sections.append(Section("Published figures", note, header=header, rows=rows, folded=True))
+        rows = [[column.cell(row) for column in PUBLISHED] for row in published]
+        header = [column.header for column in PUBLISHED]
+        sections.append(Section("Published figures", header=header, rows=rows, note=note, folded=True))
     return sections
 
 
-def missing_lines(comparison: Result) -> list[str]:
+def _in_short(comparison: Result) -> Section:
+    shows = "Quality against size in MB, with the Pareto frontier"
+    figure = partial(plots.quality_against_size, comparison)
+    return Section("In short", judgement.summary(comparison), figure=figure, shows=shows)
+
+
+def missing_section(comparison: Result) -> Section:
     """Return how to measure each system that was not measured; the reasons are in the result."""
-    return [f"{row['name']}: {row['how']}" for row in comparison["models"] if "reason" in row]
+    lines = [f"{row['name']}: {row['how']}" for row in comparison["models"] if "reason" in row]
+    return Section("Not measured, and how to", lines)
 
 
 def print_comparison(comparison: Result) -> None:
     """Print the tables of quality and cost, and what they say, on standard output."""
-    for section in (quality_section(comparison), cost_section(comparison)):
-        print_table(section.title, section.header, section.rows)
-    print_lines(judgement.summary(comparison), "In short")
-    print_lines(missing_lines(comparison), "Not measured, and how to")
-    print_own_data(comparison)
+    sections = [quality_section(comparison), cost_section(comparison), _in_short(comparison)]
+    print_sections([*sections, missing_section(comparison), *own_sections(comparison)])
 
 
 def comparison_markdown(comparison: Result) -> str:
@@ -199,18 +177,15 @@ def comparison_markdown(comparison: Result) -> str:
 
 def comparison_html(comparison: Result) -> str:
     """Render the comparison as one self-contained page; every text in it is escaped."""
-    frontier = picture(plots.quality_against_size, comparison)
-    return render_template("comparison.html", frontier=frontier, **page_script(), **_content(comparison))
+    return html_page(**_content(comparison))
 
 
 def _content(comparison: Result) -> Result:
     """Return what Markdown and HTML show alike."""
     run = f"{comparison['command']} · {comparison['created']} · seed {comparison['seed']}"
     hardware = f"{comparison['hardware']['processor']}, {comparison['hardware']['cores']} cores"
-    title = f"{comparison['ours']} beside others"
-    # Apart from the sections, which are published: one's own texts are not.
-    own = own_parts(comparison)
-    return {"title": title, "sections": comparison_sections(comparison), "own": own, "footer": f"{run} · {hardware}"}
+    sections = [*comparison_sections(comparison), *own_sections(comparison)]
+    return {"title": f"{comparison['ours']} beside others", "sections": sections, "footer": f"{run} · {hardware}"}
 
 
 def comparison_png(comparison: Result) -> bytes:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Callable
-from importlib.resources import files
+from functools import partial
 from typing import Any
-
-from markupsafe import Markup
 
 from qwen25.evaluation import judgement
 from qwen25.evaluation.judgement import REFERENCE, Result
 from qwen25.reports import plots
-from qwen25.reports.own_data import meaning_of, own_parts, print_own_data
-from qwen25.runtime.display import print_lines, print_table
-from qwen25.runtime.text import render_template, size_text, with_interval
+from qwen25.reports.own_data import meaning_sections, own_sections
+from qwen25.reports.sections import Section, html_page, print_sections
+from qwen25.runtime.text import size_text, with_interval
 
 
-def scores_table(result: Result) -> tuple[list[str], list[list[str]], set[tuple[int, int]]]:
-    """Return a model's scores beside those of its control and of the reference models, as a table.
+def scores_section(result: Result) -> Section:
+    """Return a model's scores beside those of its control and of the reference models; a row's best are marked.
 
     :param result: an evaluation or a comparison.
-    :return: header, rows, and the cells with a row's best score or one tied with it, the control's apart.
     """
     ours, *others = judgement.standing(result)
     names = [model["name"] for model in judgement.references(result["items_sha256"])]
@@ -39,36 +33,44 @@ def scores_table(result: Result) -> tuple[list[str], list[list[str]], set[tuple[
         cells.append([(name or "overall").replace("_", " "), with_interval(score), control, *scores, weight])
         first = judgement.best_rows(scored, name)
         best |= {(y, x + 1 + (x > 0)) for x, row in enumerate(rows) if row in first}
-    return ["category", "score [95 % interval]", "random directions", *marks, "weight"], cells, best
+    header = ["category", "score [95 % interval]", "random directions", *marks, "weight"]
+    return Section(
+        f"Scores of {ours['name']}",
+        header=header,
+        rows=cells,
+        best=best,
+        figure=partial(plots.category_bars, own),
+        shows="Score of each category with its interval, beside the random-direction control",
+    )
 
 
 def print_evaluation(result: Result) -> None:
     """Print the table of scores, and what they say, on standard output."""
-    header, rows, _ = scores_table(result)
-    print_table(result["model"]["name"], header, rows)
-    print_lines(judgement.summary(result), "In short")
-    print_own_data(result)
+    print_sections([scores_section(result), _in_short(result), *own_sections(result)])
 
 
 def evaluation_html(result: Result) -> str:
     """Render one model's result as one self-contained page; every text in it is escaped."""
-    return render_template(
-        "evaluation.html",
-        result=result,
-        table=scores_table(result),
-        remarks=judgement.summary(result),
-        health=[_health_row(*fact) for fact in result["health"].items()],
-        plot=picture(plots.category_bars, result),
-        own=own_parts(result),
-        meaning=_meaning(result),
-        **page_script(),
-    )
+    health = [_health_row(*fact) for fact in result["health"].items()]
+    header = ["asked", "right", "chosen instead"]
+    worst = [
+        Section(
+            f"What went worst: {name.replace('_', ' ')}",
+            header=header,
+            rows=[[item["asked"], item["right"], item["chosen"]] for item in category["worst_items"]],
+            texts=True,
+            code=name == "code_understanding",
+        )
+        for name, category in result["categories"].items()
+    ]
+    sections = [_in_short(result), scores_section(result), *meaning_sections(result), *own_sections(result)]
+    sections += [Section("Health", header=["what", "measured"], rows=health), *worst]
+    about = f"{result['command']} · {result['created']} · seed {result['seed']} · model {result['model']['sha256']}"
+    return html_page(f"Evaluation of {result['model']['name']}", sections, about)
 
 
-def _meaning(result: Result) -> Result | None:
-    """Return what the page says of cosines, with their picture."""
-    found = meaning_of(result)
-    return found and {**found, "plot": picture(plots.score_distributions, found["measured"])}
+def _in_short(result: Result) -> Section:
+    return Section("In short", judgement.summary(result))
 
 
 def _health_row(key: str, value: Any) -> list[str]:
@@ -77,18 +79,3 @@ def _health_row(key: str, value: Any) -> list[str]:
     if key.endswith("_bytes"):
         key, written = key.removesuffix("_bytes"), size_text(value)
     return [key.replace("_", " "), written]
-
-
-def picture(draw: Callable[[Result, plots.Colours], Any], result: Result) -> dict[str, str]:
-    """Return a figure for light and for dark pages, as base64 to be put into one."""
-    return {name: _base64(plots.png(draw(result, colours))) for name, colours in plots.COLOURS.items()}
-
-
-def page_script() -> dict[str, Any]:
-    """Return the script that sorts the tables of a page, and the hash by which the page allows it and no other."""
-    script = (files("qwen25") / "templates" / "sort.js").read_text(encoding="utf-8")
-    return {"script": Markup(script), "script_hash": _base64(hashlib.sha256(script.encode()).digest())}  # noqa: S704
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

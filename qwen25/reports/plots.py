@@ -86,22 +86,6 @@ def _error(score: Result) -> tuple[float, float]:
     return max(0.0, score["score"] - low), max(0.0, high - score["score"])
 
 
-def score_distributions(meaning: Result, colours: Colours = LIGHT) -> Any:
-    """Draw the cosines of unrelated texts and of right answers, as shares of each, and the cuts between them."""
-    axes = _axes(colours, 3.0)
-    found, edges = meaning["histogram"], meaning["histogram"]["edges"]
-    for name, color in (("unrelated", colours.others), ("right", colours.ours)):
-        shares = [count / max(1, sum(found[name])) for count in found[name]]
-        axes.stairs(shares, edges, color=color, fill=name == "unrelated", linewidth=2, label=f"{name} texts")
-    for (name, cut), style in zip(meaning["cuts"].items(), ("--", ":"), strict=True):
-        label = f"{name}: {cut['cosine']:.2f}, {cut['right_above']:.0%} of right"
-        axes.axvline(cut["cosine"], color=colours.text, linestyle=style, label=label)
-    axes.set_xlabel("cosine")
-    axes.set_ylabel("share of pairs")
-    _legend(axes, colours, "best")
-    return axes.figure
-
-
 def quality_against_size(result: Result, colours: Colours = LIGHT) -> Any:
     """Draw quality against size with the Pareto frontier."""
     axes = _axes(colours, 4.2, "constrained")
@@ -115,11 +99,12 @@ def quality_against_size(result: Result, colours: Colours = LIGHT) -> Any:
     axes.set_xlim(least / margin, most * margin)
     for x, row in zip(sizes, rows, strict=True):
         overall, y = row["result"]["overall"], row["result"]["overall"]["score"]
-        style = {"textcoords": "offset points", "fontsize": SMALL}
+        # A name may hold what would be a formula between two dollar signs.
+        style = {"textcoords": "offset points", "fontsize": SMALL, "parse_math": False}
         if row["kind"] == "control":
             axes.axhline(y, color=colours.control, linestyle=":")
             style |= {"color": colours.control, "ha": "right", "xycoords": ("axes fraction", "data")}
-            axes.annotate(_literal(row["name"]), (1, y), (-6, 4), **style)
+            axes.annotate(row["name"], (1, y), (-6, 4), **style)
         if not x:
             continue
         color = colours.ours if row["name"] == result["ours"] else colours.others
@@ -129,7 +114,7 @@ def quality_against_size(result: Result, colours: Colours = LIGHT) -> Any:
         beside = (6 if x <= middle else -6, 6 if is_best else -12)
         style |= {"color": color, "ha": "left" if x <= middle else "right"}
         mark = " (reference)" if row["obtained"] == REFERENCE else ""
-        axes.annotate(_literal(row["name"]) + mark, (x, y), beside, **style)
+        axes.annotate(row["name"] + mark, (x, y), beside, **style)
     if edge := frontier(result):
         scores = [row["result"]["overall"]["score"] for row in edge]
         places = [*(row["result"]["health"]["size_bytes"] / 1e6 for row in edge), most * margin]
@@ -148,8 +133,3 @@ def quality_against_size(result: Result, colours: Colours = LIGHT) -> Any:
 def _megabytes(value: float, _: Any = None) -> str:
     """Return a tick's text: 1, 2 and 5 times each power of ten have one."""
     return f"{value:,g} MB" if f"{value:.0e}"[0] in "125" else ""
-
-
-def _literal(name: str) -> str:
-    """Return a name as matplotlib draws it: what stands between two dollar signs would be a formula."""
-    return name.replace("$", r"\$")

@@ -19,7 +19,7 @@ from pyarrow import parquet
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
 from qwen25.evaluation import search
-from qwen25.evaluation.matching import Cosine, LateInteraction
+from qwen25.evaluation.matching import Cosine
 from qwen25.evaluation.models import Encoder
 from qwen25.evaluation.own_data import OwnRun, start_runs
 from qwen25.evaluation.own_pairs import read_own
@@ -130,13 +130,6 @@ class TestNumbers:
         (system,) = run_of(pairs, encoder(lambda texts: np.array([vectors[text] for text in texts])))["systems"]
         assert system["worst"] == [{"asked": "green", "right": "vert", "chosen": "rouge", "place": 2}]
 
-    def test_late_interaction_of_one_token_a_text_is_the_cosine(self) -> None:
-        units = lambda texts, is_query: [v[None] / np.linalg.norm(v) for v in knowing(0.4)(texts)]  # noqa: E731
-        late = Encoder("late", "late interaction", LateInteraction(units), DIMS)
-        first, second = run_of(PAIRS, encoder(knowing(0.4)), late, among=OTHERS)["systems"]
-        assert second["forward"]["mrr@10"]["score"] == first["forward"]["mrr@10"]["score"]
-        assert second["score_meaning"]["cuts"] == first["score_meaning"]["cuts"]
-
     def test_what_a_score_means(self) -> None:
         generator = np.random.default_rng(0)
         unrelated, right = generator.normal(0.1, 0.1, 5000), generator.normal(0.4, 0.1, 300)
@@ -152,7 +145,6 @@ class TestNumbers:
                 "right_above": pytest.approx(share, abs=1e-4),
             }
         assert found["parts"] and not score_meaning(unrelated, lengths, unrelated[:300])["parts"]
-        assert sum(found["histogram"]["unrelated"]) == 5000 and sum(found["histogram"]["right"]) == 300
 
     def test_what_a_score_means_on_ones_own_texts(self) -> None:
         (system,) = run_of(PAIRS, encoder(knowing(2)), among=OTHERS)["systems"]
@@ -184,15 +176,11 @@ class TestOddFiles:
     def test_tied_documents_share_their_places(self, encode: Encode) -> None:
         pairs = [(f"ཀ {i}", f"ཁ {i}") for i in range(25)]
         (system,) = run_of(pairs, encoder(encode))["systems"]
-        scores = [system["forward"][metric]["score"] for metric in METRICS]
-        assert scores == pytest.approx([1 / 25, 10 / 25, (1 / np.arange(1, 11)).sum() / 25], abs=1e-6)
+        assert [system["forward"][metric]["score"] for metric in METRICS] == [0, 0, 0]
 
-    def test_tied_right_answers(self) -> None:
-        """Of 4 tied documents 2 are right: the first is met at 1 in 1/2, at 2 in 1/3, at 3 in 1/6 of the orders."""
+    def test_a_right_answer_stands_behind_half_of_the_wrong_ones_tied_with_it(self) -> None:
         (system,) = run_of([("q", "a"), ("q", "b")], encoder(collapsed), among=["c", "d"])["systems"]
-        assert [system["forward"][m]["score"] for m in METRICS] == pytest.approx(
-            [0.5, 1, 1 / 2 + 1 / 6 + 1 / 18], abs=1e-6
-        )
+        assert [system["forward"][metric]["score"] for metric in METRICS] == [0, 1, 1 / 2]
 
     @pytest.mark.parametrize("pairs", [PAIRS[:1], [(f"question {i}", "yes") for i in range(20)]], ids=["row", "answer"])
     def test_one_document_is_found_by_all(self, pairs: list[tuple[str, str]]) -> None:

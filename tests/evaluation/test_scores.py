@@ -13,7 +13,7 @@ from conftest import EVAL_DATA
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, load_items
 from qwen25.evaluation.categories.retrieval import LANGUAGES
-from qwen25.evaluation.category import Item, half_samples, mid_rank, resample
+from qwen25.evaluation.category import Item, half_samples, mid_rank, resampled_means
 from qwen25.evaluation.evaluate import score_model, training_effect
 from qwen25.evaluation.matching import Cosine
 from qwen25.evaluation.models import Encoder, load_encoder, random_control
@@ -110,7 +110,6 @@ class TestInstructionAwareness:
         sub_scores = CATEGORIES["instruction_awareness"].score(Cosine(oracle(ALL_ITEMS)), self.items, SEED).sub_scores
         assert sub_scores["controls"]["shuffled_instruction"] < 0
         assert sub_scores["controls"]["no_instruction"] < 0.25
-        assert sub_scores["p_mrr"] > 0.5
         assert sub_scores["worst_of_three_phrasings"] == pytest.approx(1)
 
 
@@ -154,7 +153,9 @@ def test_ties_share_their_places() -> None:
     assert mid_rank(np.array([]), 0.5) == 1
 
 
-@pytest.mark.parametrize("draw", [resample, half_samples])
+@pytest.mark.parametrize(
+    "draw", [lambda seed: resampled_means(np.arange(50.0), seed), lambda seed: half_samples(50, seed)]
+)
 def test_resamples_are_paired_between_models(draw: Any) -> None:
-    np.testing.assert_array_equal(draw(50, SEED), draw(50, SEED))
-    assert not np.array_equal(draw(50, SEED), draw(50, SEED + 1))
+    np.testing.assert_array_equal(draw(SEED), draw(SEED))
+    assert not np.array_equal(draw(SEED), draw(SEED + 1))

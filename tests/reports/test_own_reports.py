@@ -62,7 +62,7 @@ def test_every_report_has_the_table_and_the_sentences(own: list[Result], meaning
         assert f"{own[0]['systems'][0]['forward']['mrr@10']['score']:.3f}" in page
         words = " ".join(page.replace("\n  ", " ").split())
         assert all(line in words for line in lines)
-    assert "<b>" not in pages[0] and "found instead" in pages[0] and pages[0].count("data:image/png") == 4
+    assert "<b>" not in pages[0] and "found instead" in pages[0] and pages[0].count("data:image/png") == 2
 
 
 def test_a_card_says_what_a_score_means_and_holds_none_of_ones_own_texts(

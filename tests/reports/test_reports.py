@@ -23,7 +23,7 @@ from qwen25.evaluation.judgement import BETTER, REFERENCE, WORSE
 from qwen25.reports import plots
 from qwen25.reports.card import render
 from qwen25.reports.comparison_report import comparison_html, comparison_markdown, comparison_sections, print_comparison
-from qwen25.reports.evaluation_report import evaluation_html, print_evaluation, scores_table
+from qwen25.reports.evaluation_report import evaluation_html, print_evaluation, scores_section
 from qwen25.reports.page import write_page
 from qwen25.runtime.files import read_json, write_json
 
@@ -85,7 +85,8 @@ class TestPages:
     def test_the_best_of_a_row_are_those_not_shown_to_differ(self, evaluation: Result) -> None:
         set_score(evaluation["categories"]["semantic_similarity"], 0.645)
         set_score(evaluation["categories"]["topic_clustering"], 0.2)
-        header, rows, best = scores_table(evaluation)
+        scores = scores_section(evaluation)
+        header, rows, best = scores.header, scores.rows, scores.best
         minilm = header.index("all-MiniLM-L6-v2 (reference)")
         assert {(0, 1), (0, minilm)} <= best and [x for y, x in best if y == 1] == [minilm]
         assert {len(row) for row in rows} == {len(header)} and rows[-1][minilm].startswith("0.6")

@@ -43,7 +43,7 @@ def set_difference(comparison: dict[str, Any], name: str, word: str, *categories
 def unmeasured(comparison: dict[str, Any], name: str) -> None:
     """Have a peer not be there, as on a fresh machine."""
     row = next(row for row in comparison["models"] if row["name"] == name)
-    for key in ("kind", "result", "quality_per_mb", "difference_to_ours"):
+    for key in ("kind", "result", "difference_to_ours"):
         del row[key]
     row |= {"obtained": "unavailable", "reason": "it is not here", "how": f"pip install {name}"}
 

@@ -12,13 +12,11 @@ from qwen25.evaluation.category import (
     CategoryScore,
     Item,
     against_chance,
-    cosine_protocol,
     interval,
     mean_of,
     mean_score,
-    mid_rank,
     passed_items,
-    resample,
+    resampled_means,
     shown_item,
 )
 from qwen25.evaluation.matching import Matcher
@@ -50,14 +48,13 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     units = against_chance(both.mean(axis=(1, 2)), both_chance)
     gains = zip(intent - intent_shuffled, ~lexical, strict=True)
     gain = np.array([of_topic[mask].mean() if mask.any() else 0.0 for of_topic, mask in gains])
-    gain_interval = interval(gain[resample(len(topics), seed)].mean(axis=1))
+    gain_interval = interval(resampled_means(gain, seed))
     sub_scores = {
         "intent_among_same_topic": mean_of(against_chance(intent, 1 / shape[1])),
         "topic_among_same_intent": mean_of(against_chance(topic, 1 / shape[0])),
         "intent_lexical_requests": mean_of(against_chance(intent[lexical], 1 / shape[1])),
         "intent_non_lexical_requests": mean_of(against_chance(intent[~lexical], 1 / shape[1])),
         "worst_of_three_phrasings": mean_of(both.min(axis=2)),
-        "p_mrr": _p_mrr(cosines),
         "controls": {
             "no_instruction": mean_of(against_chance(_cell_credits(bare)[0], both_chance)),
             "shuffled_instruction": mean_of(against_chance(both_shuffled, both_chance)),
@@ -65,12 +62,9 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
         "non_lexical_gain_over_shuffled": {"value": mean_of(gain), "interval": list(gain_interval)},
         "follows_instructions": bool(gain_interval[0] > 0),
     }
-    right = np.einsum("tirti->tir", cosines)
-    unrelated = np.einsum("tirti->tir", np.roll(cosines, 1, axis=3))  # the same intent on another topic
-    protocol = cosine_protocol("mean cosine of request and document", float(right.mean()), float(unrelated.mean()))
     worst = _worst_cells(grid, cosines.reshape(len(requests), len(grid)))
     passed = passed_items(grid, both.min(axis=2).ravel() == 1, requests[::3], documents)
-    return mean_score(units, seed, sub_scores, protocol, worst, passed)
+    return mean_score(units, seed, sub_scores, worst, passed)
 
 
 def _cell_credits(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,23 +86,6 @@ def _cell_credits(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     in_row, in_column = row.max(axis=-1), column.max(axis=-1)
     both = credit(np.maximum(in_row, in_column), row, column)
     return both, credit(in_row, row), credit(in_column, column)
-
-
-def _p_mrr(cosines: np.ndarray) -> float:
-    """Return p-MRR (Weller et al. 2024, FollowIR, arXiv:2403.15246) for swapped instructions, in -1..1.
-
-    A document right under one instruction should fall when the same topic is asked with another: 1
-    if it always falls from first to last, 0 if its rank does not move.
-    """
-    row = np.einsum("tirtj->tirj", cosines)
-    values = []
-    for t, i, r in np.ndindex(row.shape[:3]):
-        before = mid_rank(np.delete(row[t, i, r], i), row[t, i, r, i])
-        for other in range(row.shape[1]):
-            if other != i:
-                after = mid_rank(np.delete(row[t, other, r], i), row[t, other, r, i])
-                values.append(after / before - 1 if before > after else 1 - before / after)
-    return mean_of(values)
 
 
 def _worst_cells(grid: list[Item], cosines: np.ndarray) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from qwen25.evaluation.category import (
     CategoryScore,
     Item,
     against_chance,
-    cosine_protocol,
-    mean_cosine_of_neighbours,
     mean_of,
     mean_score,
     mid_rank,
@@ -29,38 +27,22 @@ LANGUAGES = ("en", "fr", "es", "de", "it", "zh", "ru", "ar")
 NEGATIVE_KINDS = ("role_swap", "negation", "number", "other_sense", "same_topic")
 
 
-class Retrieval(NamedTuple):
-    """How well each query's target was found among all targets and the query's own hard negatives.
+class Found(NamedTuple):
+    """What a retrieval found, for the sub-scores of its own that a category adds to the outcome.
 
     :ivar units: reciprocal ranks rescaled so that chance is 0; shape (queries,).
     :ivar right: the cosine of each query with its target; shape (queries,).
     :ivar hard: for each query, the cosines with its own hard negatives.
-    :ivar unrelated: the mean cosine of unrelated pairs.
-    :ivar sub_scores: those of every retrieval.
-    :ivar shown: the items that went worst, and those that went right.
     """
 
     units: np.ndarray
     right: np.ndarray
     hard: list[np.ndarray]
-    unrelated: float
-    sub_scores: dict[str, Any]
-    shown: tuple[list[dict[str, Any]], list[dict[str, Any]]]
-
-    def outcome(self, seed: int, sub_scores: dict[str, Any], formula: str, value: float | None = None) -> CategoryScore:
-        """Return the category's outcome.
-
-        :param sub_scores: of its own, beside those of every retrieval.
-        :param formula: of the cosine protocol, with its ``value``; None: the mean cosine of the pairs.
-        """
-        value = float(self.right.mean()) if value is None else value
-        protocol = cosine_protocol(formula, value, self.unrelated)
-        return mean_score(self.units, seed, self.sub_scores | sub_scores, protocol, *self.shown)
 
 
 def retrieval(
-    matcher: Matcher, items: list[Item], query_field: str, target_field: str, hard: Sequence[Sequence[str]]
-) -> Retrieval:
+    matcher: Matcher, items: list[Item], query_field: str, target_field: str, hard: Sequence[Sequence[str]], seed: int
+) -> tuple[CategoryScore, Found]:
     """Rank each query's target among all targets and the query's own hard negatives.
 
     The measure is the mean reciprocal rank; by chance a pool of n gives H(n) / n, the n-th harmonic number over n.
@@ -69,10 +51,9 @@ def retrieval(
     """
     queries, targets = ([item[field] for item in items] for field in (query_field, target_field))
     everything = matcher.similarity(queries, [*targets, *itertools.chain(*hard)])
-    cosines, flat = everything[:, : len(targets)], everything[:, len(targets) :]
-    ends = np.cumsum([0] + [len(texts) for texts in hard])
-    own = [row[a:b] for row, (a, b) in zip(flat, itertools.pairwise(ends), strict=True)]
-    right = np.diag(cosines).copy()
+    cosines, right = everything[:, : len(targets)], np.diag(everything).copy()
+    ends = len(targets) + np.cumsum([0] + [len(texts) for texts in hard])
+    own = [row[a:b] for row, (a, b) in zip(everything, itertools.pairwise(ends), strict=True)]
     reciprocal, without_hard, units = np.empty(len(queries)), np.empty(len(queries)), np.empty(len(queries))
     chosen = []
     for i in range(len(queries)):
@@ -91,65 +72,49 @@ def retrieval(
     worst_first = np.argsort(units, kind="stable")[:WORST_ITEMS]
     worst = [shown_item(items[i], queries[i], targets[i], chosen[i]) for i in worst_first]
     passed = passed_items(items, reciprocal == 1, queries, targets)
-    return Retrieval(units, right, own, mean_cosine_of_neighbours(cosines), sub_scores, (worst, passed))
+    return mean_score(units, seed, sub_scores, worst, passed), Found(units, right, own)
 
 
 def score_paraphrases(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find each anchor's paraphrase among all paraphrases and the anchor's own hard negatives."""
-    found = retrieval(matcher, items, "anchor", "paraphrase", [[n["text"] for n in i["negatives"]] for i in items])
-    by_kind: dict[str, list[float]] = {kind: [] for kind in NEGATIVE_KINDS}
+    negatives = [[negative["text"] for negative in item["negatives"]] for item in items]
+    score, found = retrieval(matcher, items, "anchor", "paraphrase", negatives, seed)
+    won: dict[str, list[float]] = {kind: [] for kind in NEGATIVE_KINDS}
     for item, right, hard in zip(items, found.right, found.hard, strict=True):
         for negative, cosine in zip(item["negatives"], hard, strict=True):
-            by_kind[negative["kind"]].append(float(right > cosine) + 0.5 * float(right == cosine))
-    preferred = {kind: mean_of(won) for kind, won in by_kind.items() if won}
-    value = (float(found.right.mean()) - found.unrelated + 1) / 2
-    return found.outcome(seed, {"preferred_to_negative": preferred}, "(similar - dissimilar + 1) / 2", value)
+            won[negative["kind"]].append(float(right > cosine) + 0.5 * float(right == cosine))
+    score.sub_scores["preferred_to_negative"] = {kind: mean_of(values) for kind, values in won.items() if values}
+    return score
 
 
 def score_turns(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find what each turn means among all meanings and the turn's own distractor, often a literal misreading."""
-    found = retrieval(matcher, items, "text", "meaning", [[item["distractor"]] for item in items])
+    score, found = retrieval(matcher, items, "text", "meaning", [[item["distractor"]] for item in items], seed)
     english = np.array([item["language"] == "en" for item in items])
-    sub_scores = {
-        "english": mean_of(found.units[english]),
-        "other_languages": mean_of(found.units[~english]),
-        "preferred_to_distractor": mean_of(found.right > np.array([hard[0] for hard in found.hard])),
-    }
-    return found.outcome(seed, sub_scores, "mean cosine of turn and meaning")
+    score.sub_scores["english"] = mean_of(found.units[english])
+    score.sub_scores["other_languages"] = mean_of(found.units[~english])
+    score.sub_scores["preferred_to_distractor"] = mean_of(found.right > np.concatenate(found.hard))
+    return score
 
 
 def score_code(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """Find the code that does what each description says, among all snippets and the code's own near misses."""
-    found = retrieval(matcher, items, "description", "code", [item["near_misses"] for item in items])
-    languages = np.array([item["language"] for item in items])
-    by_language = {name: mean_of(found.units[languages == name]) for name in dict.fromkeys(languages.tolist())}
-    return found.outcome(seed, {"by_language": by_language}, "mean cosine of description and code")
+    return retrieval(matcher, items, "description", "code", [item["near_misses"] for item in items], seed)[0]
 
 
 def score_translations(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
-    """Find each sentence's translation, from English and into English, in seven languages.
-
-    The same-language control asks more: is the translation nearer than every other sentence of the
-    query's own language? A model that groups texts by language, not meaning, fails it.
-    """
+    """Find each sentence's translation, from English and into English, in seven languages."""
     texts = {language: [item[language] for item in items] for language in LANGUAGES}
     here, chance = np.arange(len(items)), 1 / len(items)
     units = np.zeros(len(items))
     from_english = {language: matcher.similarity(texts["en"], texts[language]) for language in LANGUAGES[1:]}
     credits: dict[str, np.ndarray] = {}
-    by_language, aligned, translated, same_language, unrelated = {}, [], [], [], []
+    by_language = {}
     for language, forth in from_english.items():
         back = matcher.similarity(texts[language], texts["en"])
         credit = credits[language] = (_top_credits(forth) + _top_credits(back)) / 2
         units += against_chance(credit, chance) / (len(LANGUAGES) - 1)
         by_language[language] = float(against_chance(credit.mean(), chance))
-        translated.append(forth[here, here].mean())
-        unrelated.append(mean_cosine_of_neighbours(forth))
-        for name, cosines in (("en", forth), (language, back)):
-            own = matcher.similarity(texts[name], texts[name])
-            np.fill_diagonal(own, -np.inf)
-            aligned.append((cosines[here, here] > own.max(axis=1)).mean())
-            same_language.append(own[np.isfinite(own)].mean())
     worst = [
         shown_item(items[i], items[i]["en"], items[i][lang], items[j][lang])
         for i in np.argsort(units, kind="stable")[:WORST_ITEMS]
@@ -158,18 +123,12 @@ def score_translations(matcher: Matcher, items: list[Item], seed: int) -> Catego
     sub_scores = {
         "by_tier": scores_by_tier(items, lambda rows: mean_of(units[rows])),
         "by_language": by_language,
-        "same_language_control": {
-            "translation_nearer_than_own_language": mean_of(aligned),
-            "cosine_of_translations": mean_of(translated),
-            "cosine_of_unrelated_same_language": mean_of(same_language),
-        },
     }
-    protocol = cosine_protocol("mean cosine of translations", mean_of(translated), mean_of(unrelated))
     # The first language in which it was found both ways, for the sentences that have one.
     found = [next((name for name, credit in credits.items() if credit[i] == 1), None) for i in here]
     answers = [item[name or "en"] for item, name in zip(items, found, strict=True)]
     passed = passed_items(items, np.array([name is not None for name in found]), texts["en"], answers)
-    return mean_score(units, seed, sub_scores, protocol, worst, passed)
+    return mean_score(units, seed, sub_scores, worst, passed)
 
 
 def _top_credits(cosines: np.ndarray) -> np.ndarray:

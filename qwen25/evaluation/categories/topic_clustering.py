@@ -11,7 +11,6 @@ from qwen25.evaluation.category import (
     Category,
     CategoryScore,
     Item,
-    cosine_protocol,
     half_samples,
     mean_of,
     passed_items,
@@ -31,7 +30,7 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
+    from sklearn.metrics import adjusted_mutual_info_score
 
     names = sorted({item["topic"] for item in items})
     labels = np.array([names.index(item["topic"]) for item in items])
@@ -46,12 +45,6 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     centroid_cosine = _leave_one_out_centroids(vectors, labels)
     own = centroid_cosine[np.arange(len(labels)), labels]
     others = np.where(np.eye(len(names), dtype=bool)[labels], -np.inf, centroid_cosine)
-    cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -np.inf)
-    purity = np.mean([sum(np.bincount(labels[fit == c]).max() for c in np.unique(fit)) / len(labels) for fit in fits])
-    same = labels[:, None] == labels[None, :]
-    distinct = len(np.unique(vectors, axis=0)) > 1
-    silhouette = float(silhouette_score(vectors, fits[0])) if distinct and len(np.unique(fits[0])) > 1 else 0.0
     worst = [
         shown_item(items[i], items[i]["text"], items[i]["topic"], names[int(others[i].argmax())])
         for i in np.argsort(own - others.max(axis=1), kind="stable")[:WORST_ITEMS]
@@ -59,15 +52,12 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     sub_scores = {
         "by_tier": scores_by_tier(items, lambda rows: agreement(rows, *fits)),
         "nearest_centroid_accuracy": mean_of(own > others.max(axis=1)),
-        "nearest_neighbour_accuracy": mean_of(labels[cosines.argmax(axis=1)] == labels),
-        "purity": float(purity),
     }
-    protocol = cosine_protocol("(silhouette + purity) / 2", (silhouette + float(purity)) / 2, mean_of(cosines[~same]))
     passed = passed_items(items, own > others.max(axis=1), [i["text"] for i in items], [i["topic"] for i in items])
     # Each resample takes one fit in turn, so the interval holds the spread of the k-means seeds as well.
     halves = enumerate(half_samples(len(labels), seed))
     replicates = np.array([agreement(rows, fits[k % KMEANS_SEEDS]) for k, rows in halves])
-    return CategoryScore(agreement(np.arange(len(labels)), *fits), replicates, sub_scores, protocol, worst, passed)
+    return CategoryScore(agreement(np.arange(len(labels)), *fits), replicates, sub_scores, worst, passed)
 
 
 def _leave_one_out_centroids(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
