@@ -2,7 +2,7 @@
 # Make the pipeline's environment, venv_qwen25, and check it. Safe to interrupt and to run again.
 #
 #   bash setup_qwen25.sh                 what the pipeline needs
-#   bash setup_qwen25.sh --with-extras   and mteb (phase 5), onnx and vicinity
+#   bash setup_qwen25.sh --with-extras   and mteb (phase 5), onnx, vicinity, and pylate (late interaction in phase 3)
 #   bash setup_qwen25.sh --with-tests    and all that the tests need, the extras too
 #   bash setup_qwen25.sh --oldest        the same in the oldest versions supported, in venv_oldest
 #   PYTHON=python3.12 bash setup_qwen25.sh
@@ -110,6 +110,9 @@ if [ ${#extras[@]} -gt 0 ]; then
     mapfile -t -O "${#requirements[@]}" requirements <<<"$found"
 fi
 install -c "$constraints" "${requirements[@]}"
+if [ ${#extras[@]} -gt 0 ]; then
+    install --no-deps "$(requirements_of pylate)"
+fi
 
 "$venv/bin/python" -m qwen25.runtime.provenance
 # What was installed, so that run_qwen25.sh knows whether anything is missing.

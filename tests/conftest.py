@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products are quicker on one core, and workers share the cores
@@ -28,6 +29,8 @@ EVAL_DATA = resource("data/evaluation")
 REAL_TOKENIZER = ROOT.parent / "shared" / "qwen25_tokenizer" / "tokenizer.json"
 #: The bootstrap takes most of an evaluation's time, and few tests judge its intervals.
 ALL_RESAMPLES, scoring.BOOTSTRAP_RESAMPLES = scoring.BOOTSTRAP_RESAMPLES, 50
+#: Late interaction is optional.
+NEEDS_PYLATE = pytest.mark.skipif(find_spec("pylate") is None, reason="setup_qwen25.sh --with-extras installs pylate")
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 torch.set_num_threads(1)
 

@@ -79,17 +79,15 @@ TRAPS = {
     "pickle by another name": lambda folder, mark: trap_pickle(folder, mark, "model.safetensors"),
     "pickle of a step": lambda folder, mark: trap_step(folder, mark, "sentence_transformers.models.Dense"),
     "code": trap_step,
-    "code named like a library": lambda folder, mark: trap_step(folder, mark, "library.Step", "library.py"),
-    "code of another repository": lambda folder, mark: trap_step(
-        folder, mark, "sentence_transformers.models.other--trojan.Step"
-    ),
+    "code named like a library": lambda folder, mark: trap_step(folder, mark, "pylate.Step", "pylate.py"),
+    "code of another repository": lambda folder, mark: trap_step(folder, mark, "pylate.models.other--trojan.Step"),
     "remote code": trap_remote_code,
 }
 
 
 @pytest.mark.parametrize(
     ("trap", "kind"),
-    [(trap, "st:") for trap in TRAPS]
+    [(trap, kind) for trap in TRAPS for kind in ("st:", "colbert:")]
     + [(trap, kind) for trap in ("pickle", "pickle by another name", "remote code") for kind in ("", "model2vec:")],
 )
 def test_no_code_of_a_model_is_run(

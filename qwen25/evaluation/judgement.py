@@ -36,8 +36,8 @@ POOR = "Poor"
 MAX_UNRELATED_COSINE = 0.5  # of a space that has not collapsed
 #: Speeds that differ by less than this share are alike.
 SPEED_NOISE = 0.1
-#: The kind that runs a network over the text and so costs far more a sentence than a table does.
-TRANSFORMER = "sentence-transformers"
+#: The kinds that run a network over the text and so cost far more a sentence than a table does.
+TRANSFORMERS = ("sentence-transformers", "late interaction")
 #: Kinds of sentences that share nearly all words with another and say something else -> what differs.
 NEAR_COPIES = {"number": "another number", "negation": "a negation", "role_swap": "swapped roles"}
 
@@ -221,8 +221,8 @@ def advice(result: Result) -> Advice:
         rows = [row for row in others if category in row["result"]["categories"]]
         rows.sort(key=lambda row: -score_of(row, category)["score"])
         better = [row for row in rows if against_ours(row, category) == BETTER]
-        tables = [row for row in better if row["kind"] != TRANSFORMER]
-        transformers = [row for row in better if row["kind"] == TRANSFORMER]
+        tables = [row for row in better if row["kind"] not in TRANSFORMERS]
+        transformers = [row for row in better if row["kind"] in TRANSFORMERS]
         rivals = [row for row in rows if against_ours(row, category) == SAME and _is_rival(row, category, own)]
         about = f"{CATEGORIES[category].good_for} ({own['score']:.3f})"
         first = _named(transformers[:1], category)

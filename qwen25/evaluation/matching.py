@@ -1,6 +1,7 @@
-"""How well texts fit each other, for models with one vector a text, or with words only.
+"""How well texts fit each other, for models with one vector a text, with one vector a token, or with words only.
 
-Scores ask nothing else of a model, so that a static table, a transformer and BM25 can stand in one comparison.
+Scores ask nothing else of a model, so that a static table, a transformer, late interaction and BM25 can stand in one
+comparison.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import numpy as np
 from qwen25.runtime.errors import InputError
 from qwen25.store.static_model import Encode
 
+#: Texts, and whether they are queries -> one array of vectors of length 1 a text, each of shape (tokens, dims).
+EncodeTokens = Callable[[Sequence[str], bool], list[np.ndarray]]
 #: Queries -> how well each document of a collection fits each; shape (queries, documents).
 Search = Callable[[Sequence[str]], np.ndarray]
 #: Texts of a collection that are encoded at once.
@@ -63,6 +66,46 @@ class Cosine:
         self.encode(texts)
 
 
+class LateInteraction:
+    """One vector a token, compared by MaxSim (Khattab and Zaharia 2020, ColBERT, arXiv:2004.12832).
+
+    MaxSim is the sum over a query's tokens of the best cosine among the document's; here it is divided by the query's
+    tokens, so that it lies between -1 and 1. Clustering takes the mean of a text's token vectors.
+    """
+
+    def __init__(self, encode: EncodeTokens) -> None:
+        """Wrap a function that encodes the tokens of texts."""
+        self._encode = encode
+        self._known: dict[tuple[str, bool], np.ndarray] = {}
+
+    def _tokens(self, texts: Sequence[str], is_query: bool = False) -> list[np.ndarray]:
+        if new := [text for text in dict.fromkeys(texts) if (text, is_query) not in self._known]:
+            found = map(_finite, self._encode(new, is_query))
+            self._known.update(zip(((text, is_query) for text in new), found, strict=True))
+        return [self._known[text, is_query] for text in texts]
+
+    def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return the mean MaxSim."""
+        tokens = self._tokens(documents)
+        starts = np.cumsum([0, *(len(t) for t in tokens[:-1])])
+        stacked = np.concatenate(tokens).T
+        best = [np.maximum.reduceat(query @ stacked, starts, axis=1) for query in self._tokens(queries, True)]
+        return np.stack([cosines.mean(axis=0) for cosines in best])
+
+    def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return the mean MaxSim of each query with its own document."""
+        pairs = zip(self._tokens(queries, True), self._tokens(documents), strict=True)
+        return np.array([(q @ d.T).max(axis=1).mean() for q, d in pairs])
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the mean of each text's token vectors, scaled to length 1."""
+        return _units(np.stack([tokens.mean(axis=0) for tokens in self._tokens(texts)]))
+
+    def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
+        """Encode the texts."""
+        self._encode(texts, is_query)
+
+
 class Bm25:
     """Words only (Robertson and Zaragoza 2009, "The probabilistic relevance framework: BM25 and beyond").
 
@@ -102,7 +145,7 @@ class Bm25:
 
 
 #: Compares queries with documents. Only one with vectors, one a text, can cluster.
-Matcher = Cosine | Bm25
+Matcher = Cosine | LateInteraction | Bm25
 
 
 def cosines_of_pairs(matcher: Matcher, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:

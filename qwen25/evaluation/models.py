@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from model2vec import StaticModel
 
-from qwen25.evaluation.matching import Bm25, Cosine, Matcher
-from qwen25.runtime.console import MODEL, command_of
+from qwen25.evaluation.matching import Bm25, Cosine, LateInteraction, Matcher
+from qwen25.runtime.console import MODEL, command_of, extras_command
 from qwen25.runtime.display import quietly
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import read_json, resource, sha256
@@ -43,9 +43,9 @@ CONTROL = "random directions"
 LEAST_DIMS = 128
 #: For --help.
 SPECS = (
-    "the folder or hub id of a static model; or st: a sentence-transformers model, model2vec: model2vec's own "
-    "distillation of a model, made on the spot, each followed by a folder, hub id or packaged name "
-    f"({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
+    "the folder or hub id of a static model; or st: a sentence-transformers model, colbert: a late-interaction "
+    "model (pylate), model2vec: model2vec's own distillation of a model, made on the spot, each followed by a folder, "
+    f"hub id or packaged name ({', '.join(sorted(PACKAGED))}); or wordllama: or bm25"
 )
 _OTHER = "give another model"
 _NAMES = {"bm25": "BM25", "wordllama:": "WordLlama-256", str(MODEL): OURS}
@@ -56,7 +56,7 @@ class Encoder:
     """A model under evaluation.
 
     :ivar name: its name in reports.
-    :ivar kind: ``static``, ``control``, ``sentence-transformers``, ``wordllama`` or ``bm25``.
+    :ivar kind: ``static``, ``control``, ``sentence-transformers``, ``late interaction``, ``wordllama`` or ``bm25``.
     :ivar matcher: how it compares texts.
     :ivar dims: the width of its vectors, or None.
     :ivar size_bytes: the size of its files of weights and tokenizer, or None.
@@ -139,7 +139,7 @@ def load_encoder(spec: str, name: str | None = None, offline: bool = False) -> E
         return _wordllama(name)
     if not colon:
         return _static(_located(spec, offline), name)
-    loaders = {"st": _sentence_transformer, "model2vec": _model2vec}
+    loaders = {"st": _sentence_transformer, "colbert": _late_interaction, "model2vec": _model2vec}
     if kind not in loaders or not rest:
         raise InputError(f"no model {spec!r}: give {SPECS}")
     # For a model of ours, sentence-transformers needs a copy that nobody else does.
@@ -208,15 +208,38 @@ def _model2vec(folder: Path, name: str) -> Encoder:
 def _sentence_transformer(folder: Path, name: str) -> Encoder:
     from sentence_transformers import SentenceTransformer
 
+    return _loaded_by(
+        SentenceTransformer,
+        lambda model: Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False))),
+        *("sentence-transformers", folder, name),
+    )
+
+
+def _late_interaction(folder: Path, name: str) -> Encoder:
+    try:
+        with quietly():
+            from pylate.models import ColBERT
+    except ImportError as error:
+        raise InputError("late interaction needs pylate", extras_command("pylate")) from error
+
+    def matcher(model: Any) -> Matcher:
+        options = {"show_progress_bar": False}
+        return LateInteraction(lambda texts, is_query: list(model.encode(list(texts), is_query=is_query, **options)))
+
+    return _loaded_by(ColBERT, matcher, "late interaction", folder, name)
+
+
+def _loaded_by(library: Any, matcher_of: Callable[[Any], Matcher], kind: str, folder: Path, name: str) -> Encoder:
+    """Load a folder as a torch model of ``library``, on the CPU."""
     facts = on_disk(folder)
     refuse_code_and_pickles(folder)
     options: dict[str, Any] = {"device": "cpu", "trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
-    with as_input_error(f"st:{folder.name} cannot be loaded", _OTHER), quietly():
-        model, facts["load_seconds"] = _timed(lambda: SentenceTransformer(str(folder), **options))
-        matcher = Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)))
+    with as_input_error(f"{folder.name} cannot be loaded as a model of {kind}", _OTHER), quietly():
+        model, facts["load_seconds"] = _timed(lambda: library(str(folder), **options))
+        matcher = matcher_of(model)
         dims = matcher.vectors(["width"]).shape[1]
     facts["memory_bytes"] = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-    return Encoder(name, "sentence-transformers", matcher, dims, **facts)
+    return Encoder(name, kind, matcher, dims, **facts)
 
 
 def _wordllama(name: str) -> Encoder:
@@ -241,7 +264,7 @@ def _pip_command() -> str:
     return f"{shlex.quote(str(here))} -m pip"
 
 
-_COMMANDS = {"distill": command_of("distill"), "pip": _pip_command()}
+_COMMANDS = {"distill": command_of("distill"), "pylate": extras_command("pylate"), "pip": _pip_command()}
 #: Name -> SPEC, what it is in a few words, and the command that makes it available, of the systems of the comparison.
 PEERS: dict[str, dict[str, str]] = {
     name: peer | {"how": peer["how"].format(**_COMMANDS)}

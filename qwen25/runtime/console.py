@@ -65,10 +65,11 @@ def command_of(phase: str, **flags: object) -> str:
 
 
 def extras_command(part: str) -> str:
-    """Return the command that installs an optional part: ``mteb`` or ``onnx``."""
+    """Return the command that installs an optional part: ``mteb``, ``onnx`` or ``pylate``."""
     setup = CHECKOUT / "setup_qwen25.sh"
     if not setup.is_file():
-        return f"pip install 'qwen25-deposium[{part}]'"
+        # An extra would bring pylate's dependencies, which demand another torch.
+        return "pip install --no-deps pylate" if part == "pylate" else f"pip install 'qwen25-deposium[{part}]'"
     return f"bash {shlex.quote(str(setup)) if Path.cwd() != CHECKOUT else setup.name} --with-extras"
 
 

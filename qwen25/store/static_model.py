@@ -188,8 +188,8 @@ def refuse_code_and_pickles(folder: Path) -> None:
     steps = [("sentence_transformers.models.Transformer", folder)]
     if (folder / "modules.json").is_file():
         steps = steps_of(folder, folder.name)
-    # Of this library, and neither a file beside the weights (library.Step) nor another repository's (library--a.Step).
-    known = re.compile(r"sentence_transformers(\.\w+)+")
+    # Of these libraries, and neither a file beside the weights (pylate.Step) nor another repository's (pylate--a.Step).
+    known = re.compile(r"(sentence_transformers|pylate\.models)(\.\w+)+")
     if foreign := [kind for kind, _ in steps if not known.fullmatch(kind)]:
         raise InputError(f"{folder.name} brings code of its own ({foreign[0]}), which is never run")
     for kind, place in steps:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import NEEDS_PYLATE
 from fake_hub import FakeHub, Fault, use_hub
 from model2vec import StaticModel
 
@@ -19,7 +20,7 @@ import quick_eval_qwen25_1024d as eval_script
 import qwen25
 from qwen25.evaluation.category import CategoryScore
 from qwen25.evaluation.evaluate import Evaluation
-from qwen25.evaluation.matching import Bm25
+from qwen25.evaluation.matching import Bm25, LateInteraction
 from qwen25.evaluation.models import OURS, PEERS, load_encoder
 from qwen25.evaluation.results import differences
 from qwen25.runtime.console import MODEL
@@ -190,6 +191,35 @@ class TestModels:
 
 
 class TestMatchers:
+    def test_late_interaction_is_the_mean_of_the_best_cosines(self) -> None:
+        generator = np.random.default_rng(0)
+        found = {
+            text: generator.standard_normal((n, 8)).astype(np.float32) for text, n in zip("abc", (2, 3, 1), strict=True)
+        }
+        found = {text: tokens / np.linalg.norm(tokens, axis=1, keepdims=True) for text, tokens in found.items()}
+        matcher = LateInteraction(lambda texts, _: [found[t] for t in texts])
+        expected = np.array([[np.mean([max(q @ d for d in found[b]) for q in found[a]]) for b in "abc"] for a in "abc"])
+        np.testing.assert_allclose(matcher.similarity("abc", "abc"), expected, rtol=1e-5)
+        np.testing.assert_allclose(matcher.pairwise("ab", "cb"), [expected[0, 2], expected[1, 1]], rtol=1e-5)
+
+    @NEEDS_PYLATE
+    def test_colbert_ranks_as_pylate_does(self, tmp_path: Path, tiny_bert: Path) -> None:
+        from pylate import models, rank
+
+        model = models.ColBERT(str(tiny_bert), device="cpu", embedding_size=16)
+        model.save_pretrained(str(tmp_path / "colbert"))
+        encoder = load_encoder(f"colbert:{tmp_path / 'colbert'}")
+        queries, documents = ["the old house", "how to cook"], ["a house", "cook rice slowly", "the old dog", "to"]
+        theirs = rank.rerank(
+            documents_ids=[list(range(4))] * 2,
+            queries_embeddings=model.encode(queries, is_query=True, show_progress_bar=False),
+            documents_embeddings=[model.encode(documents, is_query=False, show_progress_bar=False)] * 2,
+        )
+        ours = encoder.matcher.similarity(queries, documents)
+        for scores, ranking in zip(ours, theirs, strict=True):
+            assert np.argsort(-scores, kind="stable").tolist() == [found["id"] for found in ranking]
+        assert encoder.dims == 16 and encoder.kind == "late interaction"
+
     def test_bm25_prefers_rare_shared_words(self) -> None:
         scores = Bm25().similarity(
             ["a red lamp", "nothing shared"], ["a chair", "a lamp", "a red red house", "a b", ""]

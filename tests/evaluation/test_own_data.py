@@ -19,7 +19,7 @@ from pyarrow import parquet
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
 from qwen25.evaluation import search
-from qwen25.evaluation.matching import Cosine
+from qwen25.evaluation.matching import Cosine, LateInteraction
 from qwen25.evaluation.models import Encoder
 from qwen25.evaluation.own_data import OwnRun, start_runs
 from qwen25.evaluation.own_pairs import read_own
@@ -129,6 +129,13 @@ class TestNumbers:
         vectors = {"red": [1, 0], "rouge": [1, 0.1], "green": [0.9, 0.1], "vert": [-1, 1]}
         (system,) = run_of(pairs, encoder(lambda texts: np.array([vectors[text] for text in texts])))["systems"]
         assert system["worst"] == [{"asked": "green", "right": "vert", "chosen": "rouge", "place": 2}]
+
+    def test_late_interaction_of_one_token_a_text_is_the_cosine(self) -> None:
+        units = lambda texts, is_query: [v[None] / np.linalg.norm(v) for v in knowing(0.4)(texts)]  # noqa: E731
+        late = Encoder("late", "late interaction", LateInteraction(units), DIMS)
+        first, second = run_of(PAIRS, encoder(knowing(0.4)), late, among=OTHERS)["systems"]
+        assert second["forward"]["mrr@10"]["score"] == first["forward"]["mrr@10"]["score"]
+        assert second["score_meaning"]["cuts"] == first["score_meaning"]["cuts"]
 
     def test_what_a_score_means(self) -> None:
         generator = np.random.default_rng(0)
