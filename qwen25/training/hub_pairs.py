@@ -33,6 +33,7 @@ class HubSet(NamedTuple):
     :ivar split: which part is read.
     :ivar revision: a branch, tag or commit; None: the main branch.
     :ivar language: the column that says a row's language; None: the usual names are looked for; empty: none.
+    :ivar where: columns and the values that they must have, such as ``(("label", 1),)``.
     """
 
     repo: str
@@ -41,6 +42,7 @@ class HubSet(NamedTuple):
     split: str = "train"
     revision: str | None = None
     language: str | None = None
+    where: tuple[tuple[str, Any], ...] = ()
 
 
 def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> PairSet:
@@ -147,7 +149,7 @@ def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random
         names, groups = file.schema_arrow.names, file.num_row_groups
         sides = find_columns(dict.fromkeys(names), wanted.columns, source)
         label = next((name for name in LABELS if name in names), "") if wanted.language is None else wanted.language
-        columns = list(dict.fromkeys(filter(None, (*sides, label))))
+        columns = list(dict.fromkeys(filter(None, (*sides, label, *dict(wanted.where)))))
         for column in columns:
             find_columns(dict.fromkeys(names), (column, column), source)
         step = max(1, share * groups // (PLACES * max(1, file.metadata.num_rows)))
@@ -155,10 +157,19 @@ def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random
             if share <= 0:
                 break
             chosen = range(start, min(start + step, groups))
-            table = _ask(wanted, partial(file.read_row_groups, chosen, columns))
+            table = _ask(wanted, partial(_read_groups, file, chosen, columns, wanted.where))
             share, lacking = share - table.num_rows, lacking - table.num_rows
             for batch in table.to_batches(max_chunksize=PARQUET_ROWS):
                 for row in batch.to_pylist():
                     yield {"left": row[sides[0]], "right": row[sides[1]], "lang": row.get(label)}
         if lacking <= 0:
             return
+
+
+def _read_groups(file: Any, groups: range, columns: list[str], where: tuple[tuple[str, Any], ...]) -> Any:
+    from pyarrow import compute
+
+    table = file.read_row_groups(groups, columns)
+    for column, value in where:
+        table = table.filter(compute.field(column) == value)
+    return table

@@ -66,10 +66,11 @@ def _read_entry(entry: dict[str, Any], seed: int, offline: bool) -> PairSet:
     if "package" in entry:
         found = read_wheel(entry, seed, offline)
     else:
-        columns, split = entry.get("columns"), entry.get("split") or "train"
+        columns, split, where = entry.get("columns"), entry.get("split") or "train", entry.get("where", {})
         which = entry["repo"], entry.get("subset"), columns and tuple(columns), split, entry.get("revision")
         # What the mixture declares holds, whatever a column of the set calls its language, unless it names the column.
-        found = read_hub(HubSet(*which, language=entry.get("language", "")), entry["rows"], seed, offline)
+        wanted = HubSet(*which, language=entry.get("language", ""), where=tuple(where.items()))
+        found = read_hub(wanted, entry["rows"], seed, offline)
     found.facts |= {name: entry[name] for name in ("kind", "licence", "why") if name in entry}
     language = "-".join(entry["languages"])
     found.pairs = [pair if pair.language else pair._replace(language=language) for pair in found.pairs]
@@ -84,12 +85,13 @@ def _most_pairs(entries: Sequence[dict[str, Any]]) -> int:
 def _read_sets(entries: Sequence[dict[str, Any]], seed: int, offline: bool) -> list[PairSet]:
     """Read a mixture's data sets; one that cannot be had is left out, as a set without pairs that says why.
 
-    :raises PipelineError: if fewer than half of the pairs are left.
+    :raises PipelineError: if fewer than half of the pairs are left, or none of a kind.
     """
     # A wheel may be read more than once.
     sizes = {entry.get("sha256", n): entry.get("bytes", 300 * entry["rows"]) for n, entry in enumerate(entries)}
-    most = f"at most {size_text(sum(sizes.values()))} if nothing was fetched before"
-    logger.info("    %d sets of pairs, %s", len(entries), most)
+    size = sum(sizes.values())
+    about = f"{len(entries)} sets of pairs, at most {size_text(size)} if nothing was fetched before"
+    logger.info("    %s: about %d min at 5 MB/s", about, -(-size // 300_000_000))
     sets, left = list[PairSet](), list(entries)
     for entry in entries:
         try:
@@ -99,6 +101,8 @@ def _read_sets(entries: Sequence[dict[str, Any]], seed: int, offline: bool) -> l
             logger.warning("    left out: %s", error)
             sets.append(PairSet(source, [], {"kind": entry.get("kind"), "missing": str(error)}))
             left.remove(entry)
+            if "kind" in entry and entry["kind"] not in {other.get("kind") for other in left}:
+                raise type(error)(f"{error}; no set of {entry['kind']} is left") from error
             if 2 * _most_pairs(left) < _most_pairs(entries):
                 raise type(error)(f"{error}; fewer than half of the mixture's pairs are left") from error
     return sets

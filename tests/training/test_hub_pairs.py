@@ -100,38 +100,49 @@ def test_the_hubs_own_copy_is_read_where_there_is_no_parquet(hub: FakeHub, tmp_p
     assert len(lines.pairs) == 12 and lines.pairs[0] == Pair("do 0", "done 0", "")
 
 
-def test_a_mixtures_language_holds(hub: FakeHub, tmp_path: Path) -> None:
-    write(tmp_path / "data" / "train.parquet", 12, a="left", b="right", lang="yo", code="sw")
+def test_a_mixtures_language_holds_and_rows_can_be_chosen_by_a_label(hub: FakeHub, tmp_path: Path) -> None:
+    path = write(tmp_path / "data" / "train.parquet", 12, a="left", b="right", lang="yo", code="sw")
+    table = parquet.read_table(path)
+    parquet.write_table(table.append_column("label", [[i % 2 for i in range(12)]]), path)
     hub.add("datasets/me/labelled", tmp_path / "data")
     entry = {"repo": "me/labelled", "rows": 100, "columns": ["a", "b"]}
     assert {pair.language for pair in read(declared(tmp_path, entry)).pairs} == {"en"}
     assert read(declared(tmp_path, {**entry, "language": "code"})).pairs[3].language == "sw 3"
     assert read("hub:me/labelled:a,b").pairs[0].language == "yo 0"
+    chosen = read(declared(tmp_path, {**entry, "where": {"label": 1}})).pairs
+    assert [pair.left for pair in chosen] == [f"left {i}" for i in range(1, 12, 2)]
+    for where, message in (({"label": "one"}, "me/labelled"), ({"mark": 1}, "no column 'mark'")):
+        with pytest.raises(PipelineError, match=message) as raised:
+            read(declared(tmp_path, {**entry, "where": where}))
+        assert "\n" not in str(raised.value)
 
 
-def entries(*names: str) -> list[dict[str, Any]]:
-    return [{"repo": f"me/{name}", "rows": 600, "kind": "topics"} for name in names]
+def entries(*names: str, **kinds: str) -> list[dict[str, Any]]:
+    return [{"repo": f"me/{name}", "rows": 600, "kind": kinds.get(name, "topics")} for name in names]
 
 
+@pytest.mark.parametrize("fault", ["not found", "gated", "broken", "page"])
 def test_a_mixture_does_without_a_set_that_cannot_be_had(
-    hub: FakeHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    hub: FakeHub, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     caplog.set_level("INFO")
     for number, name in enumerate("abc"):
         write(tmp_path / name / "train.parquet", 600, 1000 * number)
         hub.add(f"datasets/me/{name}", tmp_path / name)
-    hub.faults.append(Fault("gated", lambda request: "/me/b" in request))
+    hub.faults.append(Fault(fault, lambda request: "/me/b" in request))
     sets, missing = read_pairs([declared(tmp_path, *entries("a", "b", "c"))])
     assert [pairs.name for pairs in sets] == ["me/a", "me/c"] and sets[0].summary()["kind"] == "topics"
     assert [(one["name"], one["kind"]) for one in missing] == [("me/b", "topics")] and "me/b" in missing[0]["missing"]
     assert "3 sets of pairs, at most 0.5 MB" in caplog.text and caplog.text.count("left out: ") == 3
-    with pytest.raises(PipelineError, match="fewer than half"):
-        read_pairs([declared(tmp_path, *entries("b", "b", "a"))])
+    for few, message in ((entries("a", "b", "c", b="code"), "no set of code"), (entries("b", "b", "a"), "fewer than")):
+        with pytest.raises(PipelineError, match=message):
+            read_pairs([declared(tmp_path, *few)])
 
 
+@pytest.mark.parametrize("layout", ["train.parquet", "data/train-00000-of-00001.parquet"])
 @pytest.mark.parametrize("trouble", ["moved", "busy", "cut"])
-def test_passing_trouble_does_not_stop_a_set(hub: FakeHub, tmp_path: Path, trouble: str) -> None:
-    write(tmp_path / "data" / "train.parquet", 400, groups=4)
+def test_passing_trouble_does_not_stop_a_set(hub: FakeHub, tmp_path: Path, layout: str, trouble: str) -> None:
+    write(tmp_path / "data" / layout, 400, groups=4)
     hub.add("datasets/new/name", tmp_path / "data")
     if trouble == "moved":
         hub.moved["datasets/old/name"] = "datasets/new/name"
