@@ -14,7 +14,6 @@ from tokenizers import Tokenizer
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, calibration_folder, load_categories
 from qwen25.evaluation.category import CategoryScore, Item, interval
-from qwen25.evaluation.matching import cosines_of_pairs
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import logger
@@ -100,7 +99,7 @@ def health(encoder: Encoder, items: dict[str, list[Item]]) -> dict[str, Any]:
         "dims": encoder.dims,
     }
     if matcher.has_vectors:
-        facts["unrelated_cosine"] = float(cosines_of_pairs(matcher, shuffled, [*shuffled[-1:], *shuffled[:-1]]).mean())
+        facts["unrelated_cosine"] = float(matcher.pairwise(shuffled, [*shuffled[-1:], *shuffled[:-1]]).mean())
     queries = shuffled[:LATENCY_QUERIES]
     warm_up = queries[:5]
     times = [_seconds(partial(matcher.prepare, [q], True), 1)[0] for q in [*warm_up, *queries]][len(warm_up) :]

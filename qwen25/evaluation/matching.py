@@ -6,6 +6,7 @@ comparison.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,10 +22,44 @@ Search = Callable[[Sequence[str]], np.ndarray]
 BATCH = 8192
 
 
-class Cosine:
-    """One vector a text, compared by cosine; each text is encoded once."""
+class Matcher(ABC):
+    """Compares queries with documents.
+
+    :ivar has_vectors: whether each text has a vector of its own, and similarities are cosines.
+    """
 
     has_vectors = True
+
+    @abstractmethod
+    def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return how well each document fits each query; shape (queries, documents).
+
+        :raises InputError: if the model gives NaN or infinity.
+        """
+
+    def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return how well each query's own document fits it; shape (queries,)."""
+        return np.diag(self.similarity(queries, documents))
+
+    def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
+        """Prepare a search in many documents.
+
+        :param advance: is told of documents that are done.
+        """
+        advance(len(documents))
+        return lambda queries: self.similarity(queries, documents)
+
+    @abstractmethod
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Return one vector of length 1 a text (a zero vector stays zero); float32, shape (texts, dims)."""
+
+    @abstractmethod
+    def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
+        """Do what a search does with documents, or with a query, before it compares them; for timing."""
+
+
+class Cosine(Matcher):
+    """One vector a text, compared by cosine; each text is encoded once."""
 
     def __init__(self, encode: Encode) -> None:
         """Wrap a function that encodes texts."""
@@ -32,10 +67,7 @@ class Cosine:
         self._known: dict[str, np.ndarray] = {}
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Return one vector of length 1 a text (a zero vector stays zero); float32, shape (texts, dims).
-
-        :raises InputError: if the model gives NaN or infinity.
-        """
+        """Return the vectors, from memory where a text was encoded before."""
         if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
             self._known.update(zip(new, self._fresh(new), strict=True))
         return np.stack([self._known[text] for text in texts])
@@ -44,10 +76,7 @@ class Cosine:
         return _units(_finite(self.encode(texts)))
 
     def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
-        """Encode many documents into one table, the only copy of their vectors.
-
-        :param advance: is told of documents that are done.
-        """
+        """Encode the documents into one table, the only copy of their vectors."""
         table = np.empty((0, 0), dtype=np.float32)
         for start in range(0, len(documents), BATCH):
             part = self._fresh(documents[start : start + BATCH])
@@ -58,15 +87,19 @@ class Cosine:
         return lambda queries: self._fresh(queries) @ table.T
 
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return the cosines; shape (queries, documents)."""
+        """Return the cosines."""
         return self.vectors(queries) @ self.vectors(documents).T
 
+    def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
+        """Return the cosine of each query with its own document."""
+        return (self.vectors(queries) * self.vectors(documents)).sum(axis=1)
+
     def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
-        """Do what a search does with documents, or with a query, before it compares them; for timing."""
+        """Encode the texts."""
         self.encode(texts)
 
 
-class LateInteraction:
+class LateInteraction(Matcher):
     """One vector a token, compared by MaxSim (Khattab and Zaharia 2020, ColBERT, arXiv:2004.12832).
 
     MaxSim is the sum over a query's tokens of the best cosine among the document's; here it is divided by the query's
@@ -106,7 +139,7 @@ class LateInteraction:
         self._encode(texts, is_query)
 
 
-class Bm25:
+class Bm25(Matcher):
     """Words only (Robertson and Zaragoza 2009, "The probabilistic relevance framework: BM25 and beyond").
 
     The documents of one comparison are the collection from which the word weights are computed.
@@ -142,15 +175,6 @@ class Bm25:
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Raise: a text has no vector."""
         raise InputError("BM25 compares words: it has no vectors to cluster")
-
-
-#: Compares queries with documents. Only one with vectors, one a text, can cluster.
-Matcher = Cosine | LateInteraction | Bm25
-
-
-def cosines_of_pairs(matcher: Matcher, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-    """Return the cosine of each query with its own document; shape (queries,)."""
-    return (matcher.vectors(queries) * matcher.vectors(documents)).sum(axis=1)
 
 
 def _words(texts: Sequence[str]) -> list[list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qwen25.evaluation.categories import calibration_folder, load_items
 from qwen25.evaluation.category import Item
-from qwen25.evaluation.matching import Matcher, cosines_of_pairs
+from qwen25.evaluation.matching import Matcher
 from qwen25.runtime.files import read_json, resource
 
 #: Name -> the most characters of a text; of a pair, the mean of the two counts.
@@ -98,7 +98,7 @@ def measured_meaning(matcher: Matcher, control: Matcher | None = None) -> dict[s
         for step in range(1, min(OTHERS, len(both) - 1) + 1):
             pairs += [(query, both[i - step][1]) for i, (query, _) in enumerate(both)]
     lengths = np.array([(len(left) + len(other)) / 2 for left, other in pairs])
-    unrelated, cosines = (cosines_of_pairs(matcher, *map(list, zip(*texts, strict=True))) for texts in (pairs, right))
+    unrelated, cosines = (matcher.pairwise(*map(list, zip(*texts, strict=True))) for texts in (pairs, right))
     facts = {"languages": languages, "translations": found, "long_texts": _long_texts(matcher, items)}
     return {**score_meaning(unrelated, lengths, cosines), **facts}
 
@@ -116,7 +116,7 @@ def _long_texts(matcher: Matcher, items: dict[str, list[Item]]) -> dict[str, Any
             cosines = matcher.similarity(parts, parts)[np.triu_indices(len(parts), 1)]
             medians[str(size)] = round(float(np.median(cosines)), 4)
     best = matcher.similarity(queries, joined[CHUNK] or texts).max(axis=1)
-    beaten = float((best > cosines_of_pairs(matcher, queries, paraphrases)).mean())
+    beaten = float((best > matcher.pairwise(queries, paraphrases)).mean())
     return {"median": medians, "chunk_beats_paraphrase": round(beaten, 4)}
 
 
