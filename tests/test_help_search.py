@@ -1,4 +1,4 @@
-"""The demo's last step: thirty articles, ten questions, what is found, and what to do next."""
+"""The demo's last step: thirty articles, ten questions, what is found, how the model stands, and what to do next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from rich.cells import cell_len
 
 from qwen25.commands.help_search import main, search_markdown
@@ -29,10 +30,13 @@ def test_the_questions_share_no_word_with_their_answers() -> None:
 
 def test_it_ends_with_what_to_do_next(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(model, tmp_path / "model")
+    shutil.copy(ROOT / "docs" / "results" / "demo" / "eval_results.json", tmp_path)
     assert main([str(tmp_path)]) == 0
     shown, result = capsys.readouterr().out, read_json(tmp_path / "first_search.json")
     assert all(cell_len(line) <= 80 for line in shown.splitlines() if not line.startswith("    "))
-    places = [shown.index(part) for part in ("Found", "comparison.html", " page ")]
+    places = [
+        shown.index(part) for part in ("Found", "reference models", "all-MiniLM-L6-v2", "comparison.html", " page ")
+    ]
     assert places == sorted(places)
     assert result["right"] == sum(row["right"] for row in result["questions"]) and result["bm25"] == 0
     assert {"command", "seed", "versions", "hardware", "wall_seconds"} <= set(result)

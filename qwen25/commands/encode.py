@@ -47,16 +47,18 @@ def run(args: argparse.Namespace) -> int:
     output, model = args.output.resolve(), str(args.model.resolve())
     # The output may lie in an input folder, and is no input the next time.
     parts = {part: place for part, place in find_parts(args.inputs).items() if not part.is_relative_to(output)}
+    if not parts:
+        raise InputError(f"all inputs lie in the output {args.output}: give another --output")
     check_parent(args.output / "part")
     loaded(model)  # a broken one is refused, and forked processes share its memory
     jobs = [Job(str(part), str(output / place), model, args.column, args.storage) for part, place in parts.items()]
-    with locked(output), progress("encode", len(jobs)) as advance:
+    megabytes = sum(part.stat().st_size for part in parts) // 10**6
+    with locked(output), progress("encode (MB)", 0 if args.ray else megabytes) as advance:
         for left in output.rglob(".*.tmp"):  # of a run that was killed
             shutil.rmtree(left)
         outcomes = []
-        for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers):
+        for outcome in encode_over_ray(jobs, args.ray) if args.ray else encode_here(jobs, args.workers, advance):
             outcomes.append(outcome)
-            advance(1)
             if line := outcome.fault or outcome.remark:
                 logger.warning("%s", line)
     new, failed = sum(outcome.is_new for outcome in outcomes), sum(bool(outcome.fault) for outcome in outcomes)

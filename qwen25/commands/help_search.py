@@ -2,8 +2,8 @@
 
     python -m qwen25.commands.help_search demo
 
-It shows the article found for each question, and what to do next. Ten questions show a use; they do not rank models.
-Exit codes: 0 ok, 1 the run failed, 2 wrong input.
+It shows the article found for each question, then how the model stands on the scale of the reference models, then
+what to do next. Ten questions show a use; they do not rank models. Exit codes: 0 ok, 1 the run failed, 2 wrong input.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from qwen25.evaluation.judgement import ranked
 from qwen25.evaluation.matching import Bm25, Matcher
 from qwen25.evaluation.models import load_encoder, random_control
+from qwen25.evaluation.results import read_evaluation
 from qwen25.runtime import console
 from qwen25.runtime.console import command_of
 from qwen25.runtime.display import print_lines
@@ -84,14 +86,19 @@ def search_markdown(result: dict[str, Any]) -> str:
     return "\n".join([*table(["question", "article found", "right"], rows), "", summary(result)])
 
 
-def print_search(result: dict[str, Any], folder: Path) -> None:
-    """Print each question with the article found, and what to do next."""
+def print_search(result: dict[str, Any], evaluation: dict[str, Any], folder: Path) -> None:
+    """Print each question with the article found, how the model stands among the references, and what to do next."""
     print(f"\n{result['articles']} help articles, {len(result['questions'])} questions: the article found\n")
     for row in result["questions"]:
         print(f"{'right' if row['right'] else 'wrong'}  {row['language']}  {row['question']}")
         found = row["found"] or "(several fit equally well)"
         print(textwrap.fill(found, console.COLUMNS, initial_indent=" " * 11, subsequent_indent=" " * 11))
     print_lines([summary(result)], "Found")
+    print("\nOn the scale of the reference models (all test items; 0 is chance, 1 perfect)\n")
+    for row in ranked(evaluation):
+        if row["kind"] != "control":
+            name = row["name"] if "difference_to_ours" in row else f"{row['name']} (this model)"
+            print(f"  {row['result']['overall']['score']:5.3f}  {name}")
     for what, how in (
         ("Next: open the report in a browser, every category beside other models", folder / "comparison.html"),
         ("make a page that searches as you type", command_of("page", model=folder / "model", dims=512)),
@@ -103,7 +110,7 @@ def print_search(result: dict[str, Any], folder: Path) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = console.Parser(story=__doc__)
-    what = "with the model and comparison.html; first_search.json is written into it"
+    what = "with the model, eval_results.json and comparison.html; first_search.json is written into it"
     parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), help=f"{what} (default: %(default)s)")
     console.add_common_flags(parser)
     return parser
@@ -111,9 +118,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Search, write the result, and print what was found and what to do next."""
-    result = search(args.folder / "model")
+    model = args.folder / "model"
+    result, evaluation = search(model), read_evaluation(args.folder / "eval_results.json", model)
     write_json(args.folder / "first_search.json", result)
-    print_search(result, args.folder)
+    print_search(result, evaluation, args.folder)
     return EXIT_OK
 
 

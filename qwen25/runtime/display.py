@@ -58,7 +58,7 @@ def quietly() -> Iterator[None]:
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on standard output, no wider than the terminal.
 
-    The last columns that do not fit are left out and named below it.
+    The last columns that do not fit are left out and named below it, as are rows without a value in the others.
     """
     console = _console()
     # Headers wrap between words, cells do not, but for the first column's.
@@ -73,11 +73,15 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     table.add_column(header[0], overflow="fold", width=min(widths[0], first))
     for name, width in zip(header[1:shown], widths[1:shown], strict=True):
         table.add_column(name, justify="right", width=width)
+    empty = [row[0] for row in rows if set(row[1:shown]) == {"-"}]
     for row in rows:
-        table.add_row(*row[:shown])
+        if row[0] not in empty:
+            table.add_row(*row[:shown])
     with console.capture() as lines:  # printed as all else is, so that a closed or full output is noticed in one place
         console.print(table)
     print("\n".join(line.rstrip() for line in lines.get().splitlines()))
+    if empty:
+        print_lines([f"Without a value in these columns: {', '.join(empty)}."])
     if left_out := header[shown:]:
         print_lines([f"A wider terminal also shows: {', '.join(left_out)}."])
 

@@ -41,6 +41,13 @@ BATCH_ROWS, BATCH_BYTES = 4096, 1 << 20
 LOOKED_UP = 1 << 17
 #: Tables that may wait to be encoded.
 AHEAD = 2 * (os.cpu_count() or 1)
+#: The types of a JSON field's values -> its column's; strings and any other mixture are strings, as JSON if need be.
+_TYPES = {
+    frozenset({bool}): pa.bool_(),
+    frozenset({int}): pa.int64(),
+    frozenset({float}): pa.float64(),
+    frozenset({int, float}): pa.float64(),
+}
 
 
 def find_parts(inputs: Sequence[str]) -> dict[Path, Path]:
@@ -116,8 +123,8 @@ def with_vectors(job: Job, table: pa.Table) -> pa.Table:
     return table.append_column(VECTOR, lists)
 
 
-def read_tables(file: BinaryIO, name: str, column: str) -> Iterator[pa.Table]:
-    """Yield a part's rows in order, in tables; the last may be empty.
+def read_tables(file: BinaryIO, name: str, column: str) -> Iterator[tuple[pa.Table, int]]:
+    """Yield a part's rows in order, in tables (the last may be empty), and how many bytes of the file were read.
 
     :param name: the file's; its end says its kind.
     :param column: the one of the texts; what is no string there is null.
@@ -125,7 +132,7 @@ def read_tables(file: BinaryIO, name: str, column: str) -> Iterator[pa.Table]:
     """
     is_parquet = name.lower().endswith(".parquet")
     if is_parquet:
-        parquet = pq.ParquetFile(file, buffer_size=BATCH_BYTES)
+        parquet, size = pq.ParquetFile(file, buffer_size=BATCH_BYTES), os.fstat(file.fileno()).st_size
         names = parquet.schema_arrow.names
     else:
         types = _types(text_rows(file, name)) or {column: pa.string()}
@@ -133,11 +140,12 @@ def read_tables(file: BinaryIO, name: str, column: str) -> Iterator[pa.Table]:
     if column not in names:
         raise ValueError(f"it has no column {column!r}, but {', '.join(names)[:200]}; --column names one")
     if is_parquet:
-        facts = parquet.metadata
+        facts, done = parquet.metadata, 0
         in_memory = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-        batches = parquet.iter_batches(max(1, min(BATCH_ROWS, BATCH_BYTES * facts.num_rows // (in_memory + 1))))
-        yield from map(pa.table, batches)
-        yield parquet.schema_arrow.empty_table()
+        for batch in parquet.iter_batches(max(1, min(BATCH_ROWS, BATCH_BYTES * facts.num_rows // (in_memory + 1)))):
+            done += batch.num_rows
+            yield pa.table(batch), size * done // facts.num_rows
+        yield parquet.schema_arrow.empty_table(), size
         return
     file.seek(0)
     rows, chunk, characters = text_rows(file, name), list[Row](), 0
@@ -145,9 +153,9 @@ def read_tables(file: BinaryIO, name: str, column: str) -> Iterator[pa.Table]:
         chunk.append(row or {})
         characters += sum(len(value) for value in chunk[-1].values() if isinstance(value, str))
         if len(chunk) == BATCH_ROWS or characters >= BATCH_BYTES:
-            yield _table(chunk, column, types)
+            yield _table(chunk, column, types), file.tell()
             chunk, characters = [], 0
-    yield _table(chunk, column, types)
+    yield _table(chunk, column, types), file.tell()
 
 
 def _types(rows: Iterator[Row | None]) -> dict[str, pa.DataType]:
@@ -157,14 +165,7 @@ def _types(rows: Iterator[Row | None]) -> dict[str, pa.DataType]:
         for name, value in (row or {}).items():
             is_large = isinstance(value, int) and not -(2**63) <= value < 2**63
             seen.setdefault(name, set()).add(object if is_large else type(value))
-    return {name: _type(kinds - {type(None)}) for name, kinds in seen.items()}
-
-
-def _type(kinds: set[type]) -> pa.DataType:
-    """Return the type of a column; strings and any mixture with them are strings, as JSON if need be."""
-    if kinds and kinds <= {int, float}:
-        return pa.float64() if float in kinds else pa.int64()
-    return pa.bool_() if kinds == {bool} else pa.string()
+    return {name: _TYPES.get(frozenset(kinds - {type(None)}), pa.string()) for name, kinds in seen.items()}
 
 
 def _table(rows: Sequence[Row], column: str, types: dict[str, pa.DataType]) -> pa.Table:
@@ -178,10 +179,13 @@ def _table(rows: Sequence[Row], column: str, types: dict[str, pa.DataType]) -> p
     return pa.table({n: pa.array([cell(r.get(n), kind, n == column) for r in rows], kind) for n, kind in types.items()})
 
 
-def encode_part(job: Job, pool: ProcessPoolExecutor | None = None) -> Outcome:
+def encode_part(
+    job: Job, pool: ProcessPoolExecutor | None = None, advance: Callable[[int], None] = lambda read: None
+) -> Outcome:
     """Encode one part, unless that is done; its output is whole or absent.
 
     :param pool: encodes the tables (None: this process does).
+    :param advance: is told how many more megabytes of the part were read.
     :raises PipelineError: if the output cannot be written, or a process of the pool was killed.
     """
     source, target = Path(job.source), Path(job.target)
@@ -194,7 +198,7 @@ def encode_part(job: Job, pool: ProcessPoolExecutor | None = None) -> Outcome:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target.parent) as folder:
             path = Path(folder) / target.name
-            outcome = _write(path, source.name, facts, _encoded(job, pool))
+            outcome = _write(path, source.name, facts, _encoded(job, pool, advance))
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
             path.replace(target)
@@ -217,14 +221,17 @@ def _found(target: Path, facts: dict[str, Any]) -> Outcome:
     raise InputError(f"{target.name} {what}: remove it, or give another --output")
 
 
-def _encoded(job: Job, pool: ProcessPoolExecutor | None) -> Iterator[pa.Table]:
+def _encoded(job: Job, pool: ProcessPoolExecutor | None, advance: Callable[[int], None]) -> Iterator[pa.Table]:
     """Yield the tables of a part with their vectors, in order; no more wait than keep the pool busy."""
-    waiting, source = deque[Callable[[], pa.Table]](), Path(job.source)
+    waiting: deque[Callable[[], pa.Table]] = deque()
+    source, told = Path(job.source), 0
     with as_input_error(f"{source.name} cannot be encoded", "repair it, or leave it out"), source.open("rb") as file:
-        for table in read_tables(file, source.name, job.column):
+        for table, read in read_tables(file, source.name, job.column):
             waiting.append(pool.submit(with_vectors, job, table).result if pool else partial(with_vectors, job, table))
             if len(waiting) > (AHEAD if pool else 0):
                 yield waiting.popleft()()
+            advance(read // 10**6 - told)
+            told = read // 10**6
         for result in waiting:
             yield result()
 
@@ -248,12 +255,12 @@ def _write(path: Path, name: str, facts: dict[str, Any], tables: Iterator[pa.Tab
     return Outcome(rows, is_new=True, remark=f"{name}: {what}: rows {places}")
 
 
-def encode_here(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+def encode_here(jobs: Sequence[Job], workers: int, advance: Callable[[int], None]) -> Iterator[Outcome]:
     """Encode the parts one after another, the tables of each in several processes; 1: in this one."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = nullcontext() if workers == 1 else ProcessPoolExecutor(workers, context, initializer=_begin_worker)
     with pool as executor:
-        yield from (encode_part(job, executor) for job in jobs)
+        yield from (encode_part(job, executor, advance) for job in jobs)
 
 
 def _begin_worker() -> None:

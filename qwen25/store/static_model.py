@@ -135,6 +135,13 @@ def load_model(folder: Path) -> StaticModel:
     return model
 
 
+def models_here() -> str:
+    """Return the advice to give a model of those in the folders of phase 1 and the demo."""
+    paths = (path for place in ("demo", "models") for path in sorted(Path(place).glob("*/model.safetensors")))
+    found = [str(path.parent) for path in paths]
+    return f"give one of those here: {', '.join(found)}" if found else "give another"
+
+
 def model_name(folder: Path) -> str:
     """Return a model's name: that of its ``metadata.json``, else its folder's."""
     with suppress(InputError, KeyError, TypeError):  # there may be none, and another tool's file may hold anything
@@ -160,7 +167,7 @@ def static_encode(model: StaticModel) -> Encode:
 def weight_files(folder: Path) -> list[Path]:
     """Return the files of a model folder's weights, those of its steps (2_Dense) too; InputError if there are none."""
     if not folder.is_dir():
-        how = f"give a hub id or a packaged name, or make it with {command_of('distill', output=folder)}"
+        how = f"{models_here()}, a hub id or a packaged name, or make it with {command_of('distill', output=folder)}"
         raise InputError(f"no such model folder: {folder}", how)
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("[0-9]*/*.safetensors")])
     if not files:
@@ -196,6 +203,8 @@ def refuse_code_and_pickles(folder: Path) -> None:
         names = [path.name for path in place.iterdir()] if place.is_dir() else []
         if any(name.endswith(PICKLES) for name in names) and not any(n.endswith(".safetensors") for n in names):
             raise no_weights(f"{folder.name}: {place.name}", names)
+        if kind.endswith(".StaticEmbedding") and "model.safetensors" not in names:
+            raise InputError(f"{folder.name} lacks {place.name}/model.safetensors, which sentence-transformers reads")
         # sentence-transformers imports and calls whatever a dense layer names as its activation function.
         config = read_json(place / "config.json") if kind.endswith(".Dense") and "config.json" in names else {}
         if not str(config.get("activation_function", "torch.nn.")).startswith("torch.nn."):

