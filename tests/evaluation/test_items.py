@@ -12,7 +12,7 @@ from conftest import EVAL_DATA
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, load_items
 from qwen25.evaluation.categories.instruction_awareness import INTENTS
-from qwen25.evaluation.categories.retrieval import LANGUAGES, NEGATIVE_KINDS
+from qwen25.evaluation.categories.retrieval import LANGUAGES
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import resource, sha256
 
@@ -101,15 +101,3 @@ def test_lexical_marks_follow_the_rule() -> None:
         for request in item["requests"]:
             shared = (content(request["text"]) - topic) & document
             assert bool(shared) == request["lexical"], (item["id"], request["text"], shared)
-
-
-def test_no_text_occurs_twice_in_a_role() -> None:
-    rows = load_items(EVAL_DATA, "semantic_similarity")
-    assert {n["kind"] for row in rows for n in row["negatives"]} == set(NEGATIVE_KINDS)
-    for category, field in (
-        ("semantic_similarity", "anchor"),
-        ("topic_clustering", "text"),
-        ("code_understanding", "description"),
-    ):
-        rows = load_items(EVAL_DATA, category)
-        assert len({row[field] for row in rows}) == len(rows)
