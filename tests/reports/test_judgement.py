@@ -6,23 +6,13 @@ import re
 from typing import Any
 
 import pytest
-from tiny_results import ours, read_demo, set_difference, set_score, unmeasured
+from tiny_results import ours, set_difference, set_score, unmeasured
 
 from qwen25.evaluation import judgement
 from qwen25.evaluation.categories import CATEGORIES, items_sha256
 from qwen25.evaluation.judgement import REFERENCE, SAME, WORSE, advice, summary, verdict
 
 Result = dict[str, Any]
-
-
-@pytest.fixture
-def evaluation() -> Result:
-    return read_demo()["evaluation"]
-
-
-@pytest.fixture
-def comparison() -> Result:
-    return read_demo()["comparison"]
 
 
 def score(low: float, high: float, **more: Any) -> Result:

@@ -30,16 +30,6 @@ from qwen25.runtime.files import read_json, write_json
 Result = dict[str, Any]
 
 
-@pytest.fixture
-def evaluation() -> Result:
-    return read_demo()["evaluation"]
-
-
-@pytest.fixture
-def comparison() -> Result:
-    return read_demo()["comparison"]
-
-
 @pytest.fixture(scope="module")
 def pages() -> list[str]:
     """Return the two pages, of a model with a hostile name."""
