@@ -58,13 +58,12 @@ def measure(args: argparse.Namespace) -> int:
 
 def document(result: dict[str, Any]) -> str:
     """Render docs/EVALUATION.md."""
-    header = ["model", "size", "overall [95 % interval]", "everyday items*", "adversarial items*", "public data"]
+    header = ["model", "size", "overall [95 % interval]", "public data"]
     rows, by_category = [], []
     for row in sorted(result["models"], key=lambda row: -row["ours"]["overall"]["score"]):
         ours = row["ours"]
-        tiers = [tier_text(ours, tier) for tier in ("everyday", "adversarial")]
         size, overall = size_text(ours["health"]["size_bytes"]), with_interval(ours["overall"])
-        rows.append([row["name"], size, overall, *tiers, f"{row['public_overall']:.3f}"])
+        rows.append([row["name"], size, overall, f"{row['public_overall']:.3f}"])
         by_category.append([row["name"], *(f"{ours['categories'][name]['score']:.3f}" for name in WEIGHTS)])
     return "\n".join(
         [
@@ -76,8 +75,6 @@ def document(result: dict[str, Any]) -> str:
             "",
             *table(header, rows),
             "",
-            "\\* the five categories that have tiers, unweighted.",
-            "",
             f"Spearman rank correlation of our overall score with the public one: **{result['spearman']:.2f}**",
             f"over {len(result['models'])} models.",
             "",
@@ -85,12 +82,6 @@ def document(result: dict[str, Any]) -> str:
             "",
         ]
     )
-
-
-def tier_text(ours: dict[str, Any], tier: str) -> str:
-    """Return the mean score of one tier of items."""
-    scores = [c["sub_scores"]["by_tier"][tier] for c in ours["categories"].values() if "by_tier" in c["sub_scores"]]
-    return f"{sum(scores) / len(scores):.3f}"
 
 
 def main() -> int:

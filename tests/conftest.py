@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products are quicker on one core, and workers share the cores
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -21,7 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from qwen25.evaluation import category as scoring
 from qwen25.runtime.errors import logger
-from qwen25.runtime.files import resource
+from qwen25.runtime.files import read_json, resource
 from qwen25.teacher.gguf import QWEN2_PATTERN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,18 @@ def qwen_like_tokenizer(texts: list[str], size: int = 2000) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS])
     return tokenizer
+
+
+@pytest.fixture
+def evaluation() -> dict[str, Any]:
+    """The demo's evaluation."""
+    return read_json(ROOT / "docs" / "results" / "demo" / "eval_results.json")
+
+
+@pytest.fixture
+def comparison() -> dict[str, Any]:
+    """The demo's comparison."""
+    return read_json(ROOT / "docs" / "results" / "demo" / "comparison_results.json")
 
 
 @pytest.fixture(scope="session")

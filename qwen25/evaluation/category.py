@@ -11,8 +11,6 @@ import numpy as np
 from qwen25.evaluation.matching import Matcher
 
 BOOTSTRAP_RESAMPLES = 1000
-#: Adversarial items share words with wrong answers; everyday items are as users meet them.
-TIERS = ("everyday", "adversarial")
 #: How many items a result shows of those that went worst, and of those that went right.
 WORST_ITEMS, PASSED_ITEMS = 6, 3
 #: One line of an items file.
@@ -113,12 +111,6 @@ def passed_items(items: list[Item], right: np.ndarray, asked: list[str], answers
     found = np.flatnonzero(right)
     places = np.linspace(0, len(found) - 1, min(PASSED_ITEMS, len(found))).round().astype(int)
     return [{"id": items[i]["id"], "asked": asked[i], "right": answers[i]} for i in found[places]]
-
-
-def scores_by_tier(items: list[Item], score: Callable[[np.ndarray], float]) -> dict[str, float]:
-    """Return the score of each tier that has items; ``score`` takes the positions of a tier's items."""
-    rows = {tier: np.flatnonzero([item["tier"] == tier for item in items]) for tier in TIERS}
-    return {tier: score(places) for tier, places in rows.items() if len(places)}
 
 
 def mean_score(units: np.ndarray, seed: int, *parts: Any) -> CategoryScore:

@@ -203,20 +203,6 @@ class TestOddFiles:
         assert found["dropped"] == {"alike": 1} and found["queries"] == 9
         assert found["systems"][0]["forward"]["recall@1"]["score"] == 1
 
-    def test_texts_count_once(self) -> None:
-        found = run_of([*PAIRS, PAIRS[0], PAIRS[0]], encoder(knowing(0.4)), among=["alike"] * 10_000)
-        assert (found["rows"], found["queries"], found["documents"]) == (len(PAIRS), 40, len(PAIRS) + 1)
-        assert found["dropped"] == {"repeated": 2}
-        assert found["systems"][0]["forward"]["mrr@10"]["score"] == pytest.approx(
-            by_hand(knowing(0.4), PAIRS, ["alike"])[:, 2].mean(), abs=1e-5
-        )
-
-    def test_swapped_columns_swap_the_directions(self, tmp_path: Path) -> None:
-        path = write_csv(tmp_path / "a.csv", ["q", "a"], PAIRS)
-        (given,), (back,) = (run_of(f"{path}:{names}", encoder(knowing(0.4)))["systems"] for names in ("q,a", "a,q"))
-        scores = [{m: found[way][m]["score"] for m in METRICS} for found, way in ((given, "forward"), (back, "back"))]
-        assert scores[0] == scores[1]
-
     def test_rows_labelled_0_are_no_pairs(self, tmp_path: Path) -> None:
         rows = [[*pair, i % 2] for i, pair in enumerate(PAIRS)]
         found = run_of(write_csv(tmp_path / "a.csv", ["q", "a", "label"], rows), encoder(knowing(0)))

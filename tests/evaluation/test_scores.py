@@ -13,7 +13,7 @@ from conftest import EVAL_DATA
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, load_items
 from qwen25.evaluation.categories.retrieval import LANGUAGES
-from qwen25.evaluation.category import Item, half_samples, mid_rank, resampled_means
+from qwen25.evaluation.category import Item, half_samples, resampled_means
 from qwen25.evaluation.evaluate import score_model, training_effect
 from qwen25.evaluation.matching import Cosine
 from qwen25.evaluation.models import Encoder, load_encoder, random_control
@@ -145,12 +145,6 @@ def test_the_control_keeps_tokenizer_and_norms(model: Path) -> None:
     row = np.asarray(encoder.static.embedding)[encoder.static.tokens.index("Ġthe")]
     assert np.linalg.norm(bare.encode([" the"])[0]) == pytest.approx(np.linalg.norm(row), rel=1e-5)
     np.testing.assert_array_equal(bare.encode(["some text"]), again.encode(["some text"]))
-
-
-def test_ties_share_their_places() -> None:
-    assert mid_rank(np.array([0.5, 0.5, 0.1]), 0.5) == 2
-    assert mid_rank(np.array([0.9, 0.1]), 0.5) == 2
-    assert mid_rank(np.array([]), 0.5) == 1
 
 
 @pytest.mark.parametrize(

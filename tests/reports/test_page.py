@@ -155,31 +155,7 @@ class TestProgram:
         np.testing.assert_allclose(found["vectors"], loaded.encode(asked), atol=1e-5)
 
 
-@NEEDS_NODE
-def test_what_is_found_of_the_answers_and_what_is_equal() -> None:
-    """Ties are counted as equal only where there is no room for all of them."""
-    engine = json.dumps(str(ROOT / "qwen25" / "templates" / "page" / "engine.js"))
-    cases = [
-        ([5, 4, 3, 2], [0, 1]),
-        ([5, 3, 3, 2], [0, 1]),
-        ([4, 4, 4, 4], [0, 1]),
-        ([1, 2, 3, 3], [2, 3]),
-        ([0, 9], [0]),
-    ]
-    code = (
-        f"const E = require({engine}); console.log(JSON.stringify({json.dumps(cases)}.map(([scores, answers]) => "
-        "E.foundOf(E.ranking(scores), answers))))"
-    )
-    done = subprocess.run(["node", "-e", code], capture_output=True, check=True, text=True)
-    assert [(one["found"], one["equal"]) for one in json.loads(done.stdout)] == [(2, 0), (1, 1), (0, 2), (2, 0), (0, 0)]
-
-
 class TestFile:
-    def test_every_value_of_a_vector_is_one_character_that_html_leaves_alone(self) -> None:
-        text = page_module._characters(np.arange(-128, 128).astype(np.int8))
-        assert len(set(text)) == 256 and not set(text) & set("\0\r<")
-        assert len(page_module._characters(np.arange(-62, 62).astype(np.int8)).encode()) == 124
-
     def test_nothing_is_loaded_and_only_what_was_written_may_run(self, file: Path) -> None:
         text = file.read_text(encoding="utf-8")
         assert re.findall(r'<[^>]*(?:src|href|action|srcset)="([^"]*)"', text.partition("<script")[0]) == ["#query"]
@@ -201,14 +177,6 @@ class TestFile:
 
 
 class TestModels:
-    @pytest.mark.parametrize("kind", [np.float32, np.float16])
-    def test_int8_rows_have_a_scale_of_their_own(self, tiny_tokenizer: Tokenizer, tmp_path: Path, kind: Any) -> None:
-        whole = StaticModel.from_pretrained(save(tmp_path / "model", tiny_tokenizer, kind))
-        kept = page_model(tmp_path / "model")
-        assert kept.embedding.dtype == np.int8
-        one, other = whole.encode(["How do I knit?"])[0].astype(np.float32), kept.encode(["How do I knit?"])[0]
-        assert float(one @ other) > 0.9995
-
     def test_what_is_too_large_is_told_how_to_fit(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(page_module, "MAX_MB", 0.05)
         with pytest.raises(InputError, match=r"too large for a page.*--dims (\d+) or less") as raised:
@@ -291,23 +259,4 @@ def test_in_a_browser(browser: Any, file: Path, model: Path) -> None:
     assert hostile in page.inner_text("#columns") and page.query_selector("#columns img") is None
     page.fill("#query", "</script><script>document.title='run'</script>")
     assert page.title() == f"{model.name}: search by meaning" and complaints == []
-    context.close()
-
-
-def test_a_word_stands_beside_each_score(browser: Any, tiny_tokenizer: Tokenizer, tmp_path: Path) -> None:
-    model = save(tmp_path / "small", plain_tokenizer(tiny_tokenizer))
-    cuts = {"near": {"cosine": 0.6}, "match": {"cosine": 0.99}}
-    (model / "metadata.json").write_text(json.dumps({"score_meaning": {"parts": True, "cuts": cuts}}))
-    write_page(model, tmp_path / "page.html")
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto((tmp_path / "page.html").as_uri())
-    page.click("#sets label:last-of-type")
-    page.fill("#texts", "the cat sat on the mat\nthe cat sat on the cat\nquite another thing")
-    page.wait_for_selector("#limit:text-is('3 documents.')")
-    page.fill("#query", "the cat sat on the mat")
-    notes = page.locator(".column").first.locator(".note").all_inner_texts()
-    assert notes == ["match", "near", "unrelated"] and page.inner_text("#verdict") == ""
-    page.fill("#query", "zebra crossing")
-    assert page.inner_text("#verdict") == "Nothing in here fits."
     context.close()

@@ -212,14 +212,6 @@ class TestCommand:
         assert publish_command.main(arguments) == 1
         assert "failed: a fault" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("flag", [("--upload", "no-owner"), ("--author", "a\nb"), ("--evaluation", "none.json")])
-    def test_what_cannot_be_used_is_one_line(
-        self, results: dict[str, Path], tmp_path: Path, flag: tuple[str, str], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert publish_command.main([*flags(results), *flag, "--output", str(tmp_path / "publication")]) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: ") and not (tmp_path / "publication").exists()
-
     def test_nothing_is_uploaded_unless_asked_for(
         self, results: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
     ) -> None:

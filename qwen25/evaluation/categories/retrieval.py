@@ -18,7 +18,6 @@ from qwen25.evaluation.category import (
     mean_score,
     mid_rank,
     passed_items,
-    scores_by_tier,
     shown_item,
 )
 from qwen25.evaluation.matching import Matcher
@@ -54,20 +53,15 @@ def retrieval(
     cosines, right = everything[:, : len(targets)], np.diag(everything).copy()
     ends = len(targets) + np.cumsum([0] + [len(texts) for texts in hard])
     own = [row[a:b] for row, (a, b) in zip(everything, itertools.pairwise(ends), strict=True)]
-    reciprocal, without_hard, units = np.empty(len(queries)), np.empty(len(queries)), np.empty(len(queries))
-    chosen = []
+    reciprocal, units, chosen = np.empty(len(queries)), np.empty(len(queries)), []
     for i in range(len(queries)):
-        others = np.delete(cosines[i], i)
-        without_hard[i] = 1 / mid_rank(others, right[i])
-        reciprocal[i] = 1 / mid_rank(np.concatenate([others, own[i]]), right[i])
-        pool = len(targets) + len(own[i])
-        units[i] = against_chance(reciprocal[i], float((1 / np.arange(1, pool + 1)).sum()) / pool)
-        chosen.append([*targets, *hard[i]][int(np.concatenate([cosines[i], own[i]]).argmax())])
+        pool = np.concatenate([cosines[i], own[i]])
+        reciprocal[i] = 1 / mid_rank(np.delete(pool, i), right[i])
+        units[i] = against_chance(reciprocal[i], float((1 / np.arange(1, len(pool) + 1)).mean()))
+        chosen.append([*targets, *hard[i]][int(pool.argmax())])
     sub_scores = {
         "mrr": mean_of(reciprocal),
-        "mrr_without_hard_negatives": mean_of(without_hard),
         "found_first": mean_of(reciprocal == 1),
-        "by_tier": scores_by_tier(items, lambda rows: mean_of(units[rows])),
     }
     worst_first = np.argsort(units, kind="stable")[:WORST_ITEMS]
     worst = [shown_item(items[i], queries[i], targets[i], chosen[i]) for i in worst_first]
@@ -121,7 +115,6 @@ def score_translations(matcher: Matcher, items: list[Item], seed: int) -> Catego
         for lang, j in [_first_miss(from_english, int(i))]
     ]
     sub_scores = {
-        "by_tier": scores_by_tier(items, lambda rows: mean_of(units[rows])),
         "by_language": by_language,
     }
     # The first language in which it was found both ways, for the sentences that have one.

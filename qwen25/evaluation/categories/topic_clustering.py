@@ -14,7 +14,6 @@ from qwen25.evaluation.category import (
     half_samples,
     mean_of,
     passed_items,
-    scores_by_tier,
     shown_item,
 )
 from qwen25.evaluation.matching import Matcher
@@ -49,10 +48,7 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
         shown_item(items[i], items[i]["text"], items[i]["topic"], names[int(others[i].argmax())])
         for i in np.argsort(own - others.max(axis=1), kind="stable")[:WORST_ITEMS]
     ]
-    sub_scores = {
-        "by_tier": scores_by_tier(items, lambda rows: agreement(rows, *fits)),
-        "nearest_centroid_accuracy": mean_of(own > others.max(axis=1)),
-    }
+    sub_scores = {"nearest_centroid_accuracy": mean_of(own > others.max(axis=1))}
     passed = passed_items(items, own > others.max(axis=1), [i["text"] for i in items], [i["topic"] for i in items])
     # Each resample takes one fit in turn, so the interval holds the spread of the k-means seeds as well.
     halves = enumerate(half_samples(len(labels), seed))
