@@ -1,7 +1,6 @@
 """What training minimises: the pairs' loss and the divergence from the teacher's similarities, step by step.
 
-Everything that is drawn at random is drawn from the seed and the step's number, so that an interrupted run resumes
-as if it had not been interrupted. The losses compare vectors by cosine.
+Everything that is drawn at random is drawn from the seed and the step's number. The losses compare vectors by cosine.
 """
 
 from __future__ import annotations

@@ -103,30 +103,26 @@ class FreeTable(nn.Module):
     def __init__(self, vectors: np.ndarray, sharing: Sharing | None = None) -> None:
         """Begin at a table; float32, shape (tokens, dims)."""
         super().__init__()
-        self._row_of = self._factors = None
-        if sharing is not None:
-            self._row_of = sharing.row_of.astype(np.int64)
-            self._factors = length_factors(vectors, vectors[sharing.kept], sharing.row_of)
-        self.rows = nn.Parameter(torch.from_numpy(vectors.copy() if sharing is None else vectors[sharing.kept]))
+        own = np.arange(len(vectors))
+        kept, row_of = sharing or (own, own)
+        self._row_of, self._factors = row_of.astype(np.int64), length_factors(vectors, vectors[kept], row_of)
+        self.rows = nn.Parameter(torch.from_numpy(vectors[kept]))
 
     def forward(self, bags: Bags) -> torch.Tensor:
         """Return the texts' vectors, not scaled; shape (texts, dims)."""
-        tokens, weights = bags.rows.astype(np.int64), None
-        if self._row_of is not None and self._factors is not None:
-            tokens, weights = self._row_of[tokens], torch.from_numpy(self._factors[tokens]).to(self.rows.device)
         # Each row once: the gradient of 100,000 places is gathered where it is dense, and only then sparse.
-        needed, places = np.unique(tokens, return_inverse=True)
+        needed, places = np.unique(self._row_of[bags.rows], return_inverse=True)
         device = self.rows.device
         found = functional.embedding(torch.from_numpy(needed).to(device), self.rows, sparse=True)
-        places, starts = (torch.from_numpy(a).to(device) for a in (places, bags.starts[:-1]))
+        arrays = (places, bags.starts[:-1], self._factors[bags.rows])
+        places, starts, weights = (torch.from_numpy(a).to(device) for a in arrays)
         return functional.embedding_bag(places, found, starts, mode="sum", per_sample_weights=weights)
 
     def vectors(self) -> np.ndarray:
         """Return the table as it stands; float32, shape (tokens, dims)."""
-        rows = self.rows.detach().cpu().numpy()
-        if self._row_of is None or self._factors is None:
-            return rows.copy()
-        return rows[self._row_of] * self._factors[:, None]
+        vectors = self.rows.detach().cpu().numpy()[self._row_of]
+        vectors *= self._factors[:, None]
+        return vectors
 
 
 class Trained(NamedTuple):
