@@ -13,13 +13,16 @@ from typing import Any
 import pyarrow
 import pytest
 from conftest import ROOT
-from fake_hub import FakeHub, Fault, use_hub
+from fake_hub import FakeHub, Fault, use_hub, weights_body
 from pyarrow import parquet
+from teachers import make_teacher
 
 import compare_qwen25_vs_all
 import distill_qwen25_1024d
 import quick_eval_qwen25_1024d
+from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import schema_fault
+from qwen25.teacher.teacher import find_teacher
 from qwen25.training.sources import MIXTURES, read_mixture
 
 #: What is added to the commands, so that they take seconds.
@@ -102,3 +105,24 @@ def test_all_steps_run_from_the_hub_though_a_set_is_gated_and_another_has_moved(
     assert len(languages) == 39 and languages[MOVED] == ["yo"] and languages["nthakur/swim-ir-monolingual/hi"] == ["hi"]
     for name in ("qwen25_1024d_eval_results.json", "model_comparison_results.json"):
         assert Path(name).is_file()
+
+
+@pytest.mark.parametrize("save", [{}, {"max_shard_size": "20KB"}], ids=["one file", "shards"])
+@pytest.mark.parametrize("trouble", ["moved", "busy", "cut", "gated"])
+def test_a_teacher_is_fetched_whole_or_refused(
+    hub: FakeHub, tmp_path: Path, save: dict[str, Any], trouble: str
+) -> None:
+    made = make_teacher(tmp_path / "made", **save)
+    hub.add("Qwen/Tiny", tmp_path / "made")
+    hub.moved |= {"Qwen/Old": "Qwen/Tiny"} if trouble == "moved" else {}
+    times = None if trouble == "gated" else 1
+    hub.faults += [Fault(trouble, weights_body, times)] if trouble != "moved" else []
+    spec = "Qwen/Old" if trouble == "moved" else "Qwen/Tiny"
+    if trouble == "gated":
+        with pytest.raises(InputError, match="is gated: accept its terms"):
+            find_teacher(spec)
+        return
+    found = find_teacher(spec)
+    weights = {path.name: path.read_bytes() for path in made.folder.glob("*.safetensors")}
+    assert {path.name: path.read_bytes() for path in found.folder.glob("*.safetensors")} == weights
+    assert (len(weights) > 1) == bool(save)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +118,21 @@ def test_fastembed_gives_the_same_vectors(exported: tuple[Path, list[str], np.nd
     np.testing.assert_allclose(
         np.stack([*model.embed(texts[0]), *model.embed([""])]), [expected[0], 0 * expected[0]], atol=1e-6
     )
+
+
+@pytest.mark.skipif(
+    not (shutil.which("node") and "QWEN25_NODE_MODULES" in os.environ),
+    reason="npm install --ignore-scripts @huggingface/transformers; QWEN25_NODE_MODULES=.../node_modules",
+)
+def test_transformers_js_gives_the_same_vectors(exported: tuple[Path, list[str], np.ndarray]) -> None:
+    folder, texts, expected = exported
+    program = str(Path(__file__).with_name("transformers.mjs"))
+    done = subprocess.run(
+        [shutil.which("node"), program, str(folder)],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for found in json.loads(done.stdout.splitlines()[-1]).values():
+        np.testing.assert_allclose(found, expected, atol=1e-6)
