@@ -27,7 +27,7 @@ _START, _END = r"(?<![\s\S])", r"(?![\s\S])"
 _MARKUP = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 #: Before a phrase's spaces. Unicode keeps it for a program's own use: no text has it.
 MARK = "\ufdd0"
-#: Behind the name of an added token that is to have a row of its own although a token of that name may be there; no
+#: Before the name of an added token that is to have a row of its own although a token of that name may be there; no
 #: text has it either.
 OWN = "\ufdd1"
 _SPACE = "[\\s\u2581]"
@@ -84,10 +84,9 @@ def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapp
     _mark_phrases(spec, phrases, _normaliser(spec["normalizer"])("x y")[-2])
     _skip_space(spec, [token.content for token in tokens if OWN not in token.content])
     if any(OWN in token.content for token in tokens):
-        # Thousands of names in one pattern, as those without the mark have, would slow texts down.
-        space = _normaliser(spec["normalizer"])("x").removesuffix("x")
-        pattern = f"{_START}{_escaped(space)}(?=[^{OWN}]*{OWN})|{OWN}" if space else OWN
-        _append_steps(spec, [{"type": "Replace", "pattern": {"Regex": pattern}, "content": ""}])
+        # With the space before a text, as above: thousands of names in one pattern would slow every text down.
+        mark = _normaliser(spec["normalizer"])(OWN)
+        _append_steps(spec, [{"type": "Replace", "pattern": {"String": mark}, "content": ""}])
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     tokenizer.add_tokens(tokens)
     return tokenizer

@@ -134,7 +134,7 @@ def with_words(vocabulary: Vocabulary, words: Sequence[str], meanings: Mapping[s
         elif word in added or not form or form in with_state or form in with_meaning:
             continue  # a row of its own already; nothing is left of it; or another one in other letters
         elif word in meanings:
-            with_meaning[form] = AddedToken(word + OWN, **how)
+            with_meaning[form] = AddedToken(OWN + word, **how)
             explained[word] = meanings[word]
         elif len(one.ids) > 1:
             with_state[form] = AddedToken(word, **how)
