@@ -94,6 +94,16 @@ class TestModel:
         direction = model.embedding[-1] / np.linalg.norm(model.embedding[-1])
         np.testing.assert_allclose(model.encode("machine learning"), direction, atol=1e-5)
 
+    def test_words_with_a_meaning(self, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "words.tsv").write_text("SS\tstainless steel\n", encoding="utf-8")
+        flags = ("--vocabulary", "idioms", "--vocabulary", tmp_path / "words.tsv")
+        assert distil(tiny_bert, tmp_path / "words", "--dims", 4, *flags) == 0
+        assert metadata_of(tmp_path / "words")["vocabulary"]["custom_words"] > 3000
+        model = StaticModel.from_pretrained(tmp_path / "words")
+        np.testing.assert_allclose(*model.encode(["an SS bolt", "an stainless steel bolt"]), atol=1e-5)
+        assert distil(tiny_bert, tmp_path / "none", "--vocabulary", "idiom") == 2
+        assert "error: no vocabulary 'idiom': give a file, or idioms or abbreviations" in capsys.readouterr().err
+
     def test_a_corpus_sets_the_weights(self, tiny_model: Path, tiny_teacher: Path, tmp_path: Path) -> None:
         """A word that the corpus repeats weighs less than in a model that never saw it."""
         (tmp_path / "cats.txt").write_text("cat " * 500, encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Rows that are made of the tokens' rows: of words that the teacher is asked for, and of groups of digits."""
+"""Rows that are made of the tokens' rows: of words that the teacher is asked for, or whose meaning the user gives, and
+of groups of digits.
+"""
 
 from __future__ import annotations
 
@@ -145,12 +147,18 @@ def derived_rows(
         meant = custom.matrix[[custom.words.index(name) for name in names]]
         parts.append(ANSWER_SHARE * meant + PIECES_SHARE * _counts(pieces, base))
         filled.append(behind + added - len(names) + np.arange(len(names)))
-    own = np.zeros(behind + added, dtype=np.float32)
+    # A word whose meaning is given reads as that does; those that mean the same share a row where rows are few.
+    meanings = list(vocabulary.meanings.values())
+    parts.append(_counts([one.ids for one in tokens.tokenizer.encode_batch(meanings, add_special_tokens=False)], base))
+    filled.append(behind + added + np.arange(len(meanings)))
+    is_first = np.isin(np.arange(len(meanings)), [meanings.index(meaning) for meaning in set(meanings)])
+    needed = np.r_[needed, np.where(is_first, np.inf, 0)]
+    own = np.zeros(behind + added + len(meanings), dtype=np.float32)
     own[base + len(whole) : behind] = 1
     if numbers:
         own[[tokens.tokenizer.token_to_id(digit) for digit in DIGITS]] = DIGIT_SHARE
     return DerivedRows(
-        with_added(tokenizer, *vocabulary.added_tokens) if added else tokenizer,
+        with_added(tokenizer, *vocabulary.added_tokens) if added or meanings else tokenizer,
         np.r_[np.arange(base), behind + np.arange(added)],
         np.concatenate(filled),
         csr_array(vstack(parts)),

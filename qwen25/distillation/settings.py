@@ -19,7 +19,8 @@ import numpy as np
 from qwen25.distillation.asking import parse_languages
 from qwen25.distillation.rows import LANGUAGES, check_languages
 from qwen25.distillation.vectors import RECIPES, Recipe
-from qwen25.distillation.vocabulary import Vocabulary
+from qwen25.distillation.vocabulary import PRESETS as WORD_LISTS
+from qwen25.distillation.vocabulary import Vocabulary, vocabulary_files
 from qwen25.runtime.console import MODEL, flag
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.folders import check_output
@@ -113,10 +114,12 @@ class Settings:
     dry_run: bool = flag(False, "stop after saying what the run would take")
 
     name: str | None = _fine(None, "what reports, card and page call the model", shown="the name of its folder")
-    vocabulary: Path | None = _fine(  # noqa: RUF009
-        None,
-        "words or phrases, one a line, that get vectors of their own; each form (attack, attacks) needs a line",
-        type=Path,
+    vocabulary: tuple[str | Path, ...] = _fine(
+        (),
+        "words or phrases, one a line, that get vectors of their own; each form (attack, attacks) needs a line; behind "
+        f"a tab, a line may say what its word means. Or a packaged list of such lines: {' or '.join(WORD_LISTS)}. May "
+        "be given more than once",
+        action="append",
         metavar="FILE",
     )
     corpus: Path | None = _fine(  # noqa: RUF009
@@ -199,7 +202,7 @@ class Settings:
             require_onnx()
         teachers = [Path(name).expanduser() for name in (self.teacher, self.sentence_teacher) if name]
         pairs = [source.path for source in map(parse_source, self.pairs)]
-        for path in (self.corpus, self.vocabulary, *pairs, *teachers):
+        for path in (self.corpus, *vocabulary_files(self.vocabulary), *pairs, *teachers):
             # A hub id is no path, whatever it looks like.
             if path and path.exists() and path.resolve().is_relative_to(self.output.resolve()):
                 raise InputError(f"{path} is inside the --output folder {self.output}, which is replaced: give another")
@@ -262,7 +265,7 @@ class Settings:
             "vocabulary": {
                 "tokens": len(stored.table if stored.row_of is None else stored.row_of),
                 "rows": len(stored.table),
-                "custom_words": len(vocabulary.words),
+                "custom_words": len(vocabulary.words) + len(vocabulary.meanings),
                 "max_size_mb": self.size_mb if math.isfinite(self.size_mb) else None,
                 "languages": list(self.languages),
             },

@@ -27,6 +27,9 @@ _START, _END = r"(?<![\s\S])", r"(?![\s\S])"
 _MARKUP = re.compile(r"<.*>|\[.*\]", re.DOTALL)
 #: Before a phrase's spaces. Unicode keeps it for a program's own use: no text has it.
 MARK = "\ufdd0"
+#: Before the name of an added token that is to have a row of its own although a token of that name may be there; no
+#: text has it either.
+OWN = "\ufdd1"
 _SPACE = "[\\s\u2581]"
 #: The pieces of numbers that get rows: two or three digits, from the right; the last part of 3.1.7, 2021-03-12, 10:30
 #: and 12x50 with its mark; and the first of 12/03/2021 and 12.03.2021. What stands alone, a mean cannot put in order.
@@ -79,7 +82,11 @@ def with_added(tokenizer: Tokenizer, tokens: Iterable[AddedToken], phrases: Mapp
     tokens = list(tokens)
     spec = json.loads(tokenizer.to_str())
     _mark_phrases(spec, phrases, _normaliser(spec["normalizer"])("x y")[-2])
-    _skip_space(spec, [token.content for token in tokens])
+    _skip_space(spec, [token.content for token in tokens if OWN not in token.content])
+    if any(OWN in token.content for token in tokens):
+        # With the space before a text, as above: thousands of names in one pattern would slow every text down.
+        mark = _normaliser(spec["normalizer"])(OWN)
+        _append_steps(spec, [{"type": "Replace", "pattern": {"String": mark}, "content": ""}])
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     tokenizer.add_tokens(tokens)
     return tokenizer

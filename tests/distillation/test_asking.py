@@ -126,6 +126,27 @@ class TestRows:
         assert derived.tokenizer.encode("a kubernetes cluster").ids[-1] == len(whole) - 1
         assert np.allclose(whole[-1], 3 * said[0] + 0.5 * pieces, atol=1e-4)
 
+    def test_a_word_with_a_meaning_reads_as_that(self, tokens: Vocabulary, answers: Answers) -> None:
+        none, meanings = (
+            Answers([], answers.matrix[:0]),
+            {"SS": "stainless steel", "inox": "stainless steel", "the": "a"},
+        )
+        vocabulary = with_words(tokens, ["kubernetes cluster"], meanings)
+        derived = derived_rows(tokens, vocabulary, answers, none, 0.0)
+        table = np.random.default_rng(0).standard_normal((len(tokens) + 1, 8)).astype(np.float32)
+        whole = derived.spread(table)
+
+        def bag(text: str, rows: np.ndarray, encoder: Tokenizer) -> np.ndarray:
+            return rows[encoder.encode(text).ids].sum(axis=0)
+
+        for word, meaning in meanings.items():
+            found = bag(f"one {word} bolt", whole, derived.tokenizer)
+            assert np.allclose(found, bag(f"one {meaning} bolt", table, tokens.tokenizer), atol=1e-4)
+        assert np.array_equal(whole[: len(tokens)], table[:-1])
+        assert np.array_equal(bag("kubernetes cluster", whole, derived.tokenizer), table[-1])
+        # Where rows are few, two words that mean the same share one.
+        assert derived.needed[-3:].tolist() == [np.inf, 0, np.inf]
+
 
 class TestNumbers:
     PAIRS = (

@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from qwen25.distillation.vocabulary import Vocabulary, read_words, static_vocabulary, with_words
+from qwen25.distillation.tokenizer import with_added
+from qwen25.distillation.vocabulary import (
+    PRESETS,
+    Vocabulary,
+    read_words,
+    static_vocabulary,
+    vocabulary_files,
+    with_words,
+)
 from qwen25.runtime.errors import InputError
+from qwen25.runtime.files import resource
 
 SENTENCE = "It's 2024, hello world (yes)"
 
@@ -116,12 +125,77 @@ def test_an_uncased_teacher_finds_any_case() -> None:
 def test_the_file(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_bytes("\ufeffkubernetes\r\nmachine\u00a0learning\r\n\r\na\u2028b\r\nkubernetes\r\n".encode())
-    assert read_words(path) == ["kubernetes", "machine learning", "a b"]
+    assert read_words([path]) == (["kubernetes", "machine learning", "a b"], {})
     path.write_text(" \n")
-    assert read_words(path) == []
+    assert read_words([path]) == ([], {})
     path.write_bytes("café".encode("latin-1"))
     with pytest.raises(InputError, match="save it as UTF-8"):
-        read_words(path)
+        read_words([path])
+
+
+class TestGlossary:
+    def test_the_file(self, tmp_path: Path) -> None:
+        first, second = tmp_path / "first.tsv", tmp_path / "second.tsv"
+        first.write_text("SS \t stainless  steel\nbolt\n\tnut\nwear out\tfail\nscrew\t\n")
+        second.write_text("SS\tsteamship\nbolt\tmetal pin\n")
+        meanings = {"SS": "steamship", "wear out": "fail", "bolt": "metal pin", "Wear out": "fail"}
+        assert read_words([first, second]) == (["nut", "screw"], meanings)
+
+    def test_names(self, tmp_path: Path) -> None:
+        path = tmp_path / "idioms"
+        path.write_text("x")
+        assert [found.name for found in vocabulary_files(("idioms", "abbreviations", path))] == [
+            "idioms.tsv",
+            "abbreviations.tsv",
+            "idioms",
+        ]
+        assert vocabulary_files(path) == [path]
+        with pytest.raises(InputError, match=r"no vocabulary 'idiom': give a file, or idioms or abbreviations$"):
+            vocabulary_files(["idiom"])
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("SS bolts, (SS) and SSH", ["SS", "SS"]),
+            ("SS", ["SS"]),
+            ("SS hex bolt", ["SS hex bolt"]),
+            ("SS hex bolts", ["SS"]),  # in the longer phrase there is a shorter one
+            ("wear out\nwear  out", ["wear out"]),
+            ("the the_", ["the"]),  # one token of the teacher's, whose row stays as it is
+        ],
+    )
+    def test_found_as_whole_words(self, plain: Vocabulary, text: str, found: list[str]) -> None:
+        meanings = {"SS": "steel", "SS hex bolt": "screw", "wear out": "fail", "the": "this"}
+        vocabulary = with_words(plain, [], meanings)
+        assert len(vocabulary) == len(plain)
+        tokenizer = with_added(plain.tokenizer, *vocabulary.added_tokens)
+        rows = [row - len(plain) for row in tokenizer.encode(text).ids]
+        assert [list(meanings)[row] for row in rows if row >= 0] == found
+
+    def test_packaged_lists_are_found_in_every_line(self, plain: Vocabulary) -> None:
+        words, meanings = read_words(vocabulary_files(PRESETS))
+        vocabulary = with_words(plain, words, meanings)
+        assert not words
+        assert list(vocabulary.meanings) == list(meanings)
+        assert not vocabulary.added_tokens[1]  # a phrase with another one in it would slow texts down
+        assert all(len(meaning.split()) <= 8 for meaning in meanings.values())
+
+    def test_packaged_lists_teach_no_item(self) -> None:
+        def words_of(text: str) -> list[str]:
+            return re.findall(r"[\w']+", text.lower().replace("\u2019", "'"))
+
+        data = resource("data/vocabulary").parent
+        files = [path for kind in ("evaluation", "calibration") for path in (data / kind).glob("*.jsonl")]
+        assert len(files) == 12
+        items = [word for path in files for word in words_of(path.read_text(encoding="utf-8").replace("\\n", " "))]
+        phrases = {tuple(words_of(phrase)) for phrase in read_words(vocabulary_files(PRESETS))[1] if " " in phrase}
+        lengths = {len(phrase) for phrase in phrases}
+        runs = {tuple(items[i : i + length]) for length in lengths for i in range(len(items))}
+        assert len(phrases) > 3000
+        assert not phrases & runs
+
+    def test_their_licence_is_said(self) -> None:
+        assert "Licence: Apache-2.0" in (resource("data/vocabulary") / "README.md").read_text(encoding="utf-8")
 
 
 def kinds_of(plain: Vocabulary, words: list[str], text: str) -> list[str]:
