@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from tokenizers import Tokenizer, pre_tokenizers
 
+from qwen25.distillation.rows import LANGUAGES
 from qwen25.distillation.tokenizer import byte_text, is_byte_level, with_whole
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, logger
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 #: Predicted tokens that a row is made of.
 PREDICTED = 10
 #: Words a language where no number is given.
-WORDS = 1_000
+WORDS = 2_000
+#: A word is left out if a language that many models read uses it more often than this share of its own frequency: the
+#: long row of a Ukrainian word would outweigh the others in Russian. Measured: docs/LOG.md.
+FOREIGN_SHARE = 0.3
 #: In place of a language's code: custom words, in English.
 TERMS = "terms"
 _TERM, _MEANS = 'The term "', '" means, in one word: "'
@@ -69,6 +73,8 @@ def words_to_ask(
 ) -> dict[str, list[str]]:
     """Return each language's most frequent words that the tokenizer splits: by wordfreq, or counted in the pairs.
 
+    Those that wordfreq has in other languages, too, are left out.
+
     :param tokenizer: of the teacher's tokens.
     :param languages: language code -> the number of words.
     :raises InputError: if the tokenizer is no byte-level BPE, or a language has neither a word list nor pairs.
@@ -77,12 +83,18 @@ def words_to_ask(
         return {}
     if not is_byte_level(json.loads(tokenizer.to_str())):
         raise InputError("--ask needs a teacher with a byte-level BPE tokenizer; leave it out")
-    from wordfreq import available_languages, top_n_list
+    from wordfreq import available_languages, get_frequency_dict, top_n_list
 
     joined, found = with_whole(tokenizer, [" a"]), dict[str, list[str]]()
+    others = [get_frequency_dict(one, "small") for one in LANGUAGES if one not in languages]
     for language, count in languages.items():
         if language in available_languages():
-            words = top_n_list(language, 20 * count)
+            own = get_frequency_dict(language)
+            words = [
+                word
+                for word in top_n_list(language, 20 * count)
+                if all(other.get(word, 0) <= FOREIGN_SHARE * own[word] for other in others)
+            ]
         elif not (words := _words_of(pairs, language)):
             raise InputError(f"--ask {language}: there is no word list for it, and no pairs hold it; leave it out")
         found[language] = [word for word in words if _is_split(joined, word)][:count]

@@ -80,6 +80,8 @@ class TestAsking:
         assert len(words["fi"]) == 20
         assert "है" in words["hi"]  # "is": with its vowel sign one word
         assert not any(character.isdigit() for word in words["fi"] for character in word)
+        ukrainian = words_to_ask(tokens.tokenizer, {"uk": 300})["uk"]
+        assert "що" in ukrainian and "для" not in ukrainian  # "what"; "for", in Russian as well
 
     def test_what_cannot_be_asked(self, tokens: Vocabulary, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no word list"):
@@ -90,7 +92,7 @@ class TestAsking:
         for text in ("xx", "hi:0", "hi:many"):
             with pytest.raises(Exception, match=r"language|number"):
                 parse_languages(text)
-        assert parse_languages("hi:20, el") == {"hi": 20, "el": 1000}
+        assert parse_languages("hi:20, el") == {"hi": 20, "el": 2000}
         assert parse_languages("none") == {}
 
 
