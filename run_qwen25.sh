@@ -65,7 +65,7 @@ case "$phase" in
         cd "$here"
         mkdir -p demo
         # demo:begin (rendered by python -m benchmarks.render_readme)
-        echo "demo: Qwen2.5-Coder-0.5B at 65 MB: downloads 649.5 MB once, took 13 minutes on 2 cores when measured"
+        echo "demo: Qwen2.5-Coder-0.5B at 65 MB: downloads 649.5 MB once, took 7 minutes on 2 cores when measured"
         # demo:end
         name="Qwen2.5-Coder-0.5B static"
         echo "== 1 of 4: distil"
