@@ -2,6 +2,7 @@
 
 python -m benchmarks.page_speed MODEL [MODEL ...]   # measure with Debian's Chromium, then render docs/GUIDE.md
 python -m benchmarks.page_speed                     # render again from the results kept
+python -m benchmarks.page_speed MODEL --dims 64     # only the first dimensions of each
 """
 
 from __future__ import annotations
@@ -38,16 +39,17 @@ TYPE = """(texts) => texts.map((text) => {
 })"""
 
 
-def measure(browser: Any, folder: Path) -> dict[str, Any]:
+def measure(browser: Any, folder: Path, dims: int | None) -> dict[str, Any]:
     """Write a model's page, open it several times and type every prefix of an example in it."""
     started = time.perf_counter()
-    load_model(folder)
+    whole = load_model(folder)
     loaded = time.perf_counter() - started
-    model = page_model(folder)
+    dims = min(dims, whole.dim) if dims else None
+    model = page_model(folder, dims)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "page.html"
         started = time.perf_counter()
-        write_page(folder, file)
+        write_page(folder, file, dims)
         written = time.perf_counter() - started
         ready, keys = [], []
         for _ in range(OPENED):
@@ -76,11 +78,11 @@ def measure(browser: Any, folder: Path) -> dict[str, Any]:
     }
 
 
-def take_picture(browser: Any, folder: Path) -> None:
+def take_picture(browser: Any, folder: Path, dims: int | None) -> None:
     """Write the picture of a model's page as it first looks, with the set of translations chosen."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "page.html"
-        write_page(folder, file)
+        write_page(folder, file, dims)
         page = browser.new_page(viewport={"width": 1100, "height": 760}, color_scheme="light")
         page.goto(file.as_uri())
         page.wait_for_selector("html[data-ready]")
@@ -118,6 +120,7 @@ def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=Path, help="folders of static models (default: only render)")
+    parser.add_argument("--dims", type=int, help="keep only the first N dimensions (default: all)", metavar="N")
     args = parser.parse_args()
     if args.models:
         from playwright.sync_api import sync_playwright
@@ -126,8 +129,8 @@ def main() -> int:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            pages = [measure(browser, folder) for folder in args.models]
-            take_picture(browser, args.models[0])
+            pages = [measure(browser, folder, args.dims) for folder in args.models]
+            take_picture(browser, args.models[0], args.dims)
             result = {"schema_version": 1, "browser": browser.version, "pages": pages}
             browser.close()
         write_json(RESULT, result | provenance(clock, None))
