@@ -30,8 +30,8 @@ README, DEMO, PICTURE = ROOT / "README.md", ROOT / "docs" / "DEMO.md", ROOT / "d
 SHELL = ROOT / "run_qwen25.sh"
 
 RESULTS = ROOT / "docs" / "results" / "demo"
-#: What phase 1 of the larger teacher took, by ``benchmarks.distill_speed``.
-PERFORMANCE = ROOT / "docs" / "performance.json"
+#: What `bash run_qwen25.sh all --teacher qwen2.5-coder-1.5b` wrote beside its model.
+ALL = ROOT / "docs" / "results" / "all_metadata.json"
 FILES = {
     "model/metadata.json": "metadata.json",
     "eval_results.json": "eval_results.json",
@@ -94,12 +94,13 @@ def rendered() -> dict[Path, str]:
     blocks = {"demo": wrapped(story), "table": short_table(comparison)}
     if (RESULTS / SEARCH).is_file():
         blocks["search"] = search_markdown(read_json(RESULTS / SEARCH))
-    taken = read_json(PERFORMANCE)["qwen2.5-coder-1.5b"]
+    taken = read_json(ALL)
+    seconds, words = taken["step_seconds"]["asking"], sum(taken["asked"].values())
     blocks["all"] = wrapped(
-        f"`all` untrained: phase 1 took {taken['phase1']['wall_seconds'] / 60:.0f} minutes and "
-        f"{taken['phase1']['peak_bytes'] / 1e9:.1f} GB of memory on {taken['hardware']['cores']} cores. On disk stand "
-        f"the teacher ({size_text(larger)}), a model as large as the demo's, and half-made steps meanwhile: "
-        "`bash run_qwen25.sh distill --dry-run` says what a run would take here."
+        f"Phase 1 of `all --teacher qwen2.5-coder-1.5b` took {taken['wall_seconds'] / 60:.0f} minutes on "
+        f"{taken['hardware']['cores']} cores, {seconds / 60:.0f} of them for {words:,} words that the teacher is asked "
+        f"for. On disk stand the teacher ({size_text(larger)}), a model as large as the demo's, and half-made steps "
+        "meanwhile: `bash run_qwen25.sh distill --dry-run` says what time, memory and disk a run would take here."
     )
     for name, block in blocks.items():
         readme = with_block(readme, name, block, space="")

@@ -26,8 +26,9 @@ from qwen25.teacher.teacher import Teacher
 
 #: How many positions the whole model computes at a time.
 WHOLE_MODEL_ROWS = 1024
-#: For the dry run: what Python and the libraries hold, and multiply-adds a second of a CPU's thread and of a GPU.
-LIBRARY_BYTES, THREAD_RATE, CUDA_RATE = 450 << 20, 35e9, 5e13
+#: For the dry run: what Python and the libraries hold, and multiply-adds a second of a CPU's thread, so many times as
+#: many where it has bfloat16 built in, and of a GPU. Measured on two machines of two cores; a GPU's is a guess.
+LIBRARY_BYTES, THREAD_RATE, BFLOAT16_TIMES, CUDA_RATE = 450 << 20, 35e9, 4, 5e13
 QUESTION_TOKENS = 10
 
 TokenIds = np.ndarray | Sequence[Sequence[int]]
@@ -270,7 +271,8 @@ def dry_run_line(
     if isinstance(stack, str):
         how, held, dtype = f"the whole model ({stack})", weights, whole_dtype(device, dtype)
     memory = LIBRARY_BYTES + state + 4 * CPU_SCRATCH_BYTES + held * dtype.itemsize
-    rate = CUDA_RATE if device.startswith("cuda") else THREAD_RATE * torch.get_num_threads()
+    rate = THREAD_RATE * torch.get_num_threads() * (BFLOAT16_TIMES if dtype == torch.bfloat16 else 1)
+    rate = CUDA_RATE if device.startswith("cuda") else rate
     minutes = (tokens * layer * deepest + asked * QUESTION_TOKENS * weights) / rate / 60
     more = f", then {asked:,} words asked for by the whole model" * bool(asked)
     memory = max(memory, LIBRARY_BYTES + weights * dtype.itemsize * bool(asked))
