@@ -83,10 +83,11 @@ def take_picture(browser: Any, folder: Path, dims: int | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "page.html"
         write_page(folder, file, dims)
-        page = browser.new_page(viewport={"width": 1100, "height": 760}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1100, "height": 760}, color_scheme="light", reduced_motion="reduce")
         page.goto(file.as_uri())
         page.wait_for_selector("html[data-ready]")
         page.click("#sets label:nth-of-type(3)")
+        page.wait_for_timeout(500)  # colours change slowly
         page.screenshot(path=PICTURE)
 
 
