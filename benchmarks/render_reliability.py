@@ -25,18 +25,18 @@ RESULT = ROOT / "docs" / "results" / "reliability.json"
 DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
 #: What is promised -> what the names of its tests ("file.Class.test") hold.
 PROMISES = {
-    "A run that is stopped leaves the old model or the new one, and the next run resumes": ("test_faults.TestPhase1",),
-    "An output replaces nothing that is no output, and no input": ("test_faults.TestOutputs",),
-    "A result file is the old one or the new one, complete": ("test_faults.TestResultFiles", ".TestWriting"),
+    "A run that is stopped leaves the old model or the new one, and the next run resumes": ("test_faults.",),
+    "An output replaces nothing that is no output": ("test_pipeline.TestOutput", "test_folders."),
+    "A result file is the old one or the new one, complete": ("test_files.",),
     "Errors are one line, whatever the terminal is": ("test_console",),
     "The same inputs, seed and number of threads give the same bytes": ("same_bytes",),
-    "A broken teacher, and impossible numbers, are refused with the reason": ("test_hostile_input.TestPhase1",),
-    "A hub that is absent, slow, gated, busy or cut off is one line, or is retried": ("test_hub.", ".TestHub"),
+    "A broken teacher, and impossible numbers, are refused with the reason": ("broken_teacher", "test_teacher."),
+    "A hub that is absent, slow, gated, busy or cut off is one line, or is retried": ("test_hub.", "test_rehearsal."),
     "A packaged model is complete and as its publisher released it, or refused": ("test_packaged.",),
-    "Pairs with any content are read, or are an error of one line": ("test_hub_pairs", "test_sources"),
+    "Pairs with any content are read, or are an error of one line": ("test_hub_pairs", "test_sources", "test_pairs"),
     "An upload is one commit or nothing": ("test_upload",),
-    "A broken model is refused with the reason; any text has one finite vector": ("test_hostile_input.TestModels",),
-    "Items and results with any content are read, or are an error of one line": ("test_items", "TestResults"),
+    "A broken model is refused with the reason; any text has one finite vector": ("broken_model", "any_text"),
+    "Items and results with any content are read, or are an error of one line": ("test_items", "changed_result"),
     "No foreign code runs, no secret is written, no other place is, texts are escaped": ("test_security",),
 }
 OUTCOMES = ("passed", "failed", "skipped")
