@@ -151,8 +151,9 @@ def derived_rows(
     meanings = list(vocabulary.meanings.values())
     parts.append(_counts([one.ids for one in tokens.tokenizer.encode_batch(meanings, add_special_tokens=False)], base))
     filled.append(behind + added + np.arange(len(meanings)))
-    is_first = np.isin(np.arange(len(meanings)), [meanings.index(meaning) for meaning in set(meanings)])
-    needed = np.r_[needed, np.where(is_first, np.inf, 0)]
+    meanings_alone = np.zeros(len(meanings))
+    meanings_alone[np.unique(meanings, return_index=True)[1]] = np.inf  # the first of each
+    needed = np.r_[needed, meanings_alone]
     own = np.zeros(behind + added + len(meanings), dtype=np.float32)
     own[base + len(whole) : behind] = 1
     if numbers:

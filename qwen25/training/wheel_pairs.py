@@ -19,6 +19,7 @@ import textwrap
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,17 @@ def _json(wheel: zipfile.ZipFile, member: re.Match[str]) -> Iterator[Texts]:
     """Yield each English text of a JSON file with the text at the same place of another language's file."""
     start, end = member.span("lang")
     try:
-        source = wheel.read(f"{member.string[:start]}{ENGLISH}{member.string[end:]}")
+        english = _texts_by_place(wheel, f"{member.string[:start]}{ENGLISH}{member.string[end:]}")
     except KeyError:  # there is no such file
         return
-    english = dict(leaves(json.loads(source)))
     translated = dict(leaves(json.loads(wheel.read(member[0]))))
     pairs = ((english[place], text) for place, text in translated.items() if place in english)
     yield from _translations(member["lang"], pairs)
+
+
+@lru_cache(maxsize=1)  # the languages' files lie side by side
+def _texts_by_place(wheel: zipfile.ZipFile, name: str) -> dict[str, str]:
+    return dict(leaves(json.loads(wheel.read(name))))
 
 
 def _code(wheel: zipfile.ZipFile, member: re.Match[str]) -> Iterator[Texts]:
