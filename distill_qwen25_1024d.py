@@ -49,8 +49,9 @@ def distil(settings: Settings | None = None, **fields: Any) -> dict[str, Any]:
 
 def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any]:
     # What loads PyTorch: not before the flags are known to be right.
-    from qwen25.distillation.steps import Lessons, finish, questions_of, save_model, sentences_of, states_of, train
+    from qwen25.distillation.steps import finish, questions_of, save_model, states_of, train
     from qwen25.teacher.states import choose_device, dry_run_line
+    from qwen25.training.batches import TrainingSettings
 
     # 1 Load. Only safetensors and GGUF files: a pickle can run code when it is opened.
     logger.info("1/8 load: teacher %s", settings.teacher)
@@ -74,8 +75,6 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
         return {}
     pairs, missing = read_pairs(settings.pairs, seed=settings.seed, offline=settings.offline)
     pairs, held_out = hold_out(pairs, settings.hold_out, settings.seed)
-    decoder = find_teacher(settings.sentence_teacher, settings.offline) if settings.sentence_teacher else teacher
-    sentences = sentences_of(decoder, corpus, pairs, settings.sentence_vectors, settings.seed)
     questions = questions_of(teacher, recipe, tokens, vocabulary, settings.languages_to_ask, pairs)
     clock.lap("load")
 
@@ -99,11 +98,12 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     # 6 Whiten, PCA, SIF. A few directions of the states outweigh all others and say little: whitening levels them.
     # 7 Train that map and a weight a token, few numbers that few pairs teach, then, if asked, each row by itself.
     logger.info("6/8 vectors: whitening, PCA and SIF %g", recipe.sif)
-    if pairs or sentences:
+    if pairs:
         start = training_start(states, frequencies, recipe, settings.dims, derived)
         logger.info("7/8 training: %s", settings.tune)
-        lessons = Lessons(derived.tokenizer, pairs, sentences, decoder, fast, settings.epochs, settings.seed)
-        table, sharing, training = train(start, lessons, budget, settings.tune, device=device, cache=cache)
+        how = TrainingSettings(epochs=settings.epochs, seed=settings.seed)
+        where = {"device": device, "cache": cache}
+        table, sharing, training = train(start, derived.tokenizer, pairs, budget, settings.tune, how, **where)
     else:
         table = derived.spread(distil_vectors(states, frequencies, recipe, settings.dims))
         sharing, training = budget.shared(table), None
@@ -113,7 +113,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     logger.info("8/8 save: %s", settings.output)
     stored = quantise(derived.tell_numbers_apart(table, recipe.numbers, sharing), settings.number_format, sharing)
     asked = {language: len(found) for language, found in questions.items() if found}
-    facts = {"frequencies": source, "training": training, "sentence_vectors": len(sentences), "asked": asked}
+    facts = {"frequencies": source, "training": training, "asked": asked}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
         metadata = save_model(new, stored, derived.tokenizer, metadata, pairs, held_out, settings.onnx)

@@ -83,17 +83,14 @@ case "$phase" in
         for_phase_1_alone "$@"
         set_up
         cd "$here"
-        # A packaged teacher is for a machine without a hub: so are packaged pairs. A smaller sister's vectors of 3,000
-        # texts are worth their minutes.
+        # A packaged teacher is for a machine without a hub: so are packaged pairs.
         case " $* " in
-            *" --teacher"[\ =]qwen2.5-coder-1.5b*) pairs=packaged sister=qwen2.5-coder-0.5b ;;
-            *" --teacher"[\ =]qwen2.5-coder* | *" --teacher"[\ =]smollm2-135m*) pairs=packaged sister= ;;
-            *" --teacher"*) pairs=recommended sister= ;;
-            *) pairs=recommended sister=Qwen/Qwen2.5-0.5B-Instruct ;;
+            *" --teacher"[\ =]qwen2.5-coder* | *" --teacher"[\ =]smollm2-135m*) pairs=packaged ;;
+            *) pairs=recommended ;;
         esac
         case " $* " in
             *" --pairs"*) ;;
-            *) set -- --pairs $pairs --tune rows ${sister:+--sentence-vectors 3000 --sentence-teacher "$sister"} "$@" ;;
+            *) set -- --pairs $pairs --tune rows "$@" ;;
         esac
         echo "== 1 of 3: distill_qwen25_1024d.py $*"
         python distill_qwen25_1024d.py "$@"

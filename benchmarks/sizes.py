@@ -92,7 +92,6 @@ def read_whole(name: str, folder: Path) -> Whole:
         "teacher": metadata["teacher"]["name"],
         "model_sha256": sha256([folder / "model.safetensors"]),
         "pairs": sum(one["rows"] for one in metadata["training"]["sets"]) if metadata["training"] else 0,
-        "sentence_vectors": metadata["sentence_vectors"],
     }
     return Whole(name, table.astype(np.float32), model.tokenizer, token_use(model.tokenizer, None), facts)
 

@@ -27,7 +27,7 @@ from qwen25.runtime.files import read_json
 from qwen25.runtime.folders import beside, locked
 
 #: All that phase 1 can make: trained rows, shared, in int8, with the copy for sentence-transformers and ONNX.
-FLAGS = ["--tune", "rows", "--epochs", "0.2", "--sentence-vectors", "8", "--max-size-mb", "0.13", "--languages", "vi"]
+FLAGS = ["--tune", "rows", "--epochs", "0.2", "--max-size-mb", "0.13", "--languages", "vi"]
 FLAGS += ["--onnx", "--device", "cpu", "--quiet"]
 #: Files of a model that say when and how it was made.
 ABOUT = {"metadata.json", "README.md"}

@@ -171,15 +171,14 @@ class TestTraining:
         self, tiny_teacher: Path, tmp_path: Path, pairs: Path
     ) -> None:
         assert distil(tiny_teacher, tmp_path / "plain", "--dims", 32) == 0
-        flags = (*self.FLAGS, "--pairs", pairs, "--sentence-vectors", 30)
-        assert distil(tiny_teacher, tmp_path / "trained", *flags) == 0
+        assert distil(tiny_teacher, tmp_path / "trained", *self.FLAGS, "--pairs", pairs) == 0
         assert self.margin(tmp_path / "trained") > self.margin(tmp_path / "plain") + 0.3
         training = metadata_of(tmp_path / "trained")["training"]
         (found,) = training["sets"]
         assert found["name"] == "numbers" and found["rows"] == 1200 and len(found["sha256"]) == 64
         assert training["trained"]["loss"] < training["untrained"]["loss"]
         assert set(training["calibration"]) == set(WEIGHTS)
-        assert training["settings"]["tune"] == "rows" and training["sentence_vectors"] == 30
+        assert training["settings"]["tune"] == "rows"
 
     def test_an_evaluation_knows_the_texts_of_training_from_those_held_out(
         self, tiny_teacher: Path, tmp_path: Path, pairs: Path
@@ -194,15 +193,6 @@ class TestTraining:
             run = OwnRun(read_own(file), 42)
             run.add(encoder)
             assert run.systems[0]["shared_with_training"] == {"texts": seen, "of": of}
-
-    def test_vectors_of_another_decoder_for_texts_of_a_corpus(self, tiny_teacher: Path, tmp_path: Path) -> None:
-        shutil.copytree(tiny_teacher, tmp_path / "other")
-        (tmp_path / "corpus.txt").write_text("\n".join(f"the {i} cats of the code" for i in range(40)))
-        flags = ("--dims", 32, "--sentence-vectors", 20, "--sentence-teacher", tmp_path / "other")
-        assert distil(tiny_teacher, tmp_path / "model", *flags, "--corpus", tmp_path / "corpus.txt") == 0
-        training = metadata_of(tmp_path / "model")["training"]
-        assert (training["sentence_teacher"], training["sentence_vectors"]) == ("other", 20)
-        assert training["untrained"]["divergence"] is not None and not training["sets"]
 
 
 class TestOutput:
@@ -221,10 +211,10 @@ class TestOutput:
     def test_a_dry_run_says_what_it_takes_and_writes_nothing(
         self, tiny_teacher: Path, tmp_path: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        flags = ("--pairs", pairs, "--sentence-vectors", 50, "--storage", "int8", "--dry-run")
+        flags = ("--pairs", pairs, "--storage", "int8", "--dry-run")
         assert distil(tiny_teacher, tmp_path / "dry", *flags) == 0
         said = " ".join(capsys.readouterr().err.split())
-        assert "2,000 tokens" in said and f"trained on {pairs}, 50 sentence vectors" in said and "3/8" not in said
+        assert "2,000 tokens" in said and f"trained on {pairs};" in said and "3/8" not in said
         assert [path.name for path in tmp_path.iterdir()] == ["dry.log"]
 
     @pytest.mark.parametrize(

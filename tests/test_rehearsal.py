@@ -27,7 +27,7 @@ from qwen25.training.sources import MIXTURES, read_mixture
 
 #: What is added to the commands, so that they take seconds.
 SHORTER = {
-    distill_qwen25_1024d: "--sentence-vectors 30 --device cpu",
+    distill_qwen25_1024d: "--device cpu",
     quick_eval_qwen25_1024d: "",
     compare_qwen25_vs_all: "--no-peers",
 }
@@ -100,7 +100,7 @@ def test_all_steps_run_from_the_hub_though_a_set_is_gated_and_another_has_moved(
     assert schema_fault(metadata, "metadata") is None
     training = metadata["training"]
     assert [one["name"] for one in training["missing_sets"]] == [GATED]
-    assert training["sentence_vectors"] == 30 and training["settings"]["tune"] == "rows"
+    assert training["settings"]["tune"] == "rows"
     languages = {one["name"]: one["languages"] for one in training["sets"]}
     assert len(languages) == 39 and languages[MOVED] == ["yo"] and languages["nthakur/swim-ir-monolingual/hi"] == ["hi"]
     for name in ("qwen25_1024d_eval_results.json", "model_comparison_results.json"):

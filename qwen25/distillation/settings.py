@@ -42,8 +42,8 @@ MAX_SIZE_MB = 65.0
 SIZED_TEACHERS = (DEFAULT_TEACHER, "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 #: What they are asked for by default: the languages that their tokenizer spells in pieces.
 ASKED = "hi,el,fi,uk,bn,tr,pl,he,fa"
-#: Parameter -> its least and its most. A teacher of 0.5B reads 7 texts a second on 2 cores: more would take days.
-RANGES = {"dims": (1, math.inf), "epochs": (1e-6, 1_000), "sentence_vectors": (0, 1_000_000), "hold_out": (0, 0.9)}
+#: Parameter -> its least and its most.
+RANGES = {"dims": (1, math.inf), "epochs": (1e-6, 1_000), "hold_out": (0, 0.9)}
 
 
 def _preset(teacher: str, dims: int, storage: str, folder: str, **more: Any) -> dict[str, Any]:
@@ -157,17 +157,6 @@ class Settings:
         0.0, "keep this share of --pairs out of training, without a text on both sides; eval --on reads held_out.jsonl"
     )
     epochs: float = _fine(1.0, "how often training sees each pair; for the rows twice as often")
-    sentence_vectors: int = _fine(
-        0,
-        "also follow a decoder's own vectors of N texts of --corpus or else --pairs: 0.5B reads 7 a second on 2 cores",
-        metavar="N",
-    )
-    sentence_teacher: str | None = _fine(
-        None,
-        "the decoder that gives those vectors; a smaller one of the teacher's family is faster",
-        shown="the teacher",
-        metavar="ID[@REVISION]",
-    )
     device: str = _fine("auto", "where to compute", choices=["auto", "cuda", "cpu"])
     dtype: str = _fine(
         "auto",
@@ -187,12 +176,10 @@ class Settings:
         for name, (least, most) in RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise InputError(f"--{name.replace('_', '-')} must be from {least:g} to {most:g}")
-        if self.sentence_vectors and not (self.sentence_vectors > 1 and (self.corpus or self.pairs)):
-            raise InputError("--sentence-vectors needs at least 2 texts: add --corpus FILE or --pairs SOURCE")
         if self.hold_out and not self.pairs:
             raise InputError("--hold-out has nothing to hold out: add --pairs SOURCE")
-        if self.tune != "map" and not (self.pairs or self.sentence_vectors):
-            raise InputError(f"--tune {self.tune} needs something to learn from: add --pairs or --sentence-vectors")
+        if self.tune != "map" and not self.pairs:
+            raise InputError(f"--tune {self.tune} needs something to learn from: add --pairs SOURCE")
         require_name("--name", self.name)
 
     def check(self) -> None:
@@ -200,9 +187,8 @@ class Settings:
         check_languages(self.languages)
         if self.onnx:
             require_onnx()
-        teachers = [Path(name).expanduser() for name in (self.teacher, self.sentence_teacher) if name]
         pairs = [source.path for source in map(parse_source, self.pairs)]
-        for path in (self.corpus, *vocabulary_files(self.vocabulary), *pairs, *teachers):
+        for path in (self.corpus, *vocabulary_files(self.vocabulary), *pairs, Path(self.teacher).expanduser()):
             # A hub id is no path, whatever it looks like.
             if path and path.exists() and path.resolve().is_relative_to(self.output.resolve()):
                 raise InputError(f"{path} is inside the --output folder {self.output}, which is replaced: give another")
@@ -239,11 +225,9 @@ class Settings:
 
     def result_line(self, tokens: int) -> str:
         """Return what the model of so many tokens would be trained on, and its size, for a dry run."""
-        vectors = [f"{self.sentence_vectors:,} sentence vectors"] * bool(self.sentence_vectors)
         size = min(self.size_mb * 1e6, tokens * self.dims * np.dtype(self.number_format).itemsize)
         copy = 4 * tokens * self.dims if self.number_format != "float32" else 0
-        lessons = ", ".join([*self.pairs, *vectors]) or "nothing"
-        return f"trained on {lessons}; {size_text(round(size) + copy)} in {self.output}"
+        return f"trained on {', '.join(self.pairs) or 'nothing'}; {size_text(round(size) + copy)} in {self.output}"
 
     def metadata(
         self, teacher: Teacher, recipe: Recipe, vocabulary: Vocabulary, stored: Stored, dtype: torch.dtype

@@ -1,9 +1,8 @@
-"""The last steps: training a table on pairs and a decoder's vectors of texts, and saving a model."""
+"""The steps that compute with PyTorch: token states, training a table on pairs, and saving a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from qwen25.distillation.asking import TERMS, words_to_ask
-from qwen25.distillation.rows import Budget, Corpus
+from qwen25.distillation.rows import Budget
 from qwen25.distillation.vectors import Recipe
 from qwen25.distillation.vocabulary import Vocabulary
 from qwen25.evaluation.evaluate import training_effect
@@ -21,10 +20,10 @@ from qwen25.evaluation.thresholds import measured_meaning
 from qwen25.reports.card import model_card
 from qwen25.reports.own_data import meaning_lines
 from qwen25.runtime.display import progress
-from qwen25.runtime.errors import InputError, logger
+from qwen25.runtime.errors import logger
 from qwen25.runtime.files import json_text, write_files
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.runtime.steps import NO_CACHE, StepCache
+from qwen25.runtime.steps import StepCache
 from qwen25.runtime.text import size_text
 from qwen25.store.onnx_export import write_onnx
 from qwen25.store.pairs import Pair, PairSet, write_training_texts
@@ -33,8 +32,7 @@ from qwen25.store.static_model import load_model, write_model
 from qwen25.teacher.pooling import pooled_states
 from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher
-from qwen25.training.batches import TrainingSettings, encode_sets, tokenise
-from qwen25.training.soft_targets import sentence_vectors, soft_targets, texts_of
+from qwen25.training.batches import TrainingSettings, encode_sets
 from qwen25.training.sources import write_held_out
 from qwen25.training.trainer import ProjectedTable, Start, train_map, tune_rows
 
@@ -45,25 +43,6 @@ QUESTIONS = [
     ("How do I fix a dripping tap?", "Turn off the water, unscrew the handle and replace the worn washer."),
     ("Summarise the quarterly report", "In short: revenue rose, costs held steady and hiring resumes in spring."),
 ]
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What a table learns from, and how often.
-
-    :ivar tokenizer: the model's.
-    :ivar pairs: sets of texts that belong together; may be empty.
-    :ivar sentences: texts whose vectors by the decoder are followed; may be empty.
-    :ivar dtype: the number format that the decoder computes in.
-    """
-
-    tokenizer: Tokenizer
-    pairs: Sequence[PairSet]
-    sentences: Sequence[str]
-    decoder: Teacher
-    dtype: torch.dtype
-    epochs: float = 1.0
-    seed: int = 42
 
 
 def questions_of(
@@ -89,49 +68,32 @@ def states_of(
     return list(token_states(teacher, vocabulary.sequences, recipe.layer_numbers(teacher.layers), **how).values())
 
 
-def sentences_of(
-    decoder: Teacher, corpus: Corpus | None, pairs: Sequence[PairSet], count: int, seed: int
-) -> Sequence[str]:
-    """Return ``count`` texts, or as many as there are: spread over the corpus, or drawn from the pairs.
-
-    :raises InputError: if the teacher that is to give their vectors is no decoder.
-    """
-    if count and not decoder.is_causal:
-        raise InputError(f"teacher {decoder.name} is an encoder: --sentence-vectors needs a decoder")
-    if corpus is None:
-        return texts_of(pairs, count, seed)
-    places = np.linspace(0, len(corpus.texts) - 1, min(count, len(corpus.texts))).astype(int)
-    return [corpus.texts[i] for i in places]
-
-
 def train(
-    start: Start, lessons: Lessons, budget: Budget, tune: str, *, device: str = "cpu", cache: StepCache = NO_CACHE
+    start: Start,
+    tokenizer: Tokenizer,
+    pairs: Sequence[PairSet],
+    budget: Budget,
+    tune: str,
+    how: TrainingSettings,
+    **where: Any,
 ) -> tuple[np.ndarray, Sharing | None, dict[str, Any]]:
     """Train the map, decide which tokens share a row, and then, if asked, tune the rows as they will be stored.
 
+    :param tokenizer: the model's.
     :param tune: ``map`` or ``rows``.
+    :param where: device and cache, as :func:`qwen25.training.trainer.train_map` takes them.
     :return: the table, float32 of shape (tokens, dims); which of its tokens share rows; and facts for the metadata.
-    :raises InputError: if nothing can be learnt of the texts.
-    :raises PipelineError: if a sentence vector is not finite, or the disk is full.
+    :raises PipelineError: if the disk is full.
     """
-    how = TrainingSettings(epochs=lessons.epochs, seed=lessons.seed)
     with progress("the pairs' tokens"):
-        sets = encode_sets(lessons.pairs, lessons.tokenizer)
-    soft = None
-    if lessons.sentences:
-        decoder, texts = lessons.decoder, lessons.sentences
-        logger.info("    vectors of %d texts by %s", len(texts), decoder.name)
-        vectors = sentence_vectors(decoder, texts, device=device, dtype=lessons.dtype, cache=cache)
-        soft = soft_targets(tokenise(lessons.tokenizer, texts), vectors)
-    trained = train_map(start, sets, soft, how, device=device, cache=cache)
+        sets = encode_sets(pairs, tokenizer)
+    trained = train_map(start, sets, how, **where)
     sharing = budget.shared(trained.vectors)
     if tune == "rows":
-        trained = tune_rows(trained, sharing, sets, soft, how, device=device, cache=cache)
+        trained = tune_rows(trained, sharing, sets, how, **where)
     facts = {
-        "calibration": training_effect(ProjectedTable(start).vectors(), trained.vectors, lessons.tokenizer),
-        "sets": [one.summary() for one in lessons.pairs],
-        "sentence_vectors": len(lessons.sentences),
-        "sentence_teacher": lessons.decoder.name if lessons.sentences else None,
+        "calibration": training_effect(ProjectedTable(start).vectors(), trained.vectors, tokenizer),
+        "sets": [one.summary() for one in pairs],
         **trained.facts,
     }
     return trained.vectors, sharing, facts

@@ -28,7 +28,6 @@ class TrainingSettings:
     """How to train.
 
     :ivar epochs: how often the map sees each pair, on average.
-    :ivar steps: how many steps the map takes where there are no pairs, only soft targets.
     :ivar batch_size: pairs a step.
     :ivar temperature: a set of n pairs gets a share of the batches in proportion to n ** temperature: 1 leaves the
         sets as large as they are, 0 makes them alike.
@@ -36,7 +35,6 @@ class TrainingSettings:
     """
 
     epochs: float = 1.0
-    steps: int = 150
     batch_size: int = 1024
     temperature: float = 0.5
     seed: int = 42

@@ -24,7 +24,6 @@ from qwen25.store.quantisation import Sharing, length_factors
 from qwen25.teacher.states import fast_dtype
 from qwen25.training.batches import Bags, EncodedSet, TrainingSettings
 from qwen25.training.objective import Objective
-from qwen25.training.soft_targets import SoftTargets
 
 #: The learning rates, reached after the warm-up and then falling to 0 in a line.
 MAP_RATE, WEIGHT_RATE, ROW_RATE = 5e-4, 5e-3, 6e-2
@@ -33,8 +32,6 @@ MAP_RATE, WEIGHT_RATE, ROW_RATE = 5e-4, 5e-3, 6e-2
 TUNED_SHARE = 0.5
 #: The rows see each pair so many times as often as the map does: a rare word is in few pairs.
 ROW_PASSES = 2
-#: Without pairs the rates are this many times as large: texts of one language must not bend the others'.
-SHARE_WITHOUT_PAIRS = 0.2
 #: What is held out is scored so many times a stage; after so many scores without a gain the stage ends.
 WARM_UP, LOOKS, PATIENCE = 0.1, 10, 4
 _CHUNK_ROWS = 8192
@@ -139,7 +136,6 @@ class Trained(NamedTuple):
 def train_map(
     start: Start,
     sets: Sequence[EncodedSet],
-    soft: SoftTargets | None,
     settings: TrainingSettings,
     *,
     device: str = "cpu",
@@ -147,16 +143,13 @@ def train_map(
 ) -> Trained:
     """Train the projection and the weights; return the table with the lowest held-out loss, possibly the untrained.
 
-    :param sets: pairs; may be empty if there are soft targets.
-    :param soft: the teacher's sentence vectors, if they are to be followed.
     :param cache: keeps the trained parameters.
     :raises PipelineError: if the cache cannot be written.
     """
-    objective = Objective(sets, soft, start.projection.shape[1], settings)
+    objective = Objective(sets, start.projection.shape[1], settings)
     table = ProjectedTable(start).to(device)
-    pace = 1.0 if sets else SHARE_WITHOUT_PAIRS
-    rates = {"projection": pace * MAP_RATE, "weights": pace * WEIGHT_RATE, "rows": pace * ROW_RATE}
-    groups = ((table.projection, rates["projection"]), (table.log_weights, rates["weights"]))
+    rates = {"projection": MAP_RATE, "weights": WEIGHT_RATE, "rows": ROW_RATE}
+    groups = ((table.projection, MAP_RATE), (table.log_weights, WEIGHT_RATE))
     optimiser = Adam([{"params": [parameter], "lr": rate} for parameter, rate in groups])
     inputs = [start.wide, start.projection, start.weights]
     before, stage = _train("map", table, optimiser, objective, inputs, cache)
@@ -170,7 +163,6 @@ def tune_rows(
     mapped: Trained,
     sharing: Sharing | None,
     sets: Sequence[EncodedSet],
-    soft: SoftTargets | None,
     settings: TrainingSettings,
     *,
     device: str = "cpu",
@@ -178,15 +170,15 @@ def tune_rows(
 ) -> Trained:
     """Train every row as it will be stored; its mean with the map's row is kept if it lowers the held-out loss.
 
-    :param mapped: what :func:`train_map` returned for the same pairs, targets and settings.
+    :param mapped: what :func:`train_map` returned for the same pairs and settings.
     :param sharing: which tokens share rows; None: each has its own.
     :raises PipelineError: if the cache cannot be written.
     """
-    more = replace(settings, epochs=ROW_PASSES * settings.epochs, steps=ROW_PASSES * settings.steps)
-    objective = Objective(sets, soft, mapped.vectors.shape[1], more)  # the same is held out
+    more = replace(settings, epochs=ROW_PASSES * settings.epochs)
+    objective = Objective(sets, mapped.vectors.shape[1], more)  # the same is held out
     table = FreeTable(mapped.vectors, sharing).to(device)
     map_rows = table.rows.detach().clone()
-    optimiser = SparseAdam([table.rows], lr=ROW_RATE * (1.0 if sets else SHARE_WITHOUT_PAIRS))
+    optimiser = SparseAdam([table.rows], lr=ROW_RATE)
     before, stage = _train("rows", table, optimiser, objective, [mapped.vectors, *(sharing or ())], cache)
     table.rows.data.lerp_(map_rows, 1 - TUNED_SHARE)
     after = objective.score(table)

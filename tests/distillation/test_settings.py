@@ -86,8 +86,6 @@ class TestWhatIsRefused:
         [
             ({"dims": 0}, "--dims must be from 1"),
             ({"epochs": math.nan}, "--epochs must be from"),
-            ({"sentence_vectors": 1, "pairs": ("packaged",)}, "at least 2 texts"),
-            ({"sentence_vectors": 64}, "add --corpus FILE"),
             ({"tune": "rows"}, "needs something to learn from"),
             ({"recipe": "magic"}, "choose from default, plain, pooled"),
             ({"name": "two\nlines"}, "--name"),

@@ -17,7 +17,6 @@ from qwen25.store.quantisation import Sharing
 from qwen25.training import trainer
 from qwen25.training.batches import EncodedSet, TrainingSettings, encode_sets, make_batch, schedule, tokenise
 from qwen25.training.objective import Objective, join_pairs
-from qwen25.training.soft_targets import SoftTargets, soft_targets
 from qwen25.training.trainer import FreeTable, ProjectedTable, Start, Trained, train_map, tune_rows
 
 WORDS, WIDTH, DIMS = 60, 48, 32
@@ -61,30 +60,19 @@ def sets(tokenizer: Tokenizer) -> list[EncodedSet]:
     return encode_sets([pairs()], tokenizer)
 
 
-@pytest.fixture(scope="module")
-def soft(tokenizer: Tokenizer) -> SoftTargets:
-    """A teacher for whom texts of both kinds with the same numbers are alike."""
-    random = np.random.default_rng(2)
-    meanings = random.normal(size=(WORDS, 40))
-    chosen = [random.choice(WORDS, 3, replace=False) for _ in range(200)]
-    texts = [" ".join(f"{'ab'[i % 2]}{j}" for j in c) for i, c in enumerate(chosen)]
-    return soft_targets(tokenise(tokenizer, texts), np.stack([meanings[c].sum(axis=0) for c in chosen]))
-
-
-SETTINGS = TrainingSettings(batch_size=64, epochs=6, steps=50, seed=7)
+SETTINGS = TrainingSettings(batch_size=64, epochs=6, seed=7)
 
 
 def train(
     start: Start,
     sets: list[EncodedSet],
-    soft: SoftTargets | None = None,
     settings: TrainingSettings = SETTINGS,
     sharing: Sharing | None = None,
     cache: StepCache = NO_CACHE,
 ) -> Trained:
     """Train the map, and then the rows."""
-    mapped = train_map(start, sets, soft, settings, cache=cache)
-    return tune_rows(mapped, sharing, sets, soft, settings, cache=cache)
+    mapped = train_map(start, sets, settings, cache=cache)
+    return tune_rows(mapped, sharing, sets, settings, cache=cache)
 
 
 def nearest(trained: Trained, when: str = "trained") -> float:
@@ -100,10 +88,10 @@ def half() -> Sharing:
 
 
 def test_pairs_teach_what_the_words_share_and_free_rows_go_further(start: Start, sets: list[EncodedSet]) -> None:
-    mapped = train_map(start, sets, None, SETTINGS)
+    mapped = train_map(start, sets, SETTINGS)
     assert mapped.vectors.shape == (2 * WORDS + 1, DIMS) and mapped.vectors.dtype == np.float32
     assert nearest(mapped) > nearest(mapped, "untrained") + 0.1
-    free = tune_rows(mapped, None, sets, None, SETTINGS)
+    free = tune_rows(mapped, None, sets, SETTINGS)
     assert free.facts["stages"][1]["kept"] and free.facts["settings"]["tune"] == "rows"
     assert free.facts["trained"]["loss"] < mapped.facts["trained"]["loss"]
 
@@ -118,23 +106,15 @@ def test_rows_that_tokens_share_are_tuned_as_they_are_stored(
     np.testing.assert_allclose(directions, directions[half.kept][half.row_of], atol=1e-5)
 
 
-def test_soft_targets_alone_teach(start: Start, soft: SoftTargets) -> None:
-    trained = train_map(start, [], soft, TrainingSettings(steps=400))
-    assert trained.facts["trained"]["divergence"] < 0.95 * trained.facts["untrained"]["divergence"]
-    assert trained.facts["untrained"]["sets"] == {}
-    assert trained.facts["learning_rates"]["projection"] == pytest.approx(1e-4)  # gentler than with pairs
-
-
 def test_an_interrupted_run_resumes_behind_its_last_stage_and_ends_as_if_it_had_not_been_interrupted(
     tmp_path: Path,
     start: Start,
     sets: list[EncodedSet],
-    soft: SoftTargets,
     half: Sharing,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = replace(SETTINGS, epochs=3)
-    whole = train(start, sets, soft, settings, half)
+    whole = train(start, sets, settings, half)
     of_map, of_rows = (stage["steps"] for stage in whole.facts["stages"])
     cache, taken, loss = StepCache(tmp_path / "steps"), [], Objective.loss
 
@@ -146,11 +126,11 @@ def test_an_interrupted_run_resumes_behind_its_last_stage_and_ends_as_if_it_had_
 
     monkeypatch.setattr(Objective, "loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(start, sets, soft, settings, half, cache)
+        train(start, sets, settings, half, cache)
     taken.clear()
     monkeypatch.setattr(Objective, "loss", lambda self, table, step: taken.append(step) or loss(self, table, step))
     for steps in (of_rows, 0):
-        resumed = train(start, sets, soft, settings, half, cache)
+        resumed = train(start, sets, settings, half, cache)
         assert len(taken) == steps
         assert resumed.vectors.tobytes() == whole.vectors.tobytes()
         kept, expected = ([stage["held_out"] for stage in one.facts["stages"]] for one in (resumed, whole))
@@ -160,20 +140,20 @@ def test_an_interrupted_run_resumes_behind_its_last_stage_and_ends_as_if_it_had_
 
 def test_what_was_kept_of_other_inputs_is_not_used(tmp_path: Path, start: Start, sets: list[EncodedSet]) -> None:
     cache, settings = StepCache(tmp_path / "steps"), replace(SETTINGS, epochs=1)
-    train_map(start, sets, None, settings, cache=cache)
+    train_map(start, sets, settings, cache=cache)
     for one, how in (
         (start, replace(settings, seed=8)),
         (replace(start, wide=start.wide + np.float16(1)), settings),
     ):
-        whole = train_map(one, sets, None, how)
-        assert train_map(one, sets, None, how, cache=cache).vectors.tobytes() == whole.vectors.tobytes()
+        whole = train_map(one, sets, how)
+        assert train_map(one, sets, how, cache=cache).vectors.tobytes() == whole.vectors.tobytes()
 
 
 def test_a_loss_that_is_not_finite_leaves_the_untrained_table(
     start: Start, sets: list[EncodedSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "MAP_RATE", float("inf"))
-    trained = train_map(start, sets, None, SETTINGS)
+    trained = train_map(start, sets, SETTINGS)
     np.testing.assert_allclose(trained.vectors, start.wide.astype(np.float32) @ start.projection, atol=1e-5)
     assert not trained.facts["stages"][0]["kept"]
 
