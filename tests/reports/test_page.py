@@ -25,8 +25,7 @@ from qwen25.commands.page import main
 from qwen25.distillation.tokenizer import NUMBERS, with_whole
 from qwen25.evaluation.matching import Bm25, Cosine
 from qwen25.reports import page as page_module
-from qwen25.reports.page import SEED, page_model, write_page
-from qwen25.reports.page_tokenizer import javascript_pattern, page_tokenizer
+from qwen25.reports.page import SEED, javascript_pattern, page_model, page_tokenizer, write_page
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, resource
 from qwen25.store.static_model import static_encode
