@@ -38,54 +38,53 @@ def result_file(version: int, result: Result, items_sha256: dict[str, str], cloc
 
 def as_json(evaluation: Evaluation) -> Result:
     """Return an evaluation as the result files hold it."""
-    control, scores = evaluation.control, evaluation.categories
-    of_control = (control.overall, control.replicates) if control else None
-    controls = {name: (score.score, score.replicates) for name, score in control.categories.items()} if control else {}
+    controls = _scores(evaluation.control) if evaluation.control else {}
+    scores = {name: _score(*own, controls.get(name)) for name, own in _scores(evaluation).items()}
     categories = {
         name: {
-            **_score(score.score, score.replicates, controls.get(name)),
+            **scores[name],
             "weight": WEIGHTS[name],
-            "sub_scores": score.sub_scores,
-            "worst_items": score.worst,
-            "passed_items": score.passed,
+            "sub_scores": found.sub_scores,
+            "worst_items": found.worst,
+            "passed_items": found.passed,
         }
-        for name, score in scores.items()
+        for name, found in evaluation.categories.items()
     }
-    result: Result = _rounded(
-        {
-            "model": evaluation.model,
-            "overall": _score(evaluation.overall, evaluation.replicates, of_control),
-            "categories": categories,
-            "health": evaluation.health,
-        }
-    )
+    result = {"model": evaluation.model, "overall": scores["overall"], "categories": categories}
+    result = rounded({**result, "health": evaluation.health})
     return {**result, "verdict": verdict(result)}
+
+
+def _scores(evaluation: Evaluation) -> dict[str, tuple[float, np.ndarray]]:
+    """Return each category's score, and the ``overall`` one, with its replicates."""
+    found = {name: (score.score, score.replicates) for name, score in evaluation.categories.items()}
+    return {**found, "overall": (evaluation.overall, evaluation.replicates)}
 
 
 def _score(score: float, replicates: np.ndarray, control: tuple[float, np.ndarray] | None) -> Result:
     """Return a score with its interval, beside those of the control and the paired difference of the two."""
     found: Result = {"score": score, "interval": interval(replicates), "control": None}
     if control is not None:
-        paired = _difference(score - control[0], replicates - control[1])
+        paired = paired_difference(score - control[0], replicates - control[1])
         found["control"] = {"score": control[0], "interval": interval(control[1]), "difference": paired}
     return found
 
 
-def _difference(value: float, replicates: np.ndarray) -> Result:
+def paired_difference(value: float, replicates: np.ndarray) -> Result:
     """Return a difference of two scores with its 95 % interval and a word for it.
 
     :param replicates: the difference on each resample; the two scores are paired, since they share the resamples.
     """
-    bounds = _rounded(interval(replicates))
+    bounds = rounded(interval(replicates))
     return {"value": round(value, 6), "interval": bounds, "word": word_of(bounds)}
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Round floats to six places, far below any interval, so that files do not differ in noise."""
     if isinstance(value, dict):
-        return {key: _rounded(v) for key, v in value.items()}
+        return {key: rounded(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_rounded(v) for v in value]
+        return [rounded(v) for v in value]
     return round(float(value), 6) if isinstance(value, float) else value
 
 
@@ -124,16 +123,14 @@ def differences(found: Evaluation, ours: Evaluation) -> Result:
 
     The overall difference is None if the model was not scored on every category of ours.
     """
-    categories = {}
-    for name in (name for name in found.categories if name in ours.categories):
-        theirs, mine = found.categories[name], ours.categories[name]
-        value = _rounded(theirs.score) - _rounded(mine.score)
-        categories[name] = _difference(value, theirs.replicates - mine.replicates)
-    overall = None
-    if set(found.categories) == set(ours.categories):
-        value = _rounded(found.overall) - _rounded(ours.overall)
-        overall = _difference(value, found.replicates - ours.replicates)
-    return {"overall": overall, "categories": categories}
+    theirs, mine = _scores(found), _scores(ours)
+    categories = {
+        name: paired_difference(rounded(theirs[name][0]) - rounded(mine[name][0]), theirs[name][1] - mine[name][1])
+        for name in theirs
+        if name in mine
+    }
+    overall = categories.pop("overall")
+    return {"overall": overall if set(theirs) == set(mine) else None, "categories": categories}
 
 
 def check_outputs(*outputs: Path) -> None:

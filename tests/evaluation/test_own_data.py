@@ -18,12 +18,11 @@ from pyarrow import parquet
 
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
-from qwen25.evaluation import search
+from qwen25.evaluation import own_data
 from qwen25.evaluation.matching import Cosine, LateInteraction
 from qwen25.evaluation.models import Encoder
-from qwen25.evaluation.own_data import OwnRun, start_runs
+from qwen25.evaluation.own_data import METRICS, OwnRun, start_runs
 from qwen25.evaluation.own_pairs import read_own
-from qwen25.evaluation.search import METRICS
 from qwen25.evaluation.thresholds import measured_meaning, score_meaning, unrelated_texts
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, resource, schema_fault
@@ -111,7 +110,7 @@ class TestNumbers:
 
     def test_blocks_do_not_change_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = run_of(PAIRS, encoder(knowing(0.4)), among=OTHERS)
-        monkeypatch.setattr(search, "BLOCK", 200)
+        monkeypatch.setattr(own_data, "BLOCK", 200)
         assert (
             run_of(PAIRS, encoder(knowing(0.4)), among=OTHERS)["systems"][0]["forward"]
             == whole["systems"][0]["forward"]
