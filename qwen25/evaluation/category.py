@@ -54,11 +54,6 @@ class Category:
     good_for: str
     needs_vectors: bool = False
 
-    @property
-    def title(self) -> str:
-        """The name as people read it."""
-        return self.name.replace("_", " ")
-
 
 def interval(replicates: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval: the 2.5th and 97.5th percentile."""
@@ -111,8 +106,3 @@ def passed_items(items: list[Item], right: np.ndarray, asked: list[str], answers
     found = np.flatnonzero(right)
     places = np.linspace(0, len(found) - 1, min(PASSED_ITEMS, len(found))).round().astype(int)
     return [{"id": items[i]["id"], "asked": asked[i], "right": answers[i]} for i in found[places]]
-
-
-def mean_score(units: np.ndarray, seed: int, *parts: Any) -> CategoryScore:
-    """Return the outcome of a category whose headline is the mean of its units; ``parts`` are its further fields."""
-    return CategoryScore(float(units.mean()), resampled_means(units, seed), *parts)

@@ -134,7 +134,7 @@ def training_effect(before: np.ndarray, after: np.ndarray, tokenizer: Tokenizer)
 
     old, new = scored(before), scored(after)
     effect = {}
-    for name, category in CATEGORIES.items():
+    for name in CATEGORIES:
         untrained, trained = old.categories[name], new.categories[name]
         low, high = interval(trained.replicates - untrained.replicates)
         effect[name] = {
@@ -146,7 +146,7 @@ def training_effect(before: np.ndarray, after: np.ndarray, tokenizer: Tokenizer)
             logger.warning(
                 "    training lowers %s on the calibration items: %.3f -> %.3f [%+.3f, %+.3f]; other pairs, or fewer "
                 "of a kind, would keep it",
-                *(category.title, untrained.score, trained.score, low, high),
+                *(name.replace("_", " "), untrained.score, trained.score, low, high),
             )
     logger.info("    calibration items: %+.3f overall by training", new.overall - old.overall)
     return effect

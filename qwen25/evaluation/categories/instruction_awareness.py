@@ -14,7 +14,6 @@ from qwen25.evaluation.category import (
     against_chance,
     interval,
     mean_of,
-    mean_score,
     passed_items,
     resampled_means,
     shown_item,
@@ -64,7 +63,7 @@ def score(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
     }
     worst = _worst_cells(grid, cosines.reshape(len(requests), len(grid)))
     passed = passed_items(grid, both.min(axis=2).ravel() == 1, requests[::3], documents)
-    return mean_score(units, seed, sub_scores, worst, passed)
+    return CategoryScore(float(units.mean()), resampled_means(units, seed), sub_scores, worst, passed)
 
 
 def _cell_credits(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,9 +15,9 @@ from qwen25.evaluation.category import (
     Item,
     against_chance,
     mean_of,
-    mean_score,
     mid_rank,
     passed_items,
+    resampled_means,
     shown_item,
 )
 from qwen25.evaluation.matching import Matcher
@@ -59,14 +59,12 @@ def retrieval(
         reciprocal[i] = 1 / mid_rank(np.delete(pool, i), right[i])
         units[i] = against_chance(reciprocal[i], float((1 / np.arange(1, len(pool) + 1)).mean()))
         chosen.append([*targets, *hard[i]][int(pool.argmax())])
-    sub_scores = {
-        "mrr": mean_of(reciprocal),
-        "found_first": mean_of(reciprocal == 1),
-    }
+    sub_scores = {"mrr": mean_of(reciprocal), "found_first": mean_of(reciprocal == 1)}
     worst_first = np.argsort(units, kind="stable")[:WORST_ITEMS]
     worst = [shown_item(items[i], queries[i], targets[i], chosen[i]) for i in worst_first]
     passed = passed_items(items, reciprocal == 1, queries, targets)
-    return mean_score(units, seed, sub_scores, worst, passed), Found(units, right, own)
+    score = CategoryScore(float(units.mean()), resampled_means(units, seed), sub_scores, worst, passed)
+    return score, Found(units, right, own)
 
 
 def score_paraphrases(matcher: Matcher, items: list[Item], seed: int) -> CategoryScore:
@@ -114,14 +112,11 @@ def score_translations(matcher: Matcher, items: list[Item], seed: int) -> Catego
         for i in np.argsort(units, kind="stable")[:WORST_ITEMS]
         for lang, j in [_first_miss(from_english, int(i))]
     ]
-    sub_scores = {
-        "by_language": by_language,
-    }
     # The first language in which it was found both ways, for the sentences that have one.
     found = [next((name for name, credit in credits.items() if credit[i] == 1), None) for i in here]
     answers = [item[name or "en"] for item, name in zip(items, found, strict=True)]
     passed = passed_items(items, np.array([name is not None for name in found]), texts["en"], answers)
-    return mean_score(units, seed, sub_scores, worst, passed)
+    return CategoryScore(float(units.mean()), resampled_means(units, seed), {"by_language": by_language}, worst, passed)
 
 
 def _top_credits(cosines: np.ndarray) -> np.ndarray:
