@@ -26,7 +26,7 @@ from qwen25.evaluation.models import CONTROL, OURS, PEERS, SPECS, load_encoder, 
 from qwen25.evaluation.own_data import add_model, results_of, start_runs
 from qwen25.evaluation.own_pairs import Source
 from qwen25.evaluation.results import COMPARISON_VERSION, check_outputs, measured_row, missing_row, result_file
-from qwen25.reports.comparison_report import comparison_html, comparison_markdown, comparison_png, print_comparison
+from qwen25.reports.results import comparison_html, comparison_markdown, comparison_png, print_comparison
 from qwen25.runtime import console
 from qwen25.runtime.console import COMPARISON, MODEL, STDOUT
 from qwen25.runtime.errors import EXIT_OK, InputError, PipelineError, logger

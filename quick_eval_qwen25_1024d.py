@@ -29,7 +29,7 @@ from qwen25.evaluation.own_data import add_model, results_of, start_runs
 from qwen25.evaluation.own_pairs import Source
 from qwen25.evaluation.results import EVALUATION_VERSION, as_json, check_outputs, result_file
 from qwen25.evaluation.thresholds import measured_meaning
-from qwen25.reports.evaluation_report import evaluation_html, print_evaluation
+from qwen25.reports.results import evaluation_html, print_evaluation
 from qwen25.runtime import console
 from qwen25.runtime.console import EVALUATION, MODEL, STDOUT
 from qwen25.runtime.errors import EXIT_FAILED, EXIT_OK, logger

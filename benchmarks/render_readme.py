@@ -18,8 +18,7 @@ from typing import Any
 from qwen25.commands.help_search import search_markdown
 from qwen25.evaluation.judgement import REFERENCE, ranked, summary
 from qwen25.reports import plots
-from qwen25.reports.comparison_report import cost_section, missing_section, quality_section
-from qwen25.reports.evaluation_report import scores_section
+from qwen25.reports.results import cost_section, missing_section, quality_section, scores_section
 from qwen25.runtime.files import read_json, write_files, write_text
 from qwen25.runtime.text import rate_text, render_template, size_text, table, with_interval
 from qwen25.store.packaged import PACKAGED

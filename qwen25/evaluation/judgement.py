@@ -134,26 +134,34 @@ def standing(result: Result) -> list[Result]:
     """Return the rows that a model stands among: its own, those measured beside it, then references that were not.
 
     :param result: an evaluation or a comparison.
-    :return: rows as a comparison has them; all but the first have their ``difference_to_ours``.
+    :return: rows as a comparison has them; all but the first have their ``difference_to_ours``. Overall scores
+        of other categories than ours would not compare, and are None.
     """
     ours = ours_of(result)
-    others = [row for row in result.get("models", ()) if "result" in row and row is not ours]
-    control = {"name": CONTROL, "what": "", "kind": "control", "size_bytes": None}
-    if "models" not in result and (overall := result["overall"]["control"]):
-        categories = {name: score["control"] for name, score in result["categories"].items()}
-        others.append(_row({**control, "overall": overall, "categories": categories}, result))
-    names = {row["name"] for row in [ours, *others]}
+    own = ours["result"]
+    measured = [row for row in result.get("models", ()) if "result" in row and row is not ours]
+    rows = [{**row, "result": _comparable(row["result"], own)} for row in measured]
+    if "models" not in result and own["overall"]["control"]:
+        control = {"name": CONTROL, "what": "", "kind": "control", "size_bytes": None}
+        categories = {name: score["control"] for name, score in own["categories"].items()}
+        rows.append(_row({**control, "overall": own["overall"]["control"], "categories": categories}, own))
+    names = {row["name"] for row in [ours, *rows]}
     kept = [model for model in references(result["items_sha256"]) if model["name"] not in names]
-    return [ours, *others, *({**_row(model, ours["result"]), "obtained": REFERENCE} for model in kept)]
+    return [ours, *rows, *({**_row(model, own), "obtained": REFERENCE} for model in kept)]
+
+
+def _comparable(found: Result, own: Result) -> Result:
+    """Return a result without an overall score if it was not measured on just the categories of ours."""
+    return found if set(found["categories"]) == set(own["categories"]) else {**found, "overall": None}
 
 
 def _row(model: Result, own: Result) -> Result:
     """Return the row of a model of which only the scores are there, beside our result."""
-    categories = {c: _beside(s, own["categories"][c]) for c, s in model["categories"].items() if c in own["categories"]}
-    is_whole = model["overall"] and set(model["categories"]) == set(own["categories"])
-    overall = _beside(model["overall"], own["overall"]) if is_whole else None
+    model, mine = _comparable(model, own), scores_of(own)
+    differences = {c: _beside(score, mine[c]) for c, score in scores_of(model).items() if c in mine and score}
+    overall = differences.pop("overall", None)
     found = {**model, "health": {"size_bytes": model["size_bytes"]}}
-    return {**model, "result": found, "difference_to_ours": {"overall": overall, "categories": categories}}
+    return {**model, "result": found, "difference_to_ours": {"overall": overall, "categories": differences}}
 
 
 def _beside(score: Result, own: Result) -> Result:
@@ -164,34 +172,36 @@ def _beside(score: Result, own: Result) -> Result:
     return {"value": -score["difference"]["value"], "interval": [-high, -low], "word": word_of([-high, -low])}
 
 
-def is_complete(row: Result, ours: Result) -> bool:
-    """Whether a row was measured on every category that ours was, so that their overalls compare."""
-    result = row["result"]
-    return bool(result["overall"]) and set(result["categories"]) == set(ours["result"]["categories"])
-
-
 def ranked(result: Result) -> list[Result]:
     """Return the rows that a model stands among and that have every category, best first."""
-    rows = [row for row in standing(result) if is_complete(row, ours_of(result))]
-    return sorted(rows, key=lambda row: -row["result"]["overall"]["score"])
+    return _by_score(standing(result), "overall")
 
 
-def score_of(row: Result, category: str | None) -> Result:
-    """Return a row's score in a category; None: overall."""
-    found: Result = row["result"]["overall"] if category is None else row["result"]["categories"][category]
-    return found
+def _by_score(rows: Iterable[Result], category: str) -> list[Result]:
+    """Return the rows that have a score in a category, or ``overall``, best first."""
+    scored = [row for row in rows if scores_of(row["result"]).get(category)]
+    return sorted(scored, key=lambda row: -score_of(row, category))
 
 
-def against_ours(row: Result, category: str | None) -> str | None:
-    """Return the word for a row beside ours in a category (None: overall); None if it has no score there."""
-    found = row["difference_to_ours"]
-    found = found["overall"] if category is None else found["categories"].get(category)
-    return found and found["word"]
+def scores_of(found: Result) -> dict[str, Result]:
+    """Return what a result, or a difference to ours, has for each category and, last, ``overall``."""
+    return {**found["categories"], "overall": found["overall"]}
 
 
-def _named(rows: Sequence[Result], category: str | None, most: int = 3) -> str:
+def score_of(row: Result, category: str) -> float:
+    """Return a row's score in a category, or ``overall``."""
+    return float(scores_of(row["result"])[category]["score"])
+
+
+def against_ours(row: Result, category: str) -> str | None:
+    """Return the word for a row beside ours in a category, or ``overall``; None if it has no score there."""
+    found = scores_of(row["difference_to_ours"]).get(category)
+    return str(found["word"]) if found else None
+
+
+def _named(rows: Sequence[Result], category: str, most: int = 3) -> str:
     """Return the names of rows with their scores, and how many more there are."""
-    names = [f"{row['name']} ({score_of(row, category)['score']:.3f})" for row in rows[:most]]
+    names = [f"{row['name']} ({score_of(row, category):.3f})" for row in rows[:most]]
     return ", ".join(names) + (f" and {len(rows) - most} more" if len(rows) > most else "")
 
 
@@ -218,8 +228,7 @@ def advice(result: Result) -> Advice:
     ours, *others = standing(result)
     said = []
     for category, own in ours["result"]["categories"].items():
-        rows = [row for row in others if category in row["result"]["categories"]]
-        rows.sort(key=lambda row: -score_of(row, category)["score"])
+        rows = _by_score(others, category)
         better = [row for row in rows if against_ours(row, category) == BETTER]
         tables = [row for row in better if row["kind"] not in TRANSFORMERS]
         transformers = [row for row in better if row["kind"] in TRANSFORMERS]
@@ -247,7 +256,7 @@ def advice(result: Result) -> Advice:
 def _is_rival(row: Result, category: str, own: Result) -> bool:
     """Whether a row that is not shown to differ from ours stands in the way of a claim."""
     is_baseline = row["kind"] in ("control", "bm25") or row["name"] == PLAIN
-    return is_baseline or score_of(row, category)["score"] > own["score"]
+    return is_baseline or score_of(row, category) > own["score"]
 
 
 def summary(result: Result) -> list[str]:
@@ -271,14 +280,12 @@ def verdict_line(result: Result) -> str:
 def overall_lines(result: Result) -> list[str]:
     """Return what is better overall, undecided and worse, each in a sentence."""
     ours, *others = standing(result)
-    score = ours["result"]["overall"]["score"]
-    compared = [row for row in others if against_ours(row, None)]
-    compared.sort(key=lambda row: -score_of(row, None)["score"])
-    groups = {word: [row for row in compared if against_ours(row, None) == word] for word in (BETTER, SAME, WORSE)}
-    better = f"better than it: {_named(groups[BETTER], None)}" if groups[BETTER] else "nothing beside it is better"
-    lines = [f"Overall {score:.3f} (0 is chance, 1 perfect); {better}."]
+    ranking = _by_score(others, "overall")
+    groups = {w: [row for row in ranking if against_ours(row, "overall") == w] for w in (BETTER, SAME, WORSE)}
+    better = f"better than it: {_named(groups[BETTER], 'overall')}" if groups[BETTER] else "nothing beside it is better"
+    lines = [f"Overall {score_of(ours, 'overall'):.3f} (0 is chance, 1 perfect); {better}."]
     told = {SAME: "Undecided whether better or worse overall", WORSE: "Worse than it overall"}
-    return lines + [f"{what}: {_named(groups[word], None)}." for word, what in told.items() if groups[word]]
+    return lines + [f"{what}: {_named(groups[word], 'overall')}." for word, what in told.items() if groups[word]]
 
 
 def instruction_line(result: Result) -> str:
@@ -315,7 +322,7 @@ def frontier(result: Result) -> list[Result]:
     found: list[Result] = []
     rows = [row for row in ranked(result) if row["result"]["health"]["size_bytes"] and is_useful(row)]
     for row in sorted(rows, key=lambda row: row["result"]["health"]["size_bytes"]):
-        if not found or score_of(row, None)["score"] > score_of(found[-1], None)["score"]:
+        if not found or score_of(row, "overall") > score_of(found[-1], "overall"):
             found.append(row)
     return found
 
@@ -330,20 +337,19 @@ def frontier_lines(result: Result) -> list[str]:
     return lines
 
 
-def best_rows(rows: Iterable[Result], category: str | None) -> list[Result]:
-    """Return the row with the best score in a category and those tied with it, best first; None: overall."""
-    scored = [row for row in rows if row["kind"] != "control"]
-    scored = [row for row in scored if category is None or category in row["result"]["categories"]]
-    scored.sort(key=lambda row: -score_of(row, category)["score"])
+def best_rows(rows: Iterable[Result], category: str) -> list[Result]:
+    """Return the row with the best score in a category, or ``overall``, and those tied with it, best first."""
+    scored = _by_score((row for row in rows if row["kind"] != "control"), category)
     return [row for row in scored if row is scored[0] or _are_tied(scored[0], row, category)]
 
 
-def _are_tied(first: Result, row: Result, category: str | None) -> bool:
+def _are_tied(first: Result, row: Result, category: str) -> bool:
     """Whether the numbers do not tell two rows apart: paired where one of them is ours."""
     others = [r for r in (first, row) if "difference_to_ours" in r]
     if len(others) == 1:
         return against_ours(others[0], category) == SAME
-    return difference(score_of(first, category), score_of(row, category))["word"] == SAME
+    one, other = (scores_of(found["result"])[category] for found in (first, row))
+    return difference(one, other)["word"] == SAME
 
 
 def fastest_rows(rows: Sequence[Result]) -> list[Result]:

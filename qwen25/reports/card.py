@@ -14,9 +14,8 @@ from qwen25.evaluation import judgement
 from qwen25.evaluation.judgement import Result, ours_of
 from qwen25.evaluation.results import read_comparison, read_evaluation
 from qwen25.reports import plots
-from qwen25.reports.comparison_report import comparison_sections
-from qwen25.reports.evaluation_report import scores_section
 from qwen25.reports.own_data import packaged_meaning
+from qwen25.reports.results import comparison_sections, scores_section
 from qwen25.runtime.console import command_of
 from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import read_result, resource, sha256, write_files
@@ -212,7 +211,7 @@ def _eval_results(evaluation: Result) -> list[Any]:
             metric_name=f"{name.replace('_', ' ')} (0 chance, 1 perfect)",
             metric_value=round(score["score"], 4),
         )
-        for name, score in [*evaluation["categories"].items(), ("overall", evaluation["overall"])]
+        for name, score in judgement.scores_of(evaluation).items()
     ]
 
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from qwen25.evaluation.judgement import REFERENCE, Result, frontier, ranked
+from qwen25.evaluation.judgement import REFERENCE, Result, frontier, ranked, scores_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _legend(axes: Any, colours: Colours, place: str) -> None:
 
 def category_bars(result: Result, colours: Colours = LIGHT) -> Any:
     """Draw one model's categories with their intervals, beside its control."""
-    scores = {**result["categories"], "overall": result["overall"]}
+    scores = scores_of(result)
     axes = _axes(colours, 0.5 * len(scores) + 1)
     values = [score["score"] for score in scores.values()]
     errors = list(zip(*map(_error, scores.values()), strict=True))

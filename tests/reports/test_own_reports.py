@@ -17,10 +17,15 @@ from qwen25.evaluation.own_data import OwnRun, results_of
 from qwen25.evaluation.own_pairs import read_own
 from qwen25.evaluation.thresholds import measured_meaning
 from qwen25.reports.card import model_card, render
-from qwen25.reports.comparison_report import comparison_html, comparison_markdown, print_comparison
-from qwen25.reports.evaluation_report import evaluation_html, print_evaluation
 from qwen25.reports.own_data import meaning_lines, own_lines
 from qwen25.reports.page import write_page
+from qwen25.reports.results import (
+    comparison_html,
+    comparison_markdown,
+    evaluation_html,
+    print_comparison,
+    print_evaluation,
+)
 from qwen25.runtime.files import read_json, write_json
 
 Result = dict[str, Any]

@@ -22,9 +22,15 @@ from qwen25.evaluation.categories import CATEGORIES
 from qwen25.evaluation.judgement import BETTER, REFERENCE, WORSE
 from qwen25.reports import plots
 from qwen25.reports.card import render
-from qwen25.reports.comparison_report import comparison_html, comparison_markdown, comparison_sections, print_comparison
-from qwen25.reports.evaluation_report import evaluation_html, print_evaluation
 from qwen25.reports.page import write_page
+from qwen25.reports.results import (
+    comparison_html,
+    comparison_markdown,
+    comparison_sections,
+    evaluation_html,
+    print_comparison,
+    print_evaluation,
+)
 from qwen25.runtime.files import read_json, write_json
 
 Result = dict[str, Any]
@@ -125,7 +131,7 @@ class TestOneVoice:
         alone, beside = (judgement.standing(found[name])[1:] for name in ("evaluation", "comparison"))
         paired = {row["name"]: row for row in beside}
         for row in alone:
-            for category in [*row["result"]["categories"], None]:
+            for category in [*row["result"]["categories"], "overall"]:
                 words = {judgement.against_ours(r, category) for r in (row, paired[row["name"]])}
                 assert not {BETTER, WORSE} <= words, (row["name"], category)
         assert claims(evaluation_html(found["evaluation"])) == claims(capsys.readouterr().out)
