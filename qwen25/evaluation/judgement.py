@@ -9,12 +9,11 @@ by whether their own intervals overlap. The sentences are those of terminal, rep
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS
 from qwen25.evaluation.models import CONTROL, PLAIN
-from qwen25.runtime.files import read_result, resource
+from qwen25.runtime.files import read_json, resource
 from qwen25.runtime.text import difference_text, rate_text, size_text
 
 Result = dict[str, Any]
@@ -112,16 +111,10 @@ def references(items_sha256: Mapping[str, str]) -> list[Result]:
 
     :param items_sha256: category -> SHA-256 of its items, as a result holds it.
     """
-    stored = _reference_file()
+    stored = read_json(resource("data/evaluation") / "reference_standing.json")
     same = bool(items_sha256) and items_sha256.items() <= stored["items_sha256"].items()
     # The control of another model is none of this one's.
     return [model for model in stored["models"] if model["kind"] != "control"] if same else []
-
-
-@cache
-def _reference_file() -> Result:
-    path = resource("data/evaluation") / "reference_standing.json"
-    return dict(read_result(path, "standing", "python -m benchmarks.reference_standing"))
 
 
 def ours_of(result: Result) -> Result:

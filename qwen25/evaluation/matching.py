@@ -39,7 +39,7 @@ class Matcher(ABC):
 
     def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
         """Return how well each query's own document fits it; shape (queries,)."""
-        return np.diag(self.similarity(queries, documents))
+        return (self.vectors(queries) * self.vectors(documents)).sum(axis=1)
 
     def index(self, documents: Sequence[str], advance: Callable[[int], None]) -> Search:
         """Prepare a search in many documents.
@@ -89,10 +89,6 @@ class Cosine(Matcher):
     def similarity(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
         """Return the cosines."""
         return self.vectors(queries) @ self.vectors(documents).T
-
-    def pairwise(self, queries: Sequence[str], documents: Sequence[str]) -> np.ndarray:
-        """Return the cosine of each query with its own document."""
-        return (self.vectors(queries) * self.vectors(documents)).sum(axis=1)
 
     def prepare(self, texts: Sequence[str], is_query: bool = False) -> None:
         """Encode the texts."""

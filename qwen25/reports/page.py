@@ -6,7 +6,6 @@ network. The vectors in it are int8, those of the model where it has them, a cha
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -21,6 +20,7 @@ from model2vec import StaticModel
 from tokenizers import Tokenizer
 
 from qwen25.evaluation.thresholds import CUTS
+from qwen25.reports.sections import in_base64
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import check_file, read_json, resource, write_text
 from qwen25.runtime.text import render_template, require_name
@@ -70,9 +70,9 @@ def write_page(folder: Path, output: Path, dims: int | None = None, name: str | 
         name=name,
         data=_script_json(data),
         table=_characters(model.embedding),
-        weights=_base64(np.asarray(model.weights).astype("<f4").tobytes()),
-        row_of=_base64(row_of.astype("<u4").tobytes()),
-        merges=_base64(merges.astype("<u4").tobytes()),
+        weights=in_base64(np.asarray(model.weights).astype("<f4").tobytes()),
+        row_of=in_base64(row_of.astype("<u4").tobytes()),
+        merges=in_base64(merges.astype("<u4").tobytes()),
         style=style,
         scripts=scripts,
         style_hash=_csp_hash(style),
@@ -139,13 +139,9 @@ def _characters(values: np.ndarray) -> str:
     return characters[by_size[values.astype(np.uint8).ravel()]].tobytes().decode("utf-32-le")
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
-
-
 def _csp_hash(text: str) -> str:
     """Return what the page's policy calls an inline script or style that may run."""
-    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
+    return f"'sha256-{in_base64(hashlib.sha256(text.encode()).digest())}'"
 
 
 def page_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], np.ndarray]:
@@ -180,7 +176,7 @@ def _merges(model: dict[str, Any]) -> np.ndarray:
     ids, last = model["vocab"], dict.fromkeys(model["vocab"], -1)  # token -> the last merge that makes it
     found = np.empty((len(model["merges"]), 2), dtype=np.uint32)
     for rank, merge in enumerate(model["merges"]):
-        left, right = merge if isinstance(merge, list) else merge.split(" ")
+        left, right = merge
         last[left + right] = rank
         found[rank] = ids[left], ids[right]
     tokens = {row: token for token, row in ids.items()}

@@ -53,7 +53,7 @@ def html_page(title: str, sections: Sequence[Section], footer: str) -> str:
     """Render sections as one self-contained page; every text in it is escaped, and only its own script may run."""
     script = (files("qwen25") / "templates" / "sort.js").read_text(encoding="utf-8")
     figures = {
-        section.title: {name: _base64(plots.png(section.figure(colours))) for name, colours in plots.COLOURS.items()}
+        section.title: {name: in_base64(plots.png(section.figure(colours))) for name, colours in plots.COLOURS.items()}
         for section in sections
         if section.figure
     }
@@ -64,9 +64,10 @@ def html_page(title: str, sections: Sequence[Section], footer: str) -> str:
         figures=figures,
         footer=footer,
         script=Markup(script),  # noqa: S704
-        script_hash=_base64(hashlib.sha256(script.encode()).digest()),
+        script_hash=in_base64(hashlib.sha256(script.encode()).digest()),
     )
 
 
-def _base64(content: bytes) -> str:
+def in_base64(content: bytes) -> str:
+    """Return bytes as they stand in an HTML file."""
     return base64.b64encode(content).decode()

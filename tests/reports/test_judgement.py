@@ -6,11 +6,13 @@ import re
 from typing import Any
 
 import pytest
+from conftest import EVAL_DATA
 from tiny_results import ours, set_difference, set_score, unmeasured
 
 from qwen25.evaluation import judgement
 from qwen25.evaluation.categories import CATEGORIES, items_sha256
 from qwen25.evaluation.judgement import REFERENCE, SAME, WORSE, advice, summary, verdict
+from qwen25.runtime.files import read_json, schema_fault
 
 Result = dict[str, Any]
 
@@ -46,6 +48,7 @@ class TestVerdict:
 
 class TestStanding:
     def test_the_references_were_measured_on_the_items_that_are_here(self) -> None:
+        assert schema_fault(read_json(EVAL_DATA / "reference_standing.json"), "standing") is None
         names = {model["name"] for model in judgement.references(items_sha256())}
         assert {"all-MiniLM-L6-v2", "WordLlama-256"} <= names
 
