@@ -21,7 +21,6 @@ import qwen25
 from qwen25.evaluation.matching import Bm25, LateInteraction
 from qwen25.evaluation.models import OURS, PEERS, load_encoder
 from qwen25.runtime.console import MODEL
-from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import read_json, schema_fault
 
 pytestmark = pytest.mark.usefixtures("on_few_items")
@@ -101,8 +100,10 @@ class TestRows:
         written = {path.name for path in run.output.parent.iterdir()}
         assert written == {run.output.name, *(f"comparison.{kind}" for kind in ("png", "md", "html"))}
 
-    def test_bm25_is_scored_where_a_category_is_retrieval(self, run: Runner) -> None:
-        row = rows_of(run("--model", "WORDS=bm25"))["WORDS"]
+    def test_from_python_bm25_is_scored_where_a_category_is_retrieval(self, model: Path) -> None:
+        comparison = qwen25.compare(f"MINE={model}", {"WORDS": "bm25"}, peers=False)
+        assert comparison["ours"] == "MINE" and set(rows_of(comparison)) == {"MINE", "random directions", "WORDS"}
+        row = rows_of(comparison)["WORDS"]
         assert "topic_clustering" not in row["result"]["categories"] and len(row["result"]["categories"]) == 5
         assert row["difference_to_ours"]["overall"] is None
         assert len(row["difference_to_ours"]["categories"]) == 5
@@ -130,10 +131,6 @@ class TestRows:
 
 
 class TestNames:
-    def test_from_python(self, model: Path) -> None:
-        comparison = qwen25.compare(f"MINE={model}", {"WORDS": "bm25"}, peers=False)
-        assert comparison["ours"] == "MINE" and set(rows_of(comparison)) == {"MINE", "random directions", "WORDS"}
-
     def test_a_model_without_a_name_has_its_own(self, model: Path, tmp_path: Path) -> None:
         named = tmp_path / "folder=1"
         shutil.copytree(model, named)
@@ -151,20 +148,10 @@ class TestNames:
         assert run.code(*(word for name in names for word in ("--model", name))) == 2
 
 
-class TestModels:
-    def test_a_model_the_user_names_must_load(
-        self, run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert run.code("--model", f"X={tmp_path}") == 2
-        assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
-        assert not run.output.exists()
-
-    def test_a_model_that_was_not_made_yet_is_never_asked_for_at_the_hub(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(InputError, match=r"make it with .*distill"):
-            load_encoder(str(MODEL))
+def test_a_model_the_user_names_must_load(run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.code("--model", f"X={tmp_path}") == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
+    assert not run.output.exists()
 
 
 class TestMatchers:

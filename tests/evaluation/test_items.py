@@ -12,7 +12,6 @@ from conftest import EVAL_DATA
 
 from qwen25.evaluation.categories import CATEGORIES, WEIGHTS, load_items
 from qwen25.evaluation.categories.instruction_awareness import INTENTS
-from qwen25.evaluation.categories.retrieval import LANGUAGES
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import resource, sha256
 
@@ -73,19 +72,7 @@ def test_nothing_is_calibrated_on_what_is_reported() -> None:
     folders = (resource(f"data/{name}") for name in ("evaluation", "calibration"))
     reported, chosen_on = ({t for c in WEIGHTS for t in texts(load_items(folder, c))} for folder in folders)
     assert len(chosen_on) > 1000 and not reported & chosen_on
-
-
-def test_counts() -> None:
-    counts = {category: len(load_items(EVAL_DATA, category)) for category in WEIGHTS}
-    assert counts == {
-        "semantic_similarity": 300,
-        "topic_clustering": 480,
-        "multilingual_alignment": 160,
-        "instruction_awareness": 144,
-        "conversational_understanding": 360,
-        "code_understanding": 240,
-    }
-    assert sum(WEIGHTS.values()) == pytest.approx(1) and len(LANGUAGES) == 8
+    assert sum(WEIGHTS.values()) == pytest.approx(1)
 
 
 def test_lexical_marks_follow_the_rule() -> None:

@@ -19,7 +19,7 @@ from pyarrow import parquet
 import quick_eval_qwen25_1024d as eval_script
 import qwen25
 from qwen25.evaluation import own_data
-from qwen25.evaluation.matching import Cosine, LateInteraction
+from qwen25.evaluation.matching import Cosine
 from qwen25.evaluation.models import Encoder
 from qwen25.evaluation.own_data import METRICS, OwnRun, start_runs
 from qwen25.evaluation.own_pairs import read_own
@@ -129,27 +129,12 @@ class TestNumbers:
         (system,) = run_of(pairs, encoder(lambda texts: np.array([vectors[text] for text in texts])))["systems"]
         assert system["worst"] == [{"asked": "green", "right": "vert", "chosen": "rouge", "place": 2}]
 
-    def test_late_interaction_of_one_token_a_text_is_the_cosine(self) -> None:
-        units = lambda texts, is_query: [v[None] / np.linalg.norm(v) for v in knowing(0.4)(texts)]  # noqa: E731
-        late = Encoder("late", "late interaction", LateInteraction(units), DIMS)
-        first, second = run_of(PAIRS, encoder(knowing(0.4)), late, among=OTHERS)["systems"]
-        assert second["forward"]["mrr@10"]["score"] == first["forward"]["mrr@10"]["score"]
-        assert second["score_meaning"]["cuts"] == first["score_meaning"]["cuts"]
-
-    def test_what_a_score_means(self) -> None:
+    def test_what_a_score_means_by_length_and_whether_it_parts(self) -> None:
         generator = np.random.default_rng(0)
         unrelated, right = generator.normal(0.1, 0.1, 5000), generator.normal(0.4, 0.1, 300)
         lengths = generator.uniform(1, 160, 5000)
         found = score_meaning(unrelated, lengths, right)
-        assert found["unrelated"]["all"]["p99.9"] == pytest.approx(np.percentile(unrelated, 99.9), abs=1e-4)
         assert found["unrelated"]["short"]["median"] == pytest.approx(np.median(unrelated[lengths <= 80]), abs=1e-4)
-        for name, percentile in (("near", 99), ("match", 99.9)):
-            cosine = np.percentile(unrelated, percentile)
-            share = (right >= cosine).mean()
-            assert found["cuts"][name] == {
-                "cosine": pytest.approx(cosine, abs=1e-4),
-                "right_above": pytest.approx(share, abs=1e-4),
-            }
         assert found["parts"] and not score_meaning(unrelated, lengths, unrelated[:300])["parts"]
 
     def test_what_a_score_means_on_ones_own_texts(self) -> None:
@@ -163,10 +148,12 @@ class TestNumbers:
         ]
         is_right = np.array([[(query, document) in PAIRS for document in documents] for query in queries])
         cosines = units[0] @ units[1].T
-        found, near = system["score_meaning"], np.percentile(cosines[~is_right], 99)
+        found = system["score_meaning"]
         assert found["unrelated"]["all"]["pairs"] == (~is_right).sum() and found["right"]["pairs"] == len(PAIRS)
-        assert found["cuts"]["near"]["cosine"] == pytest.approx(near, abs=1e-4)
-        assert found["cuts"]["near"]["right_above"] == pytest.approx((cosines[is_right] >= near).mean(), abs=1e-4)
+        for name, percentile, key in (("near", 99, "p99"), ("match", 99.9, "p99.9")):
+            cut = np.percentile(cosines[~is_right], percentile)
+            assert found["cuts"][name]["cosine"] == found["unrelated"]["all"][key] == pytest.approx(cut, abs=1e-4)
+            assert found["cuts"][name]["right_above"] == pytest.approx((cosines[is_right] >= cut).mean(), abs=1e-4)
 
 
 def collapsed(texts: Sequence[str]) -> np.ndarray:

@@ -199,27 +199,20 @@ class TestFolder:
             render(tmp_path / "publication", folder / "model", results["evaluation"], results["comparison"])
 
 
-class TestCommand:
-    def test_it_renders_and_checks(
-        self, results: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-    ) -> None:
-        pytest.importorskip("onnx", reason="setup_qwen25.sh --with-tests installs onnx")
-        monkeypatch.setattr(publish_command, "check", lambda *_: [])
-        arguments = [*flags(results), "--onnx", "--output", str(tmp_path / "publication")]
-        assert publish_command.main(arguments) == 0 and (tmp_path / "publication" / "onnx" / "model.onnx").is_file()
-        assert capsys.readouterr().out.strip() == str(tmp_path / "publication")
-        monkeypatch.setattr(publish_command, "check", lambda *_: ["a fault"])
-        assert publish_command.main(arguments) == 1
-        assert "failed: a fault" in capsys.readouterr().err
-
-    def test_nothing_is_uploaded_unless_asked_for(
-        self, results: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-    ) -> None:
-        uploads: list[Any] = []
-        monkeypatch.setattr(publish_command, "check", lambda *_: [])
-        monkeypatch.setattr(publish_command, "upload", lambda *given, **_: uploads.append(given) or "an address")
-        command = [*flags(results), "--output", str(tmp_path / "publication")]
-        assert publish_command.main(command) == 0 and uploads == []
-        assert publish_command.main([*command, "--upload", "me/tiny@v1"]) == 0
-        assert [given[1:] for given in uploads] == [("me/tiny", "model and card", "v1")]
-        assert "an address" in capsys.readouterr().out
+def test_the_command_renders_and_checks_and_uploads_nothing_unless_asked_to(
+    results: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    pytest.importorskip("onnx", reason="setup_qwen25.sh --with-tests installs onnx")
+    uploads: list[Any] = []
+    monkeypatch.setattr(publish_command, "check", lambda *_: [])
+    monkeypatch.setattr(publish_command, "upload", lambda *given, **_: uploads.append(given) or "an address")
+    command = [*flags(results), "--output", str(tmp_path / "publication")]
+    assert publish_command.main([*command, "--onnx"]) == 0 and uploads == []
+    assert (tmp_path / "publication" / "onnx" / "model.onnx").is_file()
+    assert capsys.readouterr().out.strip() == str(tmp_path / "publication")
+    assert publish_command.main([*command, "--upload", "me/tiny@v1"]) == 0
+    assert [given[1:] for given in uploads] == [("me/tiny", "model and card", "v1")]
+    assert "an address" in capsys.readouterr().out
+    monkeypatch.setattr(publish_command, "check", lambda *_: ["a fault"])
+    assert publish_command.main([*command, "--upload", "me/tiny"]) == 1 and len(uploads) == 1
+    assert "failed: a fault" in capsys.readouterr().err
