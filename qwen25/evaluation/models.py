@@ -208,11 +208,10 @@ def _model2vec(folder: Path, name: str) -> Encoder:
 def _sentence_transformer(folder: Path, name: str) -> Encoder:
     from sentence_transformers import SentenceTransformer
 
-    return _loaded_by(
-        SentenceTransformer,
-        lambda model: Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False))),
-        *("sentence-transformers", folder, name),
-    )
+    def matcher(model: Any) -> Matcher:
+        return Cosine(lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False)))
+
+    return _loaded_by(SentenceTransformer, matcher, "sentence-transformers", folder, name)
 
 
 def _late_interaction(folder: Path, name: str) -> Encoder:
