@@ -15,7 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from qwen25.commands.help_search import search_markdown
+from examples import help_search
 from qwen25.evaluation.judgement import REFERENCE, ranked, summary
 from qwen25.reports import plots
 from qwen25.reports.results import cost_section, missing_section, quality_section, scores_section
@@ -51,6 +51,12 @@ def short_table(comparison: dict[str, Any]) -> str:
         name = f"{row['name']}, {REFERENCE}" if row["obtained"] == REFERENCE else row["name"]
         rows.append([name, size_text(size), with_interval(result["overall"]), rate_text(rate) if rate else "-"])
     return "\n".join(table(["model", "size", "overall [95 % interval]", "speed"], rows))
+
+
+def search_markdown(result: dict[str, Any]) -> str:
+    """Return the demo's questions, the articles found and their count as Markdown."""
+    rows = [[row["question"], row["found"] or "-", "yes" if row["right"] else "no"] for row in result["questions"]]
+    return "\n".join([*table(["question", "article found", "right"], rows), "", help_search.summary(result)])
 
 
 def demo_markdown(metadata: dict[str, Any], comparison: dict[str, Any]) -> str:

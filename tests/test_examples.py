@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import EVAL_DATA, ROOT
+from conftest import EVAL_DATA
 from model2vec import StaticModel
 from tokenizers import Tokenizer
 
 from qwen25.evaluation.models import random_control, static_encoder
 
-FOLDER = ROOT / "examples"
 demo, cases, retrieval = MODULES = [
     importlib.import_module(name) for name in ("instruction_awareness_demo", "real_world_use_cases", "retrieval")
 ]
@@ -78,8 +77,7 @@ def test_half_of_the_requests_share_no_content_word() -> None:
 
 
 def test_the_scripts_stand_on_their_own_and_are_short() -> None:
-    for script in FOLDER.glob("*.py"):
-        text = script.read_text(encoding="utf-8")
+    for text in map(inspect.getsource, MODULES):
         nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
         imported = {(getattr(node, "module", None) or node.names[0].name).split(".")[0] for node in nodes}
         assert imported - set(sys.stdlib_module_names) <= {"numpy", "model2vec", "huggingface_hub", "vicinity"}

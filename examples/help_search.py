@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """The demo's last step, an ordinary use: thirty help articles, ten everyday questions in five languages.
 
-    python -m qwen25.commands.help_search demo
+    python examples/help_search.py demo      # in the environment that holds the package qwen25
 
 It shows the article found for each question, then how the model stands on the scale of the reference models, then
 what to do next. Ten questions show a use; they do not rank models. Exit codes: 0 ok, 1 the run failed, 2 wrong input.
@@ -25,9 +26,8 @@ from qwen25.runtime.display import print_lines
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.files import read_json, resource, write_json
 from qwen25.runtime.provenance import Clock, provenance
-from qwen25.runtime.text import table
 
-#: Of the random directions whose mean stands beside the model, as in ``examples/``.
+#: Of the random directions whose mean stands beside the model, as in the other examples.
 CONTROL_SEEDS = range(5)
 TEACHER = "qwen2.5-coder-0.5b"
 
@@ -43,29 +43,34 @@ def search(spec: str | Path) -> dict[str, Any]:
     articles, questions = data["articles"], data["questions"]
     encoder = load_encoder(str(spec))
 
-    def found(matcher: Matcher) -> list[str | None]:
-        """Return the best article for each question; None where several are equally good."""
+    def found(matcher: Matcher) -> list[int | None]:
+        """Return the number of each question's best article; None where several are equally good."""
         fit = matcher.similarity([question["text"] for question in questions], articles)
         alone = (fit == fit.max(axis=1, keepdims=True)).sum(axis=1) == 1
-        return [articles[best] if is_alone else None for best, is_alone in zip(fit.argmax(axis=1), alone, strict=True)]
+        return [int(best) if is_alone else None for best, is_alone in zip(fit.argmax(axis=1), alone, strict=True)]
 
-    def right(matcher: Matcher) -> int:
-        pairs = zip(found(matcher), questions, strict=True)
-        return sum(article == articles[question["answer"]] for article, question in pairs)
+    def right(numbers: list[int | None]) -> int:
+        return sum(number == question["answer"] for number, question in zip(numbers, questions, strict=True))
 
-    controls = [control for seed in CONTROL_SEEDS if (control := random_control(encoder, seed))]
+    ours = found(encoder.matcher)
+    controls = [right(found(c.matcher)) for seed in CONTROL_SEEDS if (c := random_control(encoder, seed))]
     rows = [
-        {"language": q["language"], "question": q["text"], "found": article, "right": article == articles[q["answer"]]}
-        for q, article in zip(questions, found(encoder.matcher), strict=True)
+        {
+            "language": question["language"],
+            "question": question["text"],
+            "found": None if number is None else articles[number],
+            "right": number == question["answer"],
+        }
+        for question, number in zip(questions, ours, strict=True)
     ]
     return {
         "schema_version": 1,
         "model": {"name": encoder.name, "sha256": encoder.sha256},
         "questions": rows,
         "articles": len(articles),
-        "right": right(encoder.matcher),
-        "random_directions": round(fmean(right(control.matcher) for control in controls), 1) if controls else None,
-        "bm25": right(Bm25()),
+        "right": right(ours),
+        "random_directions": round(fmean(controls), 1) if controls else None,
+        "bm25": right(found(Bm25())),
         **provenance(clock, CONTROL_SEEDS.start),
     }
 
@@ -78,12 +83,6 @@ def summary(result: dict[str, Any]) -> str:
         f"{result['random_directions']}, the mean of {len(CONTROL_SEEDS)} draws; BM25, shared words alone, "
         f"{result['bm25']}; chance {count / result['articles']:.1f}. So few questions do not rank models."
     )
-
-
-def search_markdown(result: dict[str, Any]) -> str:
-    """Return the questions, the articles found and the summary as Markdown."""
-    rows = [[row["question"], row["found"] or "-", "yes" if row["right"] else "no"] for row in result["questions"]]
-    return "\n".join([*table(["question", "article found", "right"], rows), "", summary(result)])
 
 
 def print_search(result: dict[str, Any], evaluation: dict[str, Any], folder: Path) -> None:
