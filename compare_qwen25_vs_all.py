@@ -110,7 +110,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--offline", action="store_true", help="fetch nothing, from the hub or by pip")
     add("--output", type=Path, default=COMPARISON, help="result file, or - for standard output (default: %(default)s)")
     add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
-    console.add_common_flags(parser)
     return parser
 
 
@@ -137,9 +136,7 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run, argv)
+main = console.command(build_parser, run)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +128,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = console.Parser("distill", __doc__)
     console.add_fields(parser, Settings)
     parser.add_argument("--log-file", type=Path, default="distill_qwen25_1024d.log", help="log (default: %(default)s)")
-    console.add_common_flags(parser)
     return parser
 
 
@@ -141,9 +139,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run, argv)
+main = console.command(build_parser, run)
 
 
 if __name__ == "__main__":

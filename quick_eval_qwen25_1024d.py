@@ -112,7 +112,6 @@ def build_parser() -> argparse.ArgumentParser:
     below = f"exit 1 below this overall score or verdict: {', '.join(VERDICTS)} (default: never)"
     add("--fail-under", type=fail_under, metavar="VALUE", help=below)
     add("--seed", type=int, default=SEED, help="of bootstrap, k-means and control (default: %(default)s)")
-    console.add_common_flags(parser)
     return parser
 
 
@@ -132,9 +131,7 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code."""
-    return console.run(build_parser(), run, argv)
+main = console.command(build_parser, run)
 
 
 if __name__ == "__main__":

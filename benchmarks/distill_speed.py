@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from qwen25.distillation.vectors import RECIPES
-from qwen25.runtime.console import Parser, add_common_flags, run
+from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError, logger
 from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -233,8 +233,8 @@ def body(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main() -> int:
-    """Run the command line and return the exit code."""
+def build_parser() -> Parser:
+    """Return the command line's parser."""
     parser = Parser(story=__doc__)
     add = parser.add_argument
     add("teachers", nargs="*", metavar="TEACHER", help="a packaged name or a folder (default: none)")
@@ -242,8 +242,10 @@ def main() -> int:
     add("--peer-rows", type=int, help="tokens for model2vec's side (default: all)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (default: %(default)s)")
     add("--render", action="store_true", help="write docs/PERFORMANCE.md (default: only measure)")
-    add_common_flags(parser)
-    return run(parser, body, None)
+    return parser
+
+
+main = command(build_parser, body)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.reference_standing import MODELS, SEED, encoders
 from qwen25.evaluation.categories import WEIGHTS, default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import score_model
 from qwen25.evaluation.results import as_json
-from qwen25.runtime.console import Parser, add_common_flags, run
+from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -84,15 +84,17 @@ def document(result: dict[str, Any]) -> str:
     )
 
 
-def main() -> int:
-    """Run the command line and return the exit code."""
+def build_parser() -> Parser:
+    """Return the command line's parser."""
     parser = Parser(story=__doc__)
     parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (needed unless --render)")
     more = "a model, as often as wanted (needed unless --render)"
     parser.add_argument("--model", action="append", default=[], metavar="NAME=SPEC", help=more)
     parser.add_argument("--render", action="store_true", help="only render the document (default: measure first)")
-    add_common_flags(parser)
-    return run(parser, measure, None)
+    return parser
+
+
+main = command(build_parser, measure)
 
 
 if __name__ == "__main__":

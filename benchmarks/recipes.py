@@ -28,7 +28,7 @@ from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.evaluation.categories import WEIGHTS, calibration_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import Evaluation, score_model
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
-from qwen25.runtime.console import Parser, add_common_flags, run
+from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -177,8 +177,8 @@ def body(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main() -> int:
-    """Run the command line and return the exit code."""
+def build_parser() -> Parser:
+    """Return the command line's parser."""
     parser = Parser(story=__doc__)
     add = parser.add_argument
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
@@ -187,8 +187,10 @@ def main() -> int:
     work = Path(tempfile.gettempdir()) / "qwen25-recipes"
     add("--work", type=Path, default=work, help="keeps the token states for the next run (default: %(default)s)")
     add("--render", action="store_true", help="only render the document (default: measure first)")
-    add_common_flags(parser)
-    return run(parser, body, None)
+    return parser
+
+
+main = command(build_parser, body)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from qwen25.evaluation.categories import CATEGORIES, default_items_folder, items
 from qwen25.evaluation.evaluate import score_model
 from qwen25.evaluation.models import Encoder, load_encoder, random_control
 from qwen25.evaluation.results import as_json
-from qwen25.runtime.console import Parser, add_common_flags, run
+from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import write_json
 from qwen25.runtime.provenance import Clock, provenance
@@ -88,11 +88,12 @@ def measure(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main() -> int:
-    """Run the command line and return the exit code."""
-    parser = Parser(story=__doc__)
-    add_common_flags(parser)
-    return run(parser, measure, None)
+def build_parser() -> Parser:
+    """Return the command line's parser."""
+    return Parser(story=__doc__)
+
+
+main = command(build_parser, measure)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from qwen25.distillation.rows import Budget, token_use
 from qwen25.evaluation.categories import default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import Evaluation, score_model
 from qwen25.evaluation.models import static_encoder
-from qwen25.runtime.console import Parser, add_common_flags, run
+from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, sha256, write_json, write_text
 from qwen25.runtime.provenance import Clock, provenance
@@ -206,8 +206,8 @@ def body(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def main() -> int:
-    """Run the command line and return the exit code."""
+def build_parser() -> Parser:
+    """Return the command line's parser."""
     parser = Parser(story=__doc__)
     add = parser.add_argument
     model = "a whole model, as often as wanted (needed unless --render)"
@@ -215,8 +215,10 @@ def main() -> int:
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
     add("--seed", type=int, default=42, help="of resamples and clusters (default: %(default)s)")
     add("--render", action="store_true", help="render the document from it (default: only measure)")
-    add_common_flags(parser)
-    return run(parser, body, None)
+    return parser
+
+
+main = command(build_parser, body)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = console.Parser(story=__doc__)
     what = "with the model, eval_results.json and comparison.html; first_search.json is written into it"
     parser.add_argument("folder", nargs="?", type=Path, default=Path("demo"), help=f"{what} (default: %(default)s)")
-    console.add_common_flags(parser)
     return parser
 
 

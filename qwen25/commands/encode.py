@@ -36,7 +36,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--storage", choices=list(STORAGES), default="float16", help=storage)
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: the cores)", metavar="N")
     add("--ray", help="encode on this cluster, which sees the same folders; local starts one here (default: none)")
-    console.add_common_flags(parser)
     return parser
 
 

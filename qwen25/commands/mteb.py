@@ -61,7 +61,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--tasks", nargs="+", default=["quick"], metavar="NAME", help=f"{tasks} (default: quick)")
     add("--offline", action="store_true", help="never ask the network: only what is already here (default: ask)")
     add("--output", type=Path, default=OUTPUT, help="result file, or - for standard output (default: %(default)s)")
-    console.add_common_flags(parser)
     return parser
 
 

@@ -24,7 +24,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("qwen25_page.html"), help="the HTML file (default: %(default)s)")
     add("--dims", type=int, help="keep only the first N dimensions (default: all)", metavar="N")
     add("--name", help="what the page calls the model (default: its own name)")
-    console.add_common_flags(parser)
     return parser
 
 

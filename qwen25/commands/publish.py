@@ -32,7 +32,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--onnx", action="store_true", help="add onnx/model.onnx and what transformers.js reads besides")
     add("--author", action="append", default=[], metavar="NAME", help="who is to be cited; repeatable")
     add("--upload", metavar="REPO[@BRANCH]", help="push it to this hub repository in one commit (default: never)")
-    console.add_common_flags(parser)
     return parser
 
 

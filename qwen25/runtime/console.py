@@ -125,13 +125,6 @@ def _in_columns(story: str) -> str:
     return "\n".join(lines)
 
 
-def add_common_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every phase has."""
-    add = parser.add_argument
-    add("-q", "--quiet", action="store_true", help="print only warnings, errors and results")
-    add("--debug", action="store_true", help="show the traceback of an error")
-
-
 def add_own_data_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that name the user's own pairs."""
     on = "also score on your own pairs of a query and its answer, as --pairs of phase 1 takes a file: .jsonl, .csv, "
@@ -181,49 +174,48 @@ def given_fields(args: argparse.Namespace, settings: type) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
-def run(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None) -> int:
-    """Parse ``argv``, run ``body`` and turn what it raises into one line and an exit code.
-
-    :return: 0 ok, 1 the run failed, 2 wrong usage or input, 130 interrupted or ended by SIGTERM.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever is printed, also where they are no UTF-8
-    args = parser.parse_args(argv)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: locks and half-made folders go
-    # Libraries draw their own bars and warnings over ours; ours say what matters.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    set_up_logging(quiet=args.quiet)
-    code = EXIT_OK
-    try:
-        code = body(args)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print("interrupted: nothing half-written was left; run the same command again", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of standard output has seen enough, as head has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code
-    except Exception as error:
-        if args.debug:
-            print(redact(traceback.format_exc()), file=sys.stderr)
-        line, code = f"{type(error).__name__}: {error}; run again with --debug for the traceback", EXIT_FAILED
-        if isinstance(error, PipelineError):
-            line, code = str(error), error.exit_code
-        elif isinstance(error, OSError) and error.filename:
-            line, code = f"{error.filename}: {error.strerror}: give another path", EXIT_USAGE
-        print(f"error: {redact(' '.join(line.split()))}", file=sys.stderr)
-        return code
-
-
 def command(
     build_parser: Callable[[], argparse.ArgumentParser], body: Callable[[argparse.Namespace], int]
 ) -> Callable[..., int]:
-    """Return a ``main``, which runs a command line (None: the process's) as :func:`run` does."""
+    """Return a ``main``, which runs ``body`` with a command line (None: the process's) and returns its exit code.
+
+    ``--quiet`` and ``--debug`` are added to the flags. What ``body`` raises becomes one line and an exit code: 1 the
+    run failed, 2 wrong usage or input, 130 interrupted or ended by SIGTERM.
+    """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        return run(build_parser(), body, argv)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # whatever is printed, also where they are no UTF-8
+        parser = build_parser()
+        parser.add_argument("-q", "--quiet", action="store_true", help="print only warnings, errors and results")
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        args = parser.parse_args(argv)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: locks and half-made folders go
+        # Libraries draw their own bars and warnings over ours; ours say what matters.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        set_up_logging(quiet=args.quiet)
+        code = EXIT_OK
+        try:
+            code = body(args)
+            sys.stdout.flush()
+            return code
+        except KeyboardInterrupt:
+            print("interrupted: nothing half-written was left; run the same command again", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:  # the reader of standard output has seen enough, as head has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return code
+        except Exception as error:
+            if args.debug:
+                print(redact(traceback.format_exc()), file=sys.stderr)
+            line, code = f"{type(error).__name__}: {error}; run again with --debug for the traceback", EXIT_FAILED
+            if isinstance(error, PipelineError):
+                line, code = str(error), error.exit_code
+            elif isinstance(error, OSError) and error.filename:
+                line, code = f"{error.filename}: {error.strerror}: give another path", EXIT_USAGE
+            print(f"error: {redact(' '.join(line.split()))}", file=sys.stderr)
+            return code
 
     return main

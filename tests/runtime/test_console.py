@@ -17,16 +17,13 @@ from conftest import ROOT
 from qwen25 import __version__
 from qwen25.commands import main as command
 from qwen25.runtime import console
-from qwen25.runtime.console import Parser, add_common_flags
 from qwen25.runtime.display import print_table
 from qwen25.runtime.errors import InputError, logger, set_up_logging
 from qwen25.runtime.provenance import command_line
 
 
 def run(body: Callable[[argparse.Namespace], int], *words: str) -> int:
-    parser = Parser()
-    add_common_flags(parser)
-    return console.run(parser, body, words)
+    return console.command(console.Parser, body)(words)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +57,7 @@ def body(args):
     print_table("title", ["name"], [["r\u00e9\u65e5"]])
     print("r\u00e9\u65e5\\n" + "line\\n" * int(sys.argv[1]))
     return 0
-parser = console.Parser()
-console.add_common_flags(parser)
-sys.exit(console.run(parser, body, []))
+sys.exit(console.command(console.Parser, body)([]))
 """
 
 
@@ -132,9 +127,7 @@ def test_sigterm_leaves_no_lock(tmp_path: Path) -> None:
             with folders.locked(Path({str(tmp_path / "model")!r})):
                 os.kill(os.getpid(), signal.SIGTERM)
                 signal.pause()
-        parser = console.Parser()
-        console.add_common_flags(parser)
-        raise SystemExit(console.run(parser, body, []))"""
+        raise SystemExit(console.command(console.Parser, body)([]))"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 130 and "interrupted" in done.stderr and not list(tmp_path.iterdir())
 

@@ -34,9 +34,7 @@ class User:
             print(snapshot(repo, revision, offline, subfolder="copy"))
             return 0
 
-        parser = console.Parser()
-        console.add_common_flags(parser)
-        return console.run(parser, body, []), *self.capsys.readouterr()
+        return console.command(console.Parser, body)([]), *self.capsys.readouterr()
 
     @property
     def log(self) -> Path:
