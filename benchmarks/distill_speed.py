@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Measure phase 1's token states beside model2vec's in the same run, and write docs/PERFORMANCE.md.
+"""Measure phase 1's token states beside model2vec's in the same run, and render docs/PERFORMANCE.md.
 
     python -m benchmarks.distill_speed smollm2-135m
     python -m benchmarks.distill_speed qwen2.5-coder-1.5b --rows 4096 --peer-rows 2048
     python -m benchmarks.distill_speed path/to/teacher --device cuda
-    python -m benchmarks.distill_speed --render
+    python -m benchmarks.distill_speed                     # render again from the results kept
 
 Both sides load the same teacher from the same safetensors files, compute a state for each token and save the
-array, each in a process of its own. Packaged teachers are unpacked to bfloat16 safetensors for it, and with
-them all of phase 1 is timed as well. Run it on a quiet machine.
+array, each in a process of its own. Packaged teachers are unpacked to bfloat16 safetensors for it. Run it on a
+quiet machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 from qwen25.distillation.vectors import RECIPES
 from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError, logger
-from qwen25.runtime.files import read_json, sha256, write_json, write_text
+from qwen25.runtime.files import read_json, sha256, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import table
 from qwen25.store.packaged import PACKAGED
@@ -37,8 +37,6 @@ from qwen25.store.packaged import PACKAGED
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RESULT, DOCUMENT = DOCS / "performance.json", DOCS / "PERFORMANCE.md"
 PEER = "model2vec.distill"
-#: The size at which all of phase 1 is timed: that of the announced model, in 10^6 bytes.
-PHASE1_MB = 65.0
 
 
 def ours(teacher: Path, output: Path, rows: int | None, recipe: str, device: str, dtype: str) -> dict[str, Any]:
@@ -80,19 +78,6 @@ def theirs(teacher: Path, output: Path, rows: int | None, device: str, dtype: st
     return {"whole_rows": len(ids), "rows": len(chosen), "layer": layers, "compute_seconds": seconds}
 
 
-def phase1(teacher: str, folder: str) -> dict[str, Any]:
-    """Run all of phase 1 with a packaged teacher."""
-    from qwen25 import distil
-
-    metadata = distil(teacher=teacher, max_size_mb=PHASE1_MB, device="cpu", output=Path(folder) / "model")
-    return {
-        "rows": metadata["vocabulary"]["tokens"],
-        "dims": metadata["dims"],
-        "file_bytes": metadata["sizes_bytes"]["model.safetensors"],
-        "step_seconds": metadata["step_seconds"],
-    }
-
-
 def in_own_process(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Return what a function returns, with the wall time (s) and peak memory (bytes) of a process of its own.
 
@@ -125,7 +110,7 @@ def unpack(name: str, folder: Path) -> dict[str, Any]:
 
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure one teacher: both recipes of ours, model2vec, their agreement and all of phase 1.
+    """Measure one teacher: both recipes of ours, model2vec, and their agreement.
 
     :raises InputError: if ``name`` is no packaged teacher and no folder.
     """
@@ -153,9 +138,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             # To all tokens: what is fixed stays, the computation grows with the rows.
             more = found["compute_seconds"] * (found["whole_rows"] / found["rows"] - 1)
             found |= {"dtype": fast if "default" in side else exact, "whole_wall_seconds": found["wall_seconds"] + more}
-        whole = in_own_process(phase1, name, scratch) if name in PACKAGED else None
     title = Path(name).name + (", CUDA" if args.device == "cuda" else "")
-    result = {"title": title, "sides": sides, "agreement": same, "phase1": whole}
+    result = {"title": title, "sides": sides, "agreement": same}
     return result | provenance(clock, None, args.device)
 
 
@@ -171,7 +155,7 @@ def document(sections: dict[str, Any]) -> str:
     lines = [
         "# How long phase 1's token states take",
         "",
-        "Rendered by `python -m benchmarks.distill_speed --render` from [`performance.json`](performance.json).",
+        "Rendered by `python -m benchmarks.distill_speed` from [`performance.json`](performance.json).",
         "",
         "Both sides load the same files, compute one state a token and save the array, each in a process of its own;",
         "memory is the peak that the kernel counted. *plain recipe*: each token alone, the last layer, which is what",
@@ -199,13 +183,6 @@ def _section_lines(section: dict[str, Any]) -> list[str]:
         lines.append("")
     if same := section["agreement"]:
         lines += [f"The last states of {same['tokens']:,} tokens agree: least cosine {same['least_cosine']:.6f}.", ""]
-    if whole := section["phase1"]:
-        lines += [
-            f"All of phase 1 at {whole['file_bytes'] / 1e6:.0f} MB: {_clock(whole['wall_seconds'])} and "
-            f"{whole['peak_bytes'] / 1e9:.2f} GB at its peak, for {whole['rows']:,} tokens x {whole['dims']}; token "
-            f"states take {_clock(whole['step_seconds']['token_states'])} of it.",
-            "",
-        ]
     hardware, versions = section["hardware"], section["versions"]
     used = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "model2vec"))
     machine = f"{hardware.get('gpu') or hardware['processor']}, {hardware['cores']} cores"
@@ -219,17 +196,13 @@ def _clock(seconds: float) -> str:
 
 
 def body(args: argparse.Namespace) -> int:
-    """Measure what is asked for, then render."""
-    if not args.teachers and not args.render:
-        raise InputError("nothing to do: name teachers, or give --render")
+    """Measure the teachers that are named, then render."""
     for name in args.teachers:
         found = measure(name, args)
         kept = read_json(RESULT) if RESULT.exists() else {}
         write_json(RESULT, {**kept, found["title"]: found})
-        print(RESULT)
-    if args.render:
-        write_text(DOCUMENT, document(read_json(RESULT)))
-        print(DOCUMENT)
+    write_files({DOCUMENT: document(read_json(RESULT))})
+    print(DOCUMENT)
     return EXIT_OK
 
 
@@ -237,11 +210,10 @@ def build_parser() -> Parser:
     """Return the command line's parser."""
     parser = Parser(story=__doc__)
     add = parser.add_argument
-    add("teachers", nargs="*", metavar="TEACHER", help="a packaged name or a folder (default: none)")
+    add("teachers", nargs="*", metavar="TEACHER", help="a packaged name or a folder (default: only render)")
     add("--rows", type=int, help="tokens for our side (default: all)")
     add("--peer-rows", type=int, help="tokens for model2vec's side (default: all)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (default: %(default)s)")
-    add("--render", action="store_true", help="write docs/PERFORMANCE.md (default: only measure)")
     return parser
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from wordfreq import top_n_list, word_frequency
 
 from benchmarks.render_readme import with_block
-from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.files import read_json, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import size_text, table
 from qwen25.store.static_model import load_model, model_name
@@ -119,7 +119,7 @@ def main() -> int:
         clock, model = Clock(), Path(sys.argv[1])
         facts = {"schema_version": 1, "model": model_name(model), "dims": int(load_model(model).dim)}
         write_json(RESULT, facts | measure(model) | provenance(clock, 0))
-    write_text(DOCUMENT, rendered())
+    write_files({DOCUMENT: rendered()})
     return 0
 
 

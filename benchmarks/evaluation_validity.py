@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Does our evaluation measure quality? Rank models by it and by public data nobody here wrote.
 
-    python -m benchmarks.evaluation_validity --public-eval FOLDER --model NAME=SPEC ...   # a folder with score.py, dev/
-    python -m benchmarks.evaluation_validity --render                                     # docs/EVALUATION.md
+    python -m benchmarks.evaluation_validity NAME=SPEC ... --public-eval FOLDER   # a folder with score.py and dev/
+    python -m benchmarks.evaluation_validity                                      # render docs/EVALUATION.md again
 
 The models: those given, the first one (a static model) with its random directions; and WordLlama, all-MiniLM-L6-v2
 and its model2vec distillation. The rank correlation of the two overall scores should be at least 0.9, random
@@ -25,7 +25,7 @@ from qwen25.evaluation.evaluate import score_model
 from qwen25.evaluation.results import as_json
 from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError
-from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.files import read_json, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import size_text, table, with_interval
 
@@ -34,13 +34,13 @@ RESULT, DOCUMENT = DOCS / "results" / "evaluation_validity.json", DOCS / "EVALUA
 
 
 def measure(args: argparse.Namespace) -> int:
-    """Score every model both ways, write the result and render it."""
-    if not args.render:
+    """Score every model both ways and write the result, if models are named; then render it."""
+    if args.models:
         clock, folder = Clock(), default_items_folder()
         items, score = load_categories(folder), public_score(args.public_eval)
-        if score is None or not args.model:
-            raise InputError("--public-eval FOLDER and --model NAME=SPEC are needed to measure")
-        given = dict(text.partition("=")[::2] for text in args.model)
+        if score is None:
+            raise InputError("--public-eval FOLDER is needed to measure")
+        given = dict(text.partition("=")[::2] for text in args.models)
         references = {name: spec for name, spec in MODELS.items() if spec != "bm25"}  # which has no vectors
         rows = []
         for model in encoders(given | references, next(iter(given))):
@@ -51,7 +51,7 @@ def measure(args: argparse.Namespace) -> int:
         rank = spearmanr([r["ours"]["overall"]["score"] for r in rows], [r["public_overall"] for r in rows])[0]
         result = {"schema_version": 1, "models": rows, "spearman": float(rank)}
         write_json(RESULT, result | {"items_sha256": items_sha256(folder), **provenance(clock, SEED)})
-    write_text(DOCUMENT, document(read_json(RESULT)))
+    write_files({DOCUMENT: document(read_json(RESULT))})
     print(DOCUMENT)
     return EXIT_OK
 
@@ -69,7 +69,7 @@ def document(result: dict[str, Any]) -> str:
         [
             "# Does the evaluation measure quality?",
             "",
-            "Rendered by `python -m benchmarks.evaluation_validity --render` from",
+            "Rendered by `python -m benchmarks.evaluation_validity` from",
             "[`evaluation_validity.json`](results/evaluation_validity.json). Each model was scored on the project's",
             "own items and on public data that nobody on this project wrote.",
             "",
@@ -87,10 +87,8 @@ def document(result: dict[str, Any]) -> str:
 def build_parser() -> Parser:
     """Return the command line's parser."""
     parser = Parser(story=__doc__)
-    parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (needed unless --render)")
-    more = "a model, as often as wanted (needed unless --render)"
-    parser.add_argument("--model", action="append", default=[], metavar="NAME=SPEC", help=more)
-    parser.add_argument("--render", action="store_true", help="only render the document (default: measure first)")
+    parser.add_argument("models", nargs="*", metavar="NAME=SPEC", help="models (default: only render)")
+    parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (needed to measure)")
     return parser
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.render_readme import with_block
 from qwen25.reports.page import page_model, write_page
-from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.files import read_json, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import size_text, table
 from qwen25.store.static_model import load_model, model_name
@@ -135,7 +135,7 @@ def main() -> int:
             result = {"schema_version": 1, "browser": browser.version, "pages": pages}
             browser.close()
         write_json(RESULT, result | provenance(clock, None))
-    write_text(GUIDE, rendered())
+    write_files({GUIDE: rendered()})
     return 0
 
 

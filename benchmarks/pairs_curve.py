@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How much do how many of one's own pairs bring?
 
-    python -m benchmarks.pairs_curve --pairs FILE[:LEFT,RIGHT]      # writes docs/results/pairs_curve.json
-    python -m benchmarks.pairs_curve --render                       # docs/PAIRS.md from it
+    python -m benchmarks.pairs_curve FILE[:LEFT,RIGHT]   # of a query and its answer
+    python -m benchmarks.pairs_curve                     # render docs/PAIRS.md again
 
 A tenth of the pairs is held out, without a text on both sides. A model is distilled on the base pairs alone, then on
 them and so many of the others; each is measured on what was held out, on the same queries and resamples.
@@ -21,7 +21,9 @@ from qwen25 import distil
 from qwen25.evaluation.models import load_encoder
 from qwen25.evaluation.own_data import OwnRun, results_of
 from qwen25.evaluation.own_pairs import read_own
-from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.console import Parser, command
+from qwen25.runtime.errors import EXIT_OK
+from qwen25.runtime.files import read_json, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import difference_text, table, with_interval
 from qwen25.store.pairs import parse_path, read_path
@@ -68,24 +70,30 @@ def document(result: dict[str, Any]) -> str:
         f"{found['queries']:,} held-out queries among {found['documents']:,} answers of `{result['pairs']}`; no text"
     )
     how = f"`{result['teacher']}`, trained on `{result['base']}` and so many pairs."
-    first = f"Rendered by `python -m benchmarks.pairs_curve --render` from `results/{RESULT.name}`: do not edit."
+    first = f"Rendered by `python -m benchmarks.pairs_curve` from `results/{RESULT.name}`: do not edit."
     lines = ["# How many pairs bring how much?", "", first, "", f"{about} of them was trained on. {how}", ""]
     return "\n".join([*lines, *table(header, rows), ""])
 
 
-def main() -> int:
-    """Measure, or render what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", metavar="FILE[:LEFT,RIGHT]", help="the pairs of a query and its answer")
-    parser.add_argument("--base", default="packaged", help="what every model is trained on (default: %(default)s)")
-    parser.add_argument("--teacher", default="qwen2.5-coder-0.5b", help="(default: %(default)s)")
-    parser.add_argument("--render", action="store_true", help="only write the document from the result kept")
-    args = parser.parse_args()
-    if args.render:
-        write_text(DOCUMENT, document(read_json(RESULT)))
-    else:
+def build_parser() -> Parser:
+    """Return the command line's parser."""
+    parser = Parser(story=__doc__)
+    add = parser.add_argument
+    add("pairs", nargs="?", metavar="FILE[:LEFT,RIGHT]", help="the pairs (default: only render)")
+    add("--base", default="packaged", help="what every model is trained on (default: %(default)s)")
+    add("--teacher", default="qwen2.5-coder-0.5b", help="(default: %(default)s)")
+    return parser
+
+
+def body(args: argparse.Namespace) -> int:
+    """Measure the pairs that are named, then render."""
+    if args.pairs:
         measure(args)
-    return 0
+    write_files({DOCUMENT: document(read_json(RESULT))})
+    return EXIT_OK
+
+
+main = command(build_parser, body)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Which recipe distils best?
 
-    python -m benchmarks.recipes --public-eval FOLDER      # a folder with score.py and dev/; writes docs/recipes.json
-    python -m benchmarks.recipes --render                  # docs/RECIPES.md from it
+    python -m benchmarks.recipes TEACHER --public-eval FOLDER   # a folder with score.py and dev/
+    python -m benchmarks.recipes                                # render docs/RECIPES.md again
 
 Everything comes from one teacher and one pass of token states. It is scored on the calibration items and, if there
 is a folder of it, on public data. Each difference is from the default recipe's table, on the same bootstrap
@@ -30,7 +30,7 @@ from qwen25.evaluation.evaluate import Evaluation, score_model
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
 from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK
-from qwen25.runtime.files import read_json, sha256, write_json, write_text
+from qwen25.runtime.files import read_json, sha256, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.steps import StepCache
 from qwen25.runtime.text import difference_text, table, with_interval
@@ -127,7 +127,7 @@ def document(result: Row) -> str:
     lines = [
         "# Which recipe?",
         "",
-        f"Rendered by `python -m benchmarks.recipes --render` from [`{RESULT.name}`]({RESULT.name}): do not edit.",
+        f"Rendered by `python -m benchmarks.recipes` from [`{RESULT.name}`]({RESULT.name}): do not edit.",
         "",
         f"The teacher is {teacher['name']} ({teacher['layers']} layers x {teacher['hidden_size']}, weights",
         f"`{teacher['weights_sha256'][:12]}`), {tokens}. All tables are made from one pass of its",
@@ -169,10 +169,10 @@ def share_text(share: float) -> str:
 
 
 def body(args: argparse.Namespace) -> int:
-    """Measure, unless told only to render, and render."""
-    if not args.render:
+    """Measure the teacher that is named, then render."""
+    if args.teacher:
         measure(args)
-    write_text(DOCUMENT, document(read_json(RESULT)))
+    write_files({DOCUMENT: document(read_json(RESULT))})
     print(DOCUMENT)
     return EXIT_OK
 
@@ -181,12 +181,11 @@ def build_parser() -> Parser:
     """Return the command line's parser."""
     parser = Parser(story=__doc__)
     add = parser.add_argument
+    add("teacher", nargs="?", help="a decoder, as phase 1 takes it (default: only render)")
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
-    add("--teacher", default="qwen2.5-coder-0.5b", help="a decoder, as phase 1 takes it (default: %(default)s)")
     add("--seed", type=int, default=42, help="of resamples and the control (default: %(default)s)")
     work = Path(tempfile.gettempdir()) / "qwen25-recipes"
     add("--work", type=Path, default=work, help="keeps the token states for the next run (default: %(default)s)")
-    add("--render", action="store_true", help="only render the document (default: measure first)")
     return parser
 
 

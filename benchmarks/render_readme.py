@@ -19,7 +19,7 @@ from examples import help_search
 from qwen25.evaluation.judgement import REFERENCE, ranked, summary
 from qwen25.reports import plots
 from qwen25.reports.results import cost_section, missing_section, quality_section, scores_section
-from qwen25.runtime.files import read_json, write_files, write_text
+from qwen25.runtime.files import read_json, write_files
 from qwen25.runtime.text import rate_text, render_template, size_text, table, with_interval
 from qwen25.store.packaged import PACKAGED
 from qwen25.training.sources import MIXTURES, read_mixture
@@ -143,7 +143,7 @@ def main() -> int:
             shutil.copyfile(args.demo / source, RESULTS / name)
     for path, content in rendered().items():
         mode = path.stat().st_mode  # one of them is run
-        write_text(path, content)
+        write_files({path: content})
         path.chmod(mode)
     write_files({PICTURE: plots.png(plots.quality_against_size(read_json(RESULTS / FILES["comparison_results.json"])))})
     return 0

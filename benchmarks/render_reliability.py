@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen25.runtime.errors import EXIT_OK, PipelineError
-from qwen25.runtime.files import read_json, write_json, write_text
+from qwen25.runtime.files import read_json, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import table
 
@@ -110,7 +110,7 @@ def main() -> int:
         others = [one for one in suites if [one["versions"][name] for name in ("python", "torch")] != version]
         about = {name: found[name] for name in ("created", "versions", "hardware")}
         write_json(RESULT, {"schema_version": 3, "promises": promises, "suites": [*others, found], **about})
-    write_text(DOCUMENT, document(read_json(RESULT)))
+    write_files({DOCUMENT: document(read_json(RESULT))})
     print(DOCUMENT)
     return EXIT_OK
 

@@ -2,8 +2,8 @@
 """Which form of a whole model keeps most in how many bytes?
 
     bash run_qwen25.sh distill --teacher NAME --max-size-mb none --storage float16 --output FOLDER
-    python -m benchmarks.sizes --model NAME=FOLDER --public-eval FOLDER   # a folder with score.py and dev/
-    python -m benchmarks.sizes --render                                   # docs/SIZES.md
+    python -m benchmarks.sizes NAME=FOLDER --public-eval FOLDER   # a folder with score.py and dev/
+    python -m benchmarks.sizes                                    # render docs/SIZES.md again
 
 A model that was measured before is replaced by its name; the others stay. Every form is derived from the saved
 table and tokenizer by the functions that phase 1 itself uses. Differences are taken on the same bootstrap resamples.
@@ -29,7 +29,7 @@ from qwen25.evaluation.evaluate import Evaluation, score_model
 from qwen25.evaluation.models import static_encoder
 from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError
-from qwen25.runtime.files import read_json, sha256, write_json, write_text
+from qwen25.runtime.files import read_json, sha256, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
 from qwen25.runtime.text import difference_text, size_text, table, with_interval
 from qwen25.store.quantisation import Stored, quantise, rows_within
@@ -162,7 +162,7 @@ def document(result: Row) -> str:
         [
             "# Which form keeps most in how many bytes?",
             "",
-            f"Rendered by `python -m benchmarks.sizes --render` from [`{RESULT.name}`](results/{RESULT.name}): do not",
+            f"Rendered by `python -m benchmarks.sizes` from [`{RESULT.name}`](results/{RESULT.name}): do not",
             "edit. Every form is derived from a saved model with all of its tokens; 1 MB is 10^6 bytes.",
             f"Training: {'; '.join(trained)}; the others none.",
             "",
@@ -188,21 +188,15 @@ def _score_cell(row: Row | None) -> str:
 
 
 def body(args: argparse.Namespace) -> int:
-    """Measure what is asked for, then render."""
-    if not args.model and not args.render:
-        raise InputError("nothing to do: give --model NAME=FOLDER, or --render")
-    for text in args.model:
+    """Measure the models that are named, then render."""
+    for text in args.models:
         name, _, folder = text.partition("=")
-        if not (name and folder):
-            raise InputError(f"--model takes NAME=FOLDER, not {text!r}")
         whole = read_whole(name, Path(folder))
         kept: Row = read_json(RESULT) if RESULT.exists() else {"schema_version": 1, "models": []}
         models = {**{one["name"]: one for one in kept["models"]}, name: measure(whole, args)}
         write_json(RESULT, {**kept, "models": list(models.values())})
-        print(RESULT)
-    if args.render:
-        write_text(DOCUMENT, document(read_json(RESULT)))
-        print(DOCUMENT)
+    write_files({DOCUMENT: document(read_json(RESULT))})
+    print(DOCUMENT)
     return EXIT_OK
 
 
@@ -210,11 +204,9 @@ def build_parser() -> Parser:
     """Return the command line's parser."""
     parser = Parser(story=__doc__)
     add = parser.add_argument
-    model = "a whole model, as often as wanted (needed unless --render)"
-    add("--model", action="append", default=[], metavar="NAME=FOLDER", help=model)
+    add("models", nargs="*", metavar="NAME=FOLDER", help="whole models (default: only render)")
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
     add("--seed", type=int, default=42, help="of resamples and clusters (default: %(default)s)")
-    add("--render", action="store_true", help="render the document from it (default: only measure)")
     return parser
 
 

@@ -13,6 +13,7 @@ from benchmarks import (
     encode_scale,
     evaluation_validity,
     page_speed,
+    pairs_curve,
     recipes,
     render_readme,
     render_reliability,
@@ -20,6 +21,7 @@ from benchmarks import (
 )
 from qwen25.runtime.files import read_json
 
+BENCHMARKS = (distill_speed, evaluation_validity, pairs_curve, recipes, render_reliability, sizes)
 PATTERNS = ("*.md", ".github/*.md", "docs/*.md", "models/*.md", "qwen25/data/*/*.md")
 DOCUMENTS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 
@@ -47,7 +49,7 @@ def test_the_note_on_scale_says_what_was_measured() -> None:
     assert encode_scale.DOCUMENT.read_text(encoding="utf-8") == encode_scale.rendered()
 
 
-@pytest.mark.parametrize("benchmark", [distill_speed, evaluation_validity, recipes, render_reliability, sizes])
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_documents_are_rendered(benchmark: object) -> None:
     assert benchmark.DOCUMENT.read_text(encoding="utf-8") == benchmark.document(read_json(benchmark.RESULT))
 

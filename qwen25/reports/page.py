@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from qwen25.evaluation.thresholds import CUTS
 from qwen25.reports.sections import in_base64
 from qwen25.runtime.errors import InputError
-from qwen25.runtime.files import check_file, read_json, resource, write_text
+from qwen25.runtime.files import check_file, read_json, resource, write_files
 from qwen25.runtime.text import render_template, require_name
 from qwen25.store.static_model import load_model, model_name, tokenizer_steps
 
@@ -78,7 +78,7 @@ def write_page(folder: Path, output: Path, dims: int | None = None, name: str | 
         style_hash=_csp_hash(style),
         script_hashes=[_csp_hash(script) for script in scripts],
     )
-    write_text(output, text)
+    write_files({output: text})
 
 
 def page_model(folder: Path, dims: int | None = None) -> StaticModel:

@@ -69,11 +69,6 @@ def write_files(contents: Mapping[Path, bytes | str]) -> None:
                 temporary.unlink(missing_ok=True)  # there if it failed or was interrupted
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as ``write_files`` does."""
-    write_files({path: text})
-
-
 def write_json(path: Path, data: Any) -> None:
     """Write ``json_text`` to ``path`` as ``write_files`` does."""
     write_files({path: json_text(data)})

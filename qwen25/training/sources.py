@@ -14,7 +14,7 @@ import numpy as np
 
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, logger
-from qwen25.runtime.files import read_json, resource, schema_fault, write_text
+from qwen25.runtime.files import read_json, resource, schema_fault, write_files
 from qwen25.runtime.text import size_text
 from qwen25.store.pairs import (
     MAX_ROWS,
@@ -229,4 +229,5 @@ def write_held_out(folder: Path, pairs: Sequence[Pair]) -> None:
     """Write the pairs that were held out, if there are any, as ``eval --on`` reads them."""
     if pairs:
         rows = ({"query": pair.left, "answer": pair.right, "language": pair.language} for pair in pairs)
-        write_text(folder / HELD_OUT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_files({folder / HELD_OUT: "".join(lines)})
