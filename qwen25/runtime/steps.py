@@ -20,8 +20,9 @@ from qwen25 import __version__
 from qwen25.runtime.errors import PipelineError, logger
 
 #: Part of every key: raise it with any change that can change a bit of what a step computes.
-STEPS_VERSION = 2
-_FACTS = "facts.json"
+STEPS_VERSION = 3
+#: What a step holds: its facts, and the names of its arrays.
+_CONTENT = "content.json"
 
 
 def key_of(facts: Mapping[str, Any], *arrays: np.ndarray) -> str:
@@ -45,9 +46,11 @@ class StepCache:
         if self.folder is None or not (place := self.folder / f"{step}-{key}").is_dir():
             return None
         try:
-            facts = json.loads((place / _FACTS).read_text(encoding="utf-8"))
+            content = json.loads((place / _CONTENT).read_text(encoding="utf-8"))
+            paths = {name: place / f"{name}.npy" for name in content["arrays"]}
             # A view, because the type of a mapping is lost in arithmetic anyway.
-            return {p.stem: np.load(p, mmap_mode="r").view(np.ndarray) for p in place.glob("*.npy")}, facts
+            arrays = {name: np.load(path, mmap_mode="r").view(np.ndarray) for name, path in paths.items()}
+            return arrays, content["facts"]
         except (OSError, ValueError) as error:
             logger.info("    the kept step %s cannot be read and is computed anew: %s", step, error)
             return None
@@ -73,10 +76,11 @@ class StepCache:
             shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
             new.mkdir(parents=True)
             yield new
-            (new / _FACTS).write_text(json.dumps(facts or {}), encoding="utf-8")
+            content = {"arrays": [path.stem for path in new.glob("*.npy")], "facts": facts or {}}
+            (new / _CONTENT).write_text(json.dumps(content), encoding="utf-8")
             # The new one is whole before the old ones go; a step may be saved again under its own key.
             for path in self.folder.glob(f"{step}-*"):
-                _remove(path)
+                shutil.rmtree(path)
             new.replace(place)
         except OSError as error:
             what = f"cannot keep the step {step} in {self.folder}: {error.strerror or error}"
@@ -89,15 +93,7 @@ class StepCache:
     def discard(self) -> None:
         """Remove everything that was kept, once the result is saved."""
         if self.folder is not None:
-            for path in self.folder.glob("*-*"):
-                _remove(path)
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _remove(place: Path) -> None:
-    """Remove a step, its facts first: what a kill leaves of it is then no step that :meth:`StepCache.load` takes."""
-    (place / _FACTS).unlink(missing_ok=True)
-    shutil.rmtree(place, ignore_errors=True)
 
 
 #: Keeps nothing.
