@@ -1,4 +1,4 @@
-"""The published examples: they run on any model, count rightly, and stand on their own."""
+"""The examples: they run on any model, count rightly, and those for others to copy stand on their own."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ import importlib
 import inspect
 import json
 import re
+import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import help_search
 import numpy as np
 import pytest
-from conftest import EVAL_DATA
+from conftest import EVAL_DATA, ROOT
 from model2vec import StaticModel
+from rich.cells import cell_len
 from tokenizers import Tokenizer
 
 from qwen25.evaluation.models import random_control, static_encoder
+from qwen25.runtime.files import read_json, resource
 
 demo, cases, retrieval = MODULES = [
     importlib.import_module(name) for name in ("instruction_awareness_demo", "real_world_use_cases", "retrieval")
 ]
+ARTICLES = read_json(resource("data") / "help_articles.json")
 counting = pytest.mark.parametrize(("module", "counts"), [(demo, 4), (cases, 3)])
 
 
@@ -113,3 +119,29 @@ def test_nothing_fits_where_nothing_is_nearer_than_unrelated_texts(
     (folder / "metadata.json").write_text(json.dumps(meaning), encoding="utf-8")
     assert retrieval.main(["--model", str(folder)]) == 0
     assert ("Nothing in here fits" in capsys.readouterr().out) is not fits
+
+
+def test_the_demos_questions_share_no_word_with_their_answers() -> None:
+    articles, questions = ARTICLES["articles"], ARTICLES["questions"]
+    assert (len(set(articles)), len({question["answer"] for question in questions})) == (30, 10)
+    assert set(Counter(question["language"] for question in questions).values()) == {2}
+    for question in questions:
+        asked, answer = (set(re.findall(r"\w+", t.lower())) for t in (question["text"], articles[question["answer"]]))
+        assert not asked & answer
+    assert not re.search(r"\d", json.dumps(articles))
+
+
+def test_the_demos_search_ends_with_what_to_do_next(model: Path, tmp_path: Path, capsys: Any) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    shutil.copy(ROOT / "docs" / "results" / "demo" / "eval_results.json", tmp_path)
+    assert help_search.main([str(tmp_path)]) == 0
+    shown, result = capsys.readouterr().out, read_json(tmp_path / "first_search.json")
+    assert all(cell_len(line) <= 80 for line in shown.splitlines() if not line.startswith("    "))
+    places = [
+        shown.index(part) for part in ("Found", "reference models", "all-MiniLM-L6-v2", "comparison.html", " page ")
+    ]
+    assert places == sorted(places)
+    assert result["right"] == sum(row["right"] for row in result["questions"]) and result["bm25"] == 0
+    assert {"command", "seed", "versions", "hardware", "wall_seconds"} <= set(result)
+    assert f"{result['right']} of 10 found" in help_search.summary(result) and help_search.summary(result)[:20] in shown
+    assert help_search.main([str(tmp_path / "none")]) == 2

@@ -150,6 +150,35 @@ def test_the_command(words: list[str], code: int, said: str, capsys: pytest.Capt
     assert ended == code and said in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize(
+    ("phase", "way", "phase1"),
+    [
+        ("eval", "script", f"python3 {ROOT}/distill_qwen25_1024d.py"),
+        ("compare", "bash run_qwen25.sh", "bash run_qwen25.sh distill"),
+        ("publish", "", "qwen25 distill"),
+        ("page", "", "qwen25 distill"),
+    ],
+)
+def test_without_a_model_phase_1_is_named_as_the_user_runs_the_phases(
+    phase: str,
+    way: str,
+    phase1: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/qwen25", phase])
+    if way == "script":
+        monkeypatch.setattr(sys, "argv", [str(ROOT / console.SCRIPTS[phase])])
+        monkeypatch.setattr(sys, "orig_argv", ["python3", *sys.argv])
+    elif way:
+        monkeypatch.setenv(console.COMMAND_VARIABLE, way)
+    assert command.main([phase]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert line.endswith(f" with {phase1}")
+
+
 HEADER = ["Model", "Overall [95 % interval]", "Size", "Speed"]
 ROWS = [["A name of many words", "0.480 [0.450, 0.510]", "65.0 MB", "9 s"], ["[red]日本", "-", "1 MB", "12,000 s"]]
 
