@@ -58,6 +58,7 @@ class FakeHub:
     :ivar sent: the bytes of files that were sent.
     :ivar moved: the former name of a repository -> its name.
     :ivar tokens: the access tokens that came with them.
+    :ivar repos: repository -> revision -> its folder and its commit.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class FakeHub:
         self.faults: list[Fault] = []
         self.tokens: set[str] = set()
         self.closing = threading.Event()
-        self._repos: dict[str, dict[str, tuple[Path, str]]] = {}
+        self.repos: dict[str, dict[str, tuple[Path, str]]] = {}
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
@@ -89,14 +90,8 @@ class FakeHub:
             digest.update(name.encode() + (folder / name).read_bytes())
         commit = digest.hexdigest()
         for revision in [*(revisions or ["main"]), commit]:
-            self._repos.setdefault(repo, {})[revision] = (folder, commit)
+            self.repos.setdefault(repo, {})[revision] = (folder, commit)
         return commit
-
-    def at(self, repo: str, revision: str) -> tuple[Path, str] | None:
-        return self._repos.get(repo, {}).get(revision)
-
-    def knows(self, repo: str) -> bool:
-        return repo in self._repos
 
     def fault(self, request: str, resumed: bool) -> str | None:
         with self._lock:
@@ -112,7 +107,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = unquote(urlsplit(self.path).path)
         request = f"{self.command} {path}"
         asks = path.startswith(("/api/models/", "/api/datasets/"))
@@ -121,8 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         for old, new in self.fake.moved.items():
             if f"/{old}/" in f"{path}/":
                 return self._send(307, b"", {"Location": self.path.replace(old, new)})
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        self.fake.tokens.add(token)
+        self.fake.tokens.add(self.headers.get("Authorization", "").removeprefix("Bearer "))
         fault = self.fake.fault(request, "Range" in self.headers)
         if fault == "silent":
             self.fake.closing.wait()
@@ -136,12 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._api(path.removeprefix("/api/").removeprefix("models/"))
         else:
             repo, _, rest = path.removeprefix("/").partition("/resolve/")
-            # refs/convert/parquet has slashes of its own, which the address holds escaped.
-            start = 3 if rest.startswith("refs/") else 1
-            revision, name = "/".join(rest.split("/")[:start]), "/".join(rest.split("/")[start:])
-            self._file(repo, revision, name, cut=fault == "cut")
+            self._file(repo, *_revision_of(rest), cut=fault == "cut")
 
-    do_HEAD = do_GET = do_POST = _answer
+    do_HEAD = do_GET = _answer
 
     def _refuse(self, kind: str) -> None:
         status, code, message = REFUSALS[kind]
@@ -151,32 +141,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, path: str) -> None:
         call = "tree" if "/tree/" in path else "revision"
-        repo, _, revision = path.partition(f"/{call}/")
-        parts = revision.split("/")
-        start = 3 if parts[0] == "refs" else 1
-        revision, inside = "/".join(parts[:start]), "".join(f"{part}/" for part in parts[start:])
-        found_at = self.fake.at(repo, revision or "main")
-        if found_at is None:
-            return self._refuse("no revision" if self.fake.knows(repo) else "not found")
-        folder, commit = found_at
+        repo, _, rest = path.partition(f"/{call}/")
+        revision, inside = _revision_of(rest)
+        revisions = self.fake.repos.get(repo, {})
+        if (revision or "main") not in revisions:
+            return self._refuse("no revision" if revisions else "not found")
+        folder, commit = revisions[revision or "main"]
         names = _names(folder)
         if call == "revision":
             siblings = [{"rfilename": name} for name in names]
             return self._json({"id": repo, "modelId": repo, "sha": commit, "private": False, "siblings": siblings})
+        inside = f"{inside}/" if inside else ""
         names, deep = [name for name in names if name.startswith(inside)], "recursive=true" in self.path.lower()
-        top = sorted({inside + name.removeprefix(inside).split("/")[0] for name in names})
-        listed = []
-        for name in names if deep else top:
-            is_file = (folder / name).is_file()
-            size, oid = ((folder / name).stat().st_size, _etag(folder / name)) if is_file else (0, "0")
-            listed.append({"type": "file" if is_file else "directory", "path": name, "size": size, "oid": oid})
-        self._json(listed)
+        if not deep:
+            names = sorted({inside + name.removeprefix(inside).split("/")[0] for name in names})
+        self._json([_listed(folder, name) for name in names])
 
     def _file(self, repo: str, revision: str, name: str, cut: bool) -> None:
-        found_at = self.fake.at(repo, revision)
-        if found_at is None or not (found_at[0] / name).is_file():
+        folder, commit = self.fake.repos.get(repo, {}).get(revision, (Path("none"), ""))
+        if not (folder / name).is_file():
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
-        folder, commit = found_at
         body = (folder / name).read_bytes()
         headers = {"ETag": f'"{_etag(folder / name)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         status, start, stop = 200, 0, len(body)
@@ -190,8 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         end = max(start, len(body) // 2) if stop == len(body) else (start + stop) // 2
         self._send(status, body[start:stop], headers, end - start if cut else None)
 
-    def _json(self, data: Any, status: int = 200) -> None:
-        self._send(status, json.dumps(data).encode(), {"Content-Type": "application/json"})
+    def _json(self, data: Any) -> None:
+        self._send(200, json.dumps(data).encode(), {"Content-Type": "application/json"})
 
     def _send(
         self, status: int, body: bytes, headers: dict[str, str], end: int | None = None, reason: str | None = None
@@ -203,6 +187,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body[:end])
+
+
+def _revision_of(rest: str) -> tuple[str, str]:
+    """Split a revision, such as main or refs/convert/parquet, from the path behind it."""
+    parts = rest.split("/")
+    start = 3 if parts[0] == "refs" else 1
+    return "/".join(parts[:start]), "/".join(parts[start:])
+
+
+def _listed(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    if path.is_file():
+        return {"type": "file", "path": name, "size": path.stat().st_size, "oid": _etag(path)}
+    return {"type": "directory", "path": name, "oid": "0"}
 
 
 def _etag(path: Path) -> str:

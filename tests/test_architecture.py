@@ -15,7 +15,6 @@ ROOMS = ("runtime", "store", "evaluation", "reports", "teacher", "training", "di
 SCRIPTS = {"distill_qwen25_1024d", "quick_eval_qwen25_1024d", "compare_qwen25_vs_all"}
 MODULES = sorted([*ROOT.glob("*.py"), *PACKAGE.rglob("*.py")])
 LONGEST_MODULE, MOST_PARAMETERS = 400, 7
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def nodes(path: Path) -> Iterator[ast.AST]:
@@ -49,11 +48,6 @@ def test_rooms_import_only_from_below(room: str) -> None:
             assert parts[0] not in SCRIPTS or room == "commands", f"{path}: {module}"
 
 
-def test_benchmarks_import_nothing_from_scripts() -> None:
-    for path in (ROOT / "benchmarks").glob("*.py"):
-        assert not SCRIPTS & {module for module, _ in imports(path)}, path
-
-
 def test_only_the_script_knows_the_settings() -> None:
     knowing = {
         path.relative_to(ROOT).as_posix() for path in MODULES if "Settings" in dict(map(reversed, imports(path)))
@@ -61,18 +55,10 @@ def test_only_the_script_knows_the_settings() -> None:
     assert knowing <= {"distill_qwen25_1024d.py"}
 
 
-@each_module
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_parameter_lists_stay_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
     for node in nodes(path):
         if isinstance(node, ast.FunctionDef):
             names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             assert len(set(names) - {"self", "cls"}) <= MOST_PARAMETERS, node.name
-
-
-@each_module
-def test_what_starts_a_module_stands_last(path: Path) -> None:
-    """Run as a module, it would start before the functions behind it are there."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    starts = [i for i, node in enumerate(body) if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)]
-    assert starts in ([], [len(body) - 1])
