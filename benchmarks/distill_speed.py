@@ -168,21 +168,18 @@ def document(sections: dict[str, Any]) -> str:
 
 
 def _section_lines(section: dict[str, Any]) -> list[str]:
-    sides = section["sides"]
+    sides = dict(section["sides"])
     rows = []
     for name, side in sides.items():
         mark = ", projected" if side["rows"] < side["whole_rows"] else ""
         cells = [name, side["dtype"], f"{side['rows']:,}", str(side["layer"]), _clock(side["wall_seconds"])]
         rows.append([*cells, _clock(side["whole_wall_seconds"]) + mark, f"{side['peak_bytes'] / 1e9:.2f} GB"])
     lines = [*table(["side", "products in", "rows", "last layer", "time", "all tokens", "peak memory"], rows), ""]
-    if peer := sides.get(PEER):
-        for name, side in sides.items():
-            if name != PEER:
-                times, memory = (peer[key] / side[key] for key in ("whole_wall_seconds", "peak_bytes"))
-                lines.append(f"- Beside {name}: model2vec takes {times:.1f} times the time, {memory:.1f} the memory.")
-        lines.append("")
-    if same := section["agreement"]:
-        lines += [f"The last states of {same['tokens']:,} tokens agree: least cosine {same['least_cosine']:.6f}.", ""]
+    peer, same = sides.pop(PEER), section["agreement"]
+    for name, side in sides.items():
+        times, memory = (peer[key] / side[key] for key in ("whole_wall_seconds", "peak_bytes"))
+        lines.append(f"- Beside {name}: model2vec takes {times:.1f} times the time, {memory:.1f} the memory.")
+    lines += ["", f"The last states of {same['tokens']:,} tokens agree: least cosine {same['least_cosine']:.6f}.", ""]
     hardware, versions = section["hardware"], section["versions"]
     used = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "model2vec"))
     machine = f"{hardware.get('gpu') or hardware['processor']}, {hardware['cores']} cores"
@@ -199,8 +196,7 @@ def body(args: argparse.Namespace) -> int:
     """Measure the teachers that are named, then render."""
     for name in args.teachers:
         found = measure(name, args)
-        kept = read_json(RESULT) if RESULT.exists() else {}
-        write_json(RESULT, {**kept, found["title"]: found})
+        write_json(RESULT, {**read_json(RESULT), found["title"]: found})
     write_files({DOCUMENT: document(read_json(RESULT))})
     print(DOCUMENT)
     return EXIT_OK

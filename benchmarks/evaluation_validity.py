@@ -19,9 +19,9 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from benchmarks.public_data import public_score
-from benchmarks.reference_standing import MODELS, SEED, encoders
+from benchmarks.reference_standing import MODELS, encoders
 from qwen25.evaluation.categories import WEIGHTS, default_items_folder, items_sha256, load_categories
-from qwen25.evaluation.evaluate import score_model
+from qwen25.evaluation.evaluate import SEED, score_model
 from qwen25.evaluation.results import as_json
 from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError

@@ -26,7 +26,7 @@ from qwen25.distillation.rows import rank_frequencies
 from qwen25.distillation.vectors import DEFAULT, PLAIN, Recipe, distil_vectors
 from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.evaluation.categories import WEIGHTS, calibration_folder, items_sha256, load_categories
-from qwen25.evaluation.evaluate import Evaluation, score_model
+from qwen25.evaluation.evaluate import SEED, Evaluation, score_model
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
 from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK
@@ -42,6 +42,8 @@ RESULT, DOCUMENT = DOCS / "recipes.json", DOCS / "RECIPES.md"
 #: The layers of all variants, as shares of the depth; deeper ones brought nothing (docs/LOG.md).
 LAYERS = (0.0, 0.125, 0.25, 0.5)
 DIMS = 1024
+#: Keeps the token states for the next run.
+WORK = Path(tempfile.gettempdir()) / "qwen25-recipes"
 VARIANTS = {
     "embeddings only": replace(DEFAULT, layers=(0.0,)),
     "without 1/8": replace(DEFAULT, layers=(0.0, 0.25)),
@@ -55,15 +57,15 @@ VARIANTS = {
 Row = dict[str, Any]
 
 
-def measured(teacher: Teacher, args: argparse.Namespace) -> list[Row]:
+def measured(teacher: Teacher, public_eval: Path | None) -> list[Row]:
     """Score every recipe."""
-    items, public = load_categories(calibration_folder()), public_score(args.public_eval)
+    items, public = load_categories(calibration_folder()), public_score(public_eval)
     vocabulary = static_vocabulary(teacher.tokenizer())
     frequencies = rank_frequencies(vocabulary.tokenizer)
     states: dict[str, dict[int, np.ndarray]] = {}
     for recipe, shares in ((DEFAULT, LAYERS), (PLAIN, PLAIN.layers)):
         layers = replace(recipe, layers=shares).layer_numbers(teacher.layers)
-        cache = StepCache(args.work / recipe.name)
+        cache = StepCache(WORK / recipe.name)
         states[recipe.name] = token_states(teacher, vocabulary.sequences, layers, prefix=recipe.prefix, cache=cache)
     references: list[Evaluation] = []
 
@@ -75,7 +77,7 @@ def measured(teacher: Teacher, args: argparse.Namespace) -> list[Row]:
         return static_encoder(name, StaticModel(table, vocabulary.tokenizer, normalize=True, max_length=None))
 
     def scores(encoder: Encoder) -> Row:
-        ours = score_model(encoder, items, args.seed, with_control=False, with_health=False)
+        ours = score_model(encoder, items, SEED, with_control=False, with_health=False)
         references.append(ours)
         print(f"{ours.overall:.3f}  {encoder.name}", flush=True)
         facts = score_facts(ours, references[0])
@@ -88,7 +90,7 @@ def measured(teacher: Teacher, args: argparse.Namespace) -> list[Row]:
 
     default = model("default", vectors(DEFAULT))
     rows = [row("default", DEFAULT, default)]
-    if control := random_control(default, args.seed):
+    if control := random_control(default, SEED):
         rows.append(row("random directions", DEFAULT, control))
     rows += [row(name, recipe, model(name, vectors(recipe))) for name, recipe in VARIANTS.items()]
     return rows
@@ -106,9 +108,9 @@ def measure(args: argparse.Namespace) -> None:
         "items": {category: len(rows) for category, rows in items.items()},
         "items_sha256": items_sha256(folder),
         "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
-        "recipes": measured(teacher, args),
+        "recipes": measured(teacher, args.public_eval),
     }
-    write_json(RESULT, {**result, **provenance(clock, args.seed)})
+    write_json(RESULT, {**result, **provenance(clock, SEED)})
 
 
 def document(result: Row) -> str:
@@ -183,9 +185,6 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("teacher", nargs="?", help="a decoder, as phase 1 takes it (default: only render)")
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
-    add("--seed", type=int, default=42, help="of resamples and the control (default: %(default)s)")
-    work = Path(tempfile.gettempdir()) / "qwen25-recipes"
-    add("--work", type=Path, default=work, help="keeps the token states for the next run (default: %(default)s)")
     return parser
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qwen25.evaluation.categories import CATEGORIES, default_items_folder, items_sha256, load_categories
-from qwen25.evaluation.evaluate import score_model
+from qwen25.evaluation.evaluate import SEED, score_model
 from qwen25.evaluation.models import Encoder, load_encoder, random_control
 from qwen25.evaluation.results import as_json
 from qwen25.runtime.console import Parser, command
@@ -24,7 +24,6 @@ from qwen25.runtime.files import write_json
 from qwen25.runtime.provenance import Clock, provenance
 
 RESULT = default_items_folder() / "reference_standing.json"
-SEED = 42
 #: Name -> SPEC.
 MODELS = {
     "all-MiniLM-L6-v2": "st:all-minilm-l6-v2",

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from benchmarks.public_data import public_score, score_facts
 from qwen25.distillation.rows import Budget, token_use
 from qwen25.evaluation.categories import default_items_folder, items_sha256, load_categories
-from qwen25.evaluation.evaluate import Evaluation, score_model
+from qwen25.evaluation.evaluate import SEED, Evaluation, score_model
 from qwen25.evaluation.models import static_encoder
 from qwen25.runtime.console import Parser, command
 from qwen25.runtime.errors import EXIT_OK, InputError
@@ -112,16 +112,16 @@ def as_model(stored: Stored, whole: Whole) -> StaticModel:
     return StaticModel(table, whole.tokenizer, normalize=True, weights=weights, token_mapping=row_of, max_length=None)
 
 
-def measure(whole: Whole, args: argparse.Namespace) -> Row:
+def measure(whole: Whole, public_eval: Path | None) -> Row:
     """Score the whole table, then every form at every size."""
     clock, folder = Clock(), default_items_folder()
-    items, public = load_categories(folder), public_score(args.public_eval)
+    items, public = load_categories(folder), public_score(public_eval)
     reference: Evaluation | None = None
     rows: list[Row] = []
     for budget, form in ((None, WHOLE), *itertools.product(BUDGETS_MB, FORMS)):
         stored = Stored(whole.vectors) if budget is None else make(whole, FORMS[form], budget)
         encoder = static_encoder(f"{budget} MB, {form}", as_model(stored, whole))
-        found = score_model(encoder, items, args.seed, with_control=False, with_health=False)
+        found = score_model(encoder, items, SEED, with_control=False, with_health=False)
         reference = reference or found
         rows.append(
             {
@@ -139,9 +139,9 @@ def measure(whole: Whole, args: argparse.Namespace) -> Row:
         "name": whole.name,
         **whole.facts,
         "items_sha256": items_sha256(folder),
-        "public_scorer_sha256": sha256([args.public_eval / "score.py"]) if args.public_eval else None,
+        "public_scorer_sha256": sha256([public_eval / "score.py"]) if public_eval else None,
         "rows": rows,
-        **provenance(clock, args.seed),
+        **provenance(clock, SEED),
     }
 
 
@@ -192,8 +192,8 @@ def body(args: argparse.Namespace) -> int:
     for text in args.models:
         name, _, folder = text.partition("=")
         whole = read_whole(name, Path(folder))
-        kept: Row = read_json(RESULT) if RESULT.exists() else {"schema_version": 1, "models": []}
-        models = {**{one["name"]: one for one in kept["models"]}, name: measure(whole, args)}
+        kept: Row = read_json(RESULT)
+        models = {**{one["name"]: one for one in kept["models"]}, name: measure(whole, args.public_eval)}
         write_json(RESULT, {**kept, "models": list(models.values())})
     write_files({DOCUMENT: document(read_json(RESULT))})
     print(DOCUMENT)
@@ -206,7 +206,6 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("models", nargs="*", metavar="NAME=FOLDER", help="whole models (default: only render)")
     add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
-    add("--seed", type=int, default=42, help="of resamples and clusters (default: %(default)s)")
     return parser
 
 
