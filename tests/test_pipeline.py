@@ -217,17 +217,9 @@ class TestOutput:
         assert "2,000 tokens" in said and f"trained on {pairs};" in said and "3/8" not in said
         assert [path.name for path in tmp_path.iterdir()] == ["dry.log"]
 
-    @pytest.mark.parametrize(
-        ("flags", "why"),
-        [
-            (("--pairs", "nothing.jsonl"), "no such file"),
-            (("--teacher", "no/such/folder/of/mine"), "no teacher"),
-            (("--max-size-mb", "0.01"), "single characters come first"),
-        ],
-    )
-    def test_what_cannot_be_used_is_one_line(
-        self, flags: tuple[str, ...], why: str, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    def test_pairs_that_are_not_there_are_one_line(
+        self, tiny_teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert distil(tiny_teacher, tmp_path / "model", *flags) == 2
-        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1 and why in errors[0] and not (tmp_path / "model").exists()
+        assert distil(tiny_teacher, tmp_path / "model", "--pairs", "nothing.jsonl") == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert "no such file" in line and not (tmp_path / "model").exists()
