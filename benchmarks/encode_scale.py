@@ -108,9 +108,9 @@ def block(result: dict[str, Any]) -> str:
     return "\n".join([*table(header, ways), "", about, "", *table(["", ""], figures)])
 
 
-def rendered() -> str:
-    """Return docs/SCALE.md with its block drawn from the result kept."""
-    return with_block(DOCUMENT.read_text(encoding="utf-8"), "encode", block(read_json(RESULT)))
+def document(result: dict[str, Any]) -> str:
+    """Return docs/SCALE.md with its block drawn from a result."""
+    return with_block(DOCUMENT.read_text(encoding="utf-8"), "encode", block(result))
 
 
 def main() -> int:
@@ -119,7 +119,7 @@ def main() -> int:
         clock, model = Clock(), Path(sys.argv[1])
         facts = {"schema_version": 1, "model": model_name(model), "dims": int(load_model(model).dim)}
         write_json(RESULT, facts | measure(model) | provenance(clock, 0))
-    write_files({DOCUMENT: rendered()})
+    write_files({DOCUMENT: document(read_json(RESULT))})
     return 0
 
 

@@ -24,7 +24,7 @@ from qwen25.runtime.text import size_text, table
 from qwen25.store.static_model import load_model, model_name
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT, GUIDE = ROOT / "docs" / "results" / "page_speed.json", ROOT / "docs" / "GUIDE.md"
+RESULT, DOCUMENT = ROOT / "docs" / "results" / "page_speed.json", ROOT / "docs" / "GUIDE.md"
 #: README's picture: the translations of the first model's page.
 PICTURE = ROOT / "docs" / "page.png"
 #: How often a page is opened, each time by a browser that has never seen it.
@@ -112,9 +112,9 @@ def block(result: dict[str, Any]) -> str:
     return "\n".join([*table(header, rows), "", about])
 
 
-def rendered() -> str:
-    """Return the guide with its block drawn from the results kept."""
-    return with_block(GUIDE.read_text(encoding="utf-8"), "page", block(read_json(RESULT)))
+def document(result: dict[str, Any]) -> str:
+    """Return the guide with its block drawn from a result."""
+    return with_block(DOCUMENT.read_text(encoding="utf-8"), "page", block(result))
 
 
 def main() -> int:
@@ -135,7 +135,7 @@ def main() -> int:
             result = {"schema_version": 1, "browser": browser.version, "pages": pages}
             browser.close()
         write_json(RESULT, result | provenance(clock, None))
-    write_files({GUIDE: rendered()})
+    write_files({DOCUMENT: document(read_json(RESULT))})
     return 0
 
 
