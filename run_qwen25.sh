@@ -77,7 +77,7 @@ case "$phase" in
         HF_HUB_OFFLINE=1 python compare_qwen25_vs_all.py --model "$name=demo/model" \
             --output demo/comparison_results.json
         echo "== 4 of 4: search thirty help articles"
-        PYTHONPATH="$here" python examples/help_search.py
+        PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" python examples/help_search.py
         ;;
     all)
         for_phase_1_alone "$@"
