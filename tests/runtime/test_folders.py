@@ -1,19 +1,55 @@
-"""One run at a time works on an output folder, and only on one that it may replace; finished steps are kept."""
+"""Output folders are replaced whole or not at all, by one run at a time; finished steps are kept."""
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.runtime.folders import beside, check_output, locked
+from qwen25.runtime.folders import beside, check_output, locked, restore
 from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
+
+#: Replaces a folder again and again; each version is two files with one content.
+REPLACES = """
+import sys
+from pathlib import Path
+from qwen25.runtime.folders import locked, replaced
+folder = Path(sys.argv[1])
+for number in range(10_000):
+    with locked(folder), replaced(folder, lambda _: None) as new:
+        for name in ("model.safetensors", "README.md"):
+            (new / name).write_text(f"{number}")
+    print(number, flush=True)
+"""
 
 
 def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
+
+
+def test_a_run_killed_at_any_moment_leaves_a_whole_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    chance = random.Random(0)  # noqa: S311, no secret is made
+    for _ in range(4):
+        run = subprocess.Popen([sys.executable, "-c", REPLACES, folder], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert run.stdout and run.stdout.readline()
+        time.sleep(chance.random() / 20)
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+        with locked(folder):
+            restore(folder)
+        first, second = (folder / name for name in ("model.safetensors", "README.md"))
+        assert first.read_text() == second.read_text() != ""
+        assert names(tmp_path) == ["model"]
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
