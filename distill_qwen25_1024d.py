@@ -20,7 +20,7 @@ from qwen25.distillation.derived import asked_rows
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
 from qwen25.distillation.settings import Settings, settings_of
 from qwen25.distillation.vectors import distil_vectors, recipe_for, training_start
-from qwen25.distillation.vocabulary import read_words, static_vocabulary, vocabulary_files, with_words
+from qwen25.distillation.vocabulary import read_words, static_vocabulary, with_words
 from qwen25.runtime import console
 from qwen25.runtime.errors import logger, set_up_logging
 from qwen25.runtime.folders import beside, check_output, locked, replaced, restore
@@ -54,7 +54,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
 
     # 1 Load. Only safetensors and GGUF files: a pickle can run code when it is opened.
     logger.info("1/8 load: teacher %s", settings.teacher)
-    (words, meanings), corpus = read_words(vocabulary_files(settings.vocabulary)), read_corpus(settings.corpus)
+    (words, meanings), corpus = read_words(settings.vocabulary), read_corpus(settings.corpus)
     device = choose_device(settings.device)
     teacher = find_teacher(settings.teacher, settings.offline)
     recipe = recipe_for(settings.recipe, is_causal=teacher.is_causal, has_corpus=corpus is not None)

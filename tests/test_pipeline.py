@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, processors
 
 import distill_qwen25_1024d as phase1
 from qwen25.distillation.settings import Settings
-from qwen25.distillation.tokenizer import NUMBERS
+from qwen25.distillation.vocabulary import NUMBERS
 from qwen25.evaluation.categories import WEIGHTS
 from qwen25.evaluation.models import load_encoder
 from qwen25.evaluation.own_data import OwnRun

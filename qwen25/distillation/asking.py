@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from scipy.sparse import csr_array
 from tokenizers import Tokenizer, pre_tokenizers
 
 from qwen25.distillation.rows import LANGUAGES
-from qwen25.distillation.tokenizer import byte_text, is_byte_level, with_whole
+from qwen25.distillation.vocabulary import byte_text, is_byte_level, with_whole
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, PipelineError, logger
 from qwen25.runtime.files import read_json, resource
@@ -81,7 +80,7 @@ def words_to_ask(
     """
     if not languages:
         return {}
-    if not is_byte_level(json.loads(tokenizer.to_str())):
+    if not is_byte_level(tokenizer):
         raise InputError("--ask needs a teacher with a byte-level BPE tokenizer; leave it out")
     from wordfreq import available_languages, get_frequency_dict, top_n_list
 

@@ -13,8 +13,7 @@ from scipy.sparse import csr_array, vstack
 from tokenizers import Tokenizer
 
 from qwen25.distillation.asking import Answers, ask
-from qwen25.distillation.tokenizer import NUMBERS, byte_text, splits_digits, with_added, with_whole
-from qwen25.distillation.vocabulary import Vocabulary
+from qwen25.distillation.vocabulary import NUMBERS, Vocabulary, byte_text, splits_digits, with_added, with_whole
 from qwen25.store.quantisation import Sharing
 from qwen25.teacher.teacher import Teacher
 
@@ -159,7 +158,7 @@ def derived_rows(
     if numbers:
         own[[tokens.tokenizer.token_to_id(digit) for digit in DIGITS]] = DIGIT_SHARE
     return DerivedRows(
-        with_added(tokenizer, *vocabulary.added_tokens) if added or meanings else tokenizer,
+        with_added(tokenizer, vocabulary.added_tokens) if added or meanings else tokenizer,
         np.r_[np.arange(base), behind + np.arange(added)],
         np.concatenate(filled),
         csr_array(vstack(parts)),

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer, decoders, normalizers
 
-from qwen25.distillation.tokenizer import is_byte_level
+from qwen25.distillation.vocabulary import is_byte_level
 from qwen25.runtime.display import progress
 from qwen25.runtime.errors import InputError, logger
 from qwen25.runtime.files import read_lines
@@ -222,7 +222,7 @@ class Budget:
         :raises InputError: if the tokenizer is no byte-level BPE, or has as many single characters.
         """
         rows = self.rows(tokens, dims)
-        if rows < tokens and not is_byte_level(json.loads(tokenizer.to_str())):
+        if rows < tokens and not is_byte_level(tokenizer):
             raise InputError("only a byte-level BPE vocabulary can be cut to a size: use --max-size-mb none")
         characters = sum(len(token) == 1 for token in tokenizer.get_vocab(with_added_tokens=False))
         if rows <= characters and rows < tokens:

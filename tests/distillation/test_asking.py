@@ -37,7 +37,7 @@ def answers(tiny_teacher: Path, tokens: Vocabulary) -> Answers:
 
 
 def rows(tokens: Vocabulary, answers: Answers, words: tuple[str, ...] = (), numbers: bool = False) -> DerivedRows:
-    vocabulary = with_words(tokens, words)
+    vocabulary = with_words(tokens, words, {})
     custom = Answers(list(vocabulary.custom), answers.matrix[: len(vocabulary.custom)])
     return derived_rows(tokens, vocabulary, answers, custom, numbers)
 

@@ -25,7 +25,6 @@ from tokenizers import (
     trainers,
 )
 
-from qwen25.distillation.tokenizer import static_tokenizer
 from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary, with_words
 from qwen25.store.quantisation import quantise
 from qwen25.store.static_model import write_model
@@ -125,7 +124,7 @@ FAMILIES: dict[str, Callable[[], Tokenizer]] = {
 @cache
 def llama_2() -> tuple[Tokenizer, Tokenizer]:
     teacher = sentencepiece(normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]))
-    return teacher, static_tokenizer(teacher)[0]
+    return teacher, static_vocabulary(teacher).tokenizer
 
 
 #: Pieces that are hard somewhere: words, spaces, line ends, accents apart from their letters, added and control tokens.
@@ -140,7 +139,7 @@ CONTROL = ("<|end|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>")
 def family(request: pytest.FixtureRequest) -> tuple[Tokenizer, Tokenizer]:
     """Return a teacher's tokenizer and the static model's."""
     teacher = FAMILIES[request.param]()
-    return teacher, with_words(static_vocabulary(teacher), []).tokenizer
+    return teacher, with_words(static_vocabulary(teacher), [], {}).tokenizer
 
 
 def added_words(teacher: Tokenizer) -> set[str]:
@@ -164,11 +163,11 @@ class TestFamilies:
         for word in added_words(teacher) - set(CONTROL) - {SPACE * 2}:
             assert static.encode(word).tokens == [word]
 
-    @pytest.mark.parametrize("text", ["brown fox", "the brown fox,", "the brown\n  fox is"])
+    @pytest.mark.parametrize("text", ["brown fox", "the brown fox,", "the brown\nbrown fox is"])
     def test_a_phrase_of_the_users_is_found(self, family: tuple[Tokenizer, Tokenizer], text: str) -> None:
         _, static = family
         plain = Vocabulary(static, np.arange(static.get_vocab_size()))
-        words = with_words(plain, ["brown fox"]).tokenizer
+        words = with_words(plain, ["brown fox"], {}).tokenizer
         assert words.encode(text).ids.count(len(plain)) == 1
         split = text.replace("fox", "foxes")
         assert words.encode(split).ids == static.encode(split).ids
@@ -189,14 +188,14 @@ class TestAddedTokens:
         teacher = byte_level()
         teacher.add_special_tokens(["!", "the"])
         assert teacher.get_vocab_size() == plain.get_vocab_size()
-        static, ids, _ = static_tokenizer(teacher)
-        assert static.encode("the end!!").tokens == plain.encode(" the end!!").tokens
-        assert len(ids) == len(static_tokenizer(plain)[1])
+        static = static_vocabulary(teacher)
+        assert static.tokenizer.encode("the end!!").tokens == plain.encode(" the end!!").tokens
+        assert len(static) == len(static_vocabulary(plain))
 
     def test_added_words_have_rows_of_their_own_states(self) -> None:
         teacher = with_added_words()
         whole = static_vocabulary(teacher)
-        vocabulary = with_words(whole, ["brown fox"])
+        vocabulary = with_words(whole, ["brown fox"], {})
         assert len(vocabulary) == vocabulary.tokenizer.get_vocab_size() == len(whole) + 4
         rows = vocabulary.tokenizer.encode("a Kubernetes  brown fox").ids
         sequences = list(vocabulary.sequences)
@@ -207,17 +206,17 @@ class TestAddedTokens:
 
     def test_markup_and_control_tokens_have_none(self) -> None:
         teacher = byte_level([AddedToken("<tool_call>"), AddedToken("[INST]"), AddedToken("C++20")])
-        static, _, added = static_tokenizer(teacher)
-        assert list(added) == ["C++20"]
-        assert "".join(static.encode("<tool_call>").tokens) == "Ġ<tool_call>"
+        static = static_vocabulary(teacher)
+        assert list(static.added) == ["C++20"]
+        assert "".join(static.tokenizer.encode("<tool_call>").tokens) == "Ġ<tool_call>"
 
 
 @pytest.fixture(scope="module", params=["byte-level", "SentencePiece, Replace", "Unigram", "WordPiece, cased"])
 def loaded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[StaticModel, SentenceTransformer]:
-    """Return one model of random vectors, loaded by both of its libraries."""
-    tokenizer = static_vocabulary(FAMILIES[request.param]()).tokenizer
+    """Return one model of random vectors, with words of its own, loaded by both of its libraries."""
+    tokenizer = with_words(static_vocabulary(FAMILIES[request.param]()), ["the word", "kube"], {}).tokenizer
     folder = tmp_path_factory.mktemp("unknown")
     vectors = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 16), dtype=np.float32)
     metadata = {"name": "tiny", "teacher": {"name": "tiny"}, "layers": [0], "recipe": {"sif": 1e-4}}
@@ -229,6 +228,7 @@ def loaded(
 @given(text=TEXTS)
 @example(text="")
 @example(text="\U0001f3ac")
+@example(text="the word, kube")
 @settings(max_examples=40, deadline=None)
 def test_both_loaders_agree_on_any_text(loaded: tuple[StaticModel, SentenceTransformer], text: str) -> None:
     model, theirs = loaded

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from qwen25.distillation.tokenizer import with_added
 from qwen25.distillation.vocabulary import (
     PRESETS,
     Vocabulary,
     read_words,
     static_vocabulary,
     vocabulary_files,
+    with_added,
     with_words,
 )
 from qwen25.runtime.errors import InputError
@@ -83,17 +82,17 @@ def rows_of(vocabulary: Vocabulary, text: str, plain: Vocabulary) -> list[int]:
     ],
 )
 def test_a_word_is_found(plain: Vocabulary, word: str, text: str) -> None:
-    assert rows_of(with_words(plain, [word]), text, plain) == [0]
+    assert rows_of(with_words(plain, [word], {}), text, plain) == [0]
 
 
 @pytest.mark.parametrize(("word", "text"), [("qzcat", "conqzcatenate"), ("kubernetes", "kubernetesless")])
 def test_part_of_a_word_is_none(plain: Vocabulary, word: str, text: str) -> None:
-    assert rows_of(with_words(plain, [word]), text, plain) == []
+    assert rows_of(with_words(plain, [word], {}), text, plain) == []
 
 
 @pytest.fixture(scope="module")
 def one_word(plain: Vocabulary) -> Vocabulary:
-    return with_words(plain, ["qzword"])
+    return with_words(plain, ["qzword"], {})
 
 
 @given(before=st.text(max_size=12), behind=st.text(max_size=12))
@@ -117,7 +116,7 @@ def test_an_uncased_teacher_finds_any_case() -> None:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     plain = static_vocabulary(tokenizer)
-    vocabulary = with_words(plain, ["Kubernetes", "数学", "kubernetes", "Éclair"])  # one is unknown to it
+    vocabulary = with_words(plain, ["Kubernetes", "数学", "kubernetes", "Éclair"], {})  # one is unknown to it
     assert len(vocabulary) == vocabulary.tokenizer.get_vocab_size() == len(plain) + 2
     assert rows_of(vocabulary, "we run KUBERNETES and eclair", plain) == [0, 1]
 
@@ -158,26 +157,27 @@ class TestGlossary:
         [
             ("SS bolts, (SS) and SSH", ["SS", "SS"]),
             ("SS", ["SS"]),
-            ("SS hex bolt", ["SS hex bolt"]),
-            ("SS hex bolts", ["SS"]),  # in the longer phrase there is a shorter one
-            ("wear out\nwear  out", ["wear out"]),
+            ("an SS hex bolt", ["SS hex bolt"]),
+            ("two SS hex bolts", []),  # each form needs a line
+            ("sweetheart attack", []),
+            ("a heart attack, a big heart attack", ["heart attack", "big heart"]),
+            ("heart, attack\nheart  attack", ["heart", "heart"]),  # one space, nothing else
             ("the the_", ["the"]),  # one token of the teacher's, whose row stays as it is
         ],
     )
-    def test_found_as_whole_words(self, plain: Vocabulary, text: str, found: list[str]) -> None:
-        meanings = {"SS": "steel", "SS hex bolt": "screw", "wear out": "fail", "the": "this"}
-        vocabulary = with_words(plain, [], meanings)
-        assert len(vocabulary) == len(plain)
-        tokenizer = with_added(plain.tokenizer, *vocabulary.added_tokens)
+    def test_found_as_whole_words_the_longest_first(self, plain: Vocabulary, text: str, found: list[str]) -> None:
+        words, meanings = ["heart", "heart attack", "big heart"], {"SS": "steel", "SS hex bolt": "screw", "the": "this"}
+        vocabulary = with_words(plain, words, meanings)
+        assert len(vocabulary) == len(plain) + len(words)
+        tokenizer = with_added(plain.tokenizer, vocabulary.added_tokens)
         rows = [row - len(plain) for row in tokenizer.encode(text).ids]
-        assert [list(meanings)[row] for row in rows if row >= 0] == found
+        assert [[*words, *meanings][row] for row in rows if row >= 0] == found
 
     def test_packaged_lists_are_found_in_every_line(self, plain: Vocabulary) -> None:
-        words, meanings = read_words(vocabulary_files(PRESETS))
+        words, meanings = read_words(PRESETS)
         vocabulary = with_words(plain, words, meanings)
         assert not words
         assert list(vocabulary.meanings) == list(meanings)
-        assert not vocabulary.added_tokens[1]  # a phrase with another one in it would slow texts down
         assert all(len(meaning.split()) <= 8 for meaning in meanings.values())
 
     def test_packaged_lists_teach_no_item(self) -> None:
@@ -188,7 +188,7 @@ class TestGlossary:
         files = [path for kind in ("evaluation", "calibration") for path in (data / kind).glob("*.jsonl")]
         assert len(files) == 12
         items = [word for path in files for word in words_of(path.read_text(encoding="utf-8").replace("\\n", " "))]
-        phrases = {tuple(words_of(phrase)) for phrase in read_words(vocabulary_files(PRESETS))[1] if " " in phrase}
+        phrases = {tuple(words_of(phrase)) for phrase in read_words(PRESETS)[1] if " " in phrase}
         lengths = {len(phrase) for phrase in phrases}
         runs = {tuple(items[i : i + length]) for length in lengths for i in range(len(items))}
         assert len(phrases) > 3000
@@ -198,58 +198,29 @@ class TestGlossary:
         assert "Licence: Apache-2.0" in (resource("data/vocabulary") / "README.md").read_text(encoding="utf-8")
 
 
-def kinds_of(plain: Vocabulary, words: list[str], text: str) -> list[str]:
-    """Return the words that a text holds, in order."""
-    return [words[row] for row in rows_of(with_words(plain, words), text, plain)]
-
-
-PIECES = st.lists(st.sampled_from(["heart", "attack", "risk", "big", "s", "x", ",", " ", " ", "  ", "\n", "é"]))
+PIECES = st.lists(st.sampled_from(["heart", "attack", "risk", "s", "x", ",", " ", " ", " ", "  ", "\n", "é"]))
 
 
 class TestPhrases:
-    WORDS: ClassVar = ["heart", "heart attack", "heart attack risk", "big heart", "qz learning rate"]
-
-    @pytest.mark.parametrize(
-        ("text", "found"),
-        [
-            ("a heart attack.", ["heart attack"]),
-            ("heart attacks", ["heart"]),
-            ("two heart attacks, one heart attack risk", ["heart", "heart attack risk"]),
-            ("heart attack risks", ["heart attack"]),
-            ("sweetheart attack", []),
-            ("heart\u00a0attack", ["heart attack"]),
-            ("heart  \n\tattack", ["heart attack"]),
-            ("qz\u2028learning\r\n rate", ["qz learning rate"]),
-            ("a big heart attack", ["big heart"]),
-            ("heart, attack", ["heart"]),
-        ],
-    )
-    def test_the_longest_that_is_there_as_whole_words(self, plain: Vocabulary, text: str, found: list[str]) -> None:
-        assert kinds_of(plain, self.WORDS, text) == found
-
-    def test_two_that_share_a_word_leave_no_trace(self, plain: Vocabulary) -> None:
-        vocabulary = with_words(plain, ["big heart", "heart attack"])
-        found = vocabulary.tokenizer.encode("big heart attack").ids
-        assert found == [len(plain), *plain.tokenizer.encode("attack").ids]
-
     @pytest.fixture(scope="class")
     def vocabulary(self, plain: Vocabulary) -> Vocabulary:
-        return with_words(plain, ["heart attack risk", "big qzheart"])
+        return with_words(plain, ["heart attack risk", "big qzheart"], {})
 
     @given(pieces=PIECES)
+    @example(pieces=["heart", " ", "attack", " ", "risk"])
     @settings(max_examples=150, deadline=None)
     def test_what_holds_no_phrase_stays_as_it_was(
         self, plain: Vocabulary, vocabulary: Vocabulary, pieces: list[str]
     ) -> None:
         text = "".join(pieces)
         found = vocabulary.tokenizer.encode(text).ids
-        if re.search(r"\bheart\s+attack\s+risk\b", text):
+        if re.search(r"\bheart attack risk\b", text):
             assert len(plain) in found
         else:
             assert found == plain.tokenizer.encode(text).ids
 
 
 def test_a_words_state_comes_from_its_pieces(plain: Vocabulary, tiny_tokenizer: Tokenizer) -> None:
-    words = with_words(plain, ["kubernetes"])
+    words = with_words(plain, ["kubernetes"], {})
     assert words.sequences[-1] == tiny_tokenizer.encode(" kubernetes").ids
     assert len(words.sequences) == len(words)

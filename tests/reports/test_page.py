@@ -22,7 +22,7 @@ from tiny_results import plain_tokenizer
 from tokenizers import Tokenizer, models
 
 from qwen25.commands.page import main
-from qwen25.distillation.tokenizer import NUMBERS, with_whole
+from qwen25.distillation.vocabulary import NUMBERS, with_whole
 from qwen25.evaluation.matching import Bm25, Cosine
 from qwen25.reports import page as page_module
 from qwen25.reports.page import SEED, javascript_pattern, page_model, page_tokenizer, write_page
