@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qwen25.distillation.derived import asked_rows
+from qwen25.distillation.asking import ask
+from qwen25.distillation.derived import derived_rows
 from qwen25.distillation.rows import Budget, frequencies_of, read_corpus, token_use
 from qwen25.distillation.settings import Settings, settings_of
 from qwen25.distillation.vectors import distil_vectors, recipe_for, training_start
@@ -39,7 +40,6 @@ def distil(settings: Settings | None = None, **fields: Any) -> dict[str, Any]:
     :raises PipelineError: if the run fails; as an InputError if the settings, or what they name, cannot be used.
     """
     settings = replace(settings, **fields) if settings else settings_of(fields)
-    settings.check()
     with locked(settings.output):
         restore(settings.output)  # a killed run may have left the old model beside its place
         settings.check()
@@ -82,7 +82,8 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     states = states_of(teacher, vocabulary, recipe, device=device, dtype=dtype, cache=cache)
     clock.lap("token_states")
     # Words that its tokenizer spells in pieces: a decoder is asked what they mean, and what the user's own words do.
-    derived = asked_rows(teacher, tokens, vocabulary, questions, recipe.numbers, device=device, dtype=fast, cache=cache)
+    answers = ask(teacher, questions, tokens.teacher_ids, device=device, dtype=fast, cache=cache)
+    derived = derived_rows(tokens, vocabulary, answers, recipe.numbers > 0)
     clock.lap("asking")
 
     # 4 Frequencies, for SIF, which weighs down what occurs everywhere, and for whitening, which is to hold for text.
@@ -111,8 +112,7 @@ def _distil(settings: Settings, clock: Clock, cache: StepCache) -> dict[str, Any
     # 8 Save into a new folder, load it back as its users do, and ask it four questions: has it collapsed?
     logger.info("8/8 save: %s", settings.output)
     stored = quantise(derived.tell_numbers_apart(table, recipe.numbers, sharing), settings.number_format, sharing)
-    asked = {language: len(found) for language, found in questions.items() if found}
-    facts = {"frequencies": source, "training": training, "asked": asked}
+    facts = {"frequencies": source, "training": training, "asked": answers.asked}
     metadata = facts | settings.metadata(teacher, recipe, vocabulary, stored, dtype)
     with replaced(settings.output, lambda folder: check_output(folder, settings.overwrite)) as new:
         metadata = save_model(new, stored, derived.tokenizer, metadata, pairs, held_out, settings.onnx)

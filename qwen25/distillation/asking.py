@@ -11,10 +11,9 @@ import argparse
 import copy
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -23,7 +22,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from qwen25.distillation.rows import LANGUAGES
 from qwen25.distillation.vocabulary import byte_text, is_byte_level, with_whole
 from qwen25.runtime.display import progress
-from qwen25.runtime.errors import InputError, PipelineError, logger
+from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import read_json, resource
 from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
 from qwen25.store.pairs import PairSet
@@ -41,9 +40,8 @@ WORDS = 2_000
 FOREIGN_SHARE = 0.3
 #: In place of a language's code: custom words, in English.
 TERMS = "terms"
-_TERM, _MEANS = 'The term "', '" means, in one word: "'
-#: Words that are read together, and after so many batches what there is of the answers is saved.
-BATCH, SAVED_EVERY = 32, 16
+#: Words that are read together.
+BATCH = 32
 
 
 @cache
@@ -117,14 +115,16 @@ def _words_of(pairs: Sequence[PairSet], language: str) -> list[str]:
     return [word for word, _ in Counter(word for word in words if not word.isascii()).most_common()]
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """What the teacher says that words mean.
 
+    :ivar asked: language code, or ``TERMS``, -> how many words it was asked for.
     :ivar words: asked for in at least one language; without repeats.
-    :ivar matrix: the probabilities of the predicted tokens, each word's with the sum 1; shape (words, tokens).
+    :ivar matrix: the probabilities of the predicted tokens, with the sum 1 for each of the words and then for each of
+        the custom words; shape (both, tokens).
     """
 
+    asked: dict[str, int]
     words: list[str]
     matrix: csr_array
 
@@ -137,95 +137,98 @@ def ask(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     cache: StepCache = NO_CACHE,
-) -> tuple[Answers, Answers]:
+) -> Answers:
     """Ask a decoder what words mean; it is loaded once for all of them.
 
-    :param questions: language code, or ``TERMS`` for custom words, -> words.
+    :param questions: language code -> words; and, last, ``TERMS`` -> custom words.
     :param teacher_ids: the teacher's token of each row of the static model; others are not predicted.
     :param dtype: the number format that it computes in; None: float32.
-    :param cache: keeps the answers so far.
-    :return: what the languages' words mean, and what the custom ones do.
+    :param cache: keeps the answers of each language.
     :raises InputError: if the teacher is no decoder.
     :raises PipelineError: if it cannot be loaded, or an answer is not finite.
     """
-    if not any(questions.values()):
-        none = Answers([], csr_array((0, len(teacher_ids)), dtype=np.float32))
-        return none, none
+    asked = [(language == TERMS, word) for language, words in questions.items() for word in words]
+    if not asked:
+        return Answers({}, [], csr_array((0, len(teacher_ids)), dtype=np.float32))
     if not teacher.is_causal:
         raise InputError(f"teacher {teacher.name} is an encoder, and --ask needs a decoder; leave it out")
     import torch
 
     from qwen25.teacher.states import on_device
 
-    tokenizer, dtype = teacher.tokenizer(), dtype or torch.float32
-    asked = [(language, word) for language, words in questions.items() for word in words]
-    facts = {"weights": teacher.weights_sha256, "dtype": str(dtype), "device": device, "asked": asked}
-    key = key_of({**facts, "torch": torch.__version__, "threads": torch.get_num_threads()}, teacher_ids)
-    ids, shares, done = np.zeros((len(asked), PREDICTED), np.int32), np.zeros((len(asked), PREDICTED), np.float32), 0
-    if kept := cache.load("answers", key):
-        ids, shares, done = np.array(kept[0]["ids"]), np.array(kept[0]["shares"]), kept[1]["done"]
-        logger.info("    resuming at word %d", done)
-    batches = _batches(tokenizer, asked)
+    dtype = dtype or torch.float32
+    facts: dict[str, Any] = {"weights": teacher.weights_sha256, "dtype": str(dtype), "device": device}
+    facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    parts: list[dict[str, np.ndarray]] = []
+    model: Any = None
     with on_device(), progress("asking", len(asked)) as advance:
-        advance(done)
-        model: Any = teacher.load(dtype, with_head=True).to(device) if done < len(asked) else None
-        rows = torch.from_numpy(teacher_ids).to(device)
-        frame: Any = None
-        language, end = "", 0
-        for number, (code, places, tokens) in enumerate(batches, 1):
-            end += len(places)
-            if end <= done:
+        for language, words in questions.items():
+            key = key_of({**facts, "asked": [language, *words]}, teacher_ids)
+            if kept := cache.load(f"answers-{language}", key):
+                parts.append(kept[0])
+                advance(len(words))
                 continue
-            if code != language:
-                language, before = code, tokenizer.encode(_frame(code), add_special_tokens=False).ids
-                frame = model(input_ids=torch.tensor([before], device=device), use_cache=True).past_key_values
-            past = copy.deepcopy(frame)
+            model = model or teacher.load(dtype, with_head=True).to(device)
+            rows = torch.from_numpy(teacher_ids).to(device)
+            parts.append(_answers_in(language, words, model, teacher.tokenizer(), rows, advance))
+            cache.save(f"answers-{language}", key, parts[-1])
+    ids, shares = (np.concatenate([part[name] for part in parts]) for name in ("ids", "shares"))
+    if not np.isfinite(shares).all():
+        raise PipelineError(f"teacher {teacher.name} answers NaN or infinity", "try --dtype float32, or other weights")
+    # A word that several languages have is one row, their mean.
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(asked))}
+    rows_of = np.repeat([numbers[one] for one in asked], PREDICTED)
+    matrix = csr_array((shares.ravel(), (rows_of, ids.ravel())), shape=(len(numbers), len(teacher_ids)))
+    matrix = csr_array(matrix.multiply(1 / matrix.sum(axis=1)[:, None]))
+    counts = {language: len(words) for language, words in questions.items() if words}
+    return Answers(counts, [word for is_term, word in numbers if not is_term], matrix)
+
+
+def _answers_in(
+    language: str,
+    words: Sequence[str],
+    model: Any,
+    tokenizer: Tokenizer,
+    rows: torch.Tensor,
+    advance: Callable[[int], None],
+) -> dict[str, np.ndarray]:
+    """Return what a model says of a language's words: ``ids`` and ``shares`` of the most probable of ``rows``.
+
+    :param rows: the model's token of each row of the static model.
+    :param advance: called with the number of words in each batch.
+    :return: two arrays of shape (words, PREDICTED); the sum of a word's shares is below 1.
+    """
+    import torch
+
+    before, questions = _questions(language, words)
+    frame, *encoded = (one.ids for one in tokenizer.encode_batch([before, *questions], add_special_tokens=False))
+    inputs = torch.tensor([frame], device=rows.device)
+    read = model(input_ids=inputs, use_cache=True).past_key_values
+    by_length: dict[int, list[int]] = {}
+    for place, one in enumerate(encoded):
+        by_length.setdefault(len(one), []).append(place)
+    ids, shares = np.zeros((len(words), PREDICTED), np.int32), np.zeros((len(words), PREDICTED), np.float32)
+    for alike in by_length.values():
+        for start in range(0, len(alike), BATCH):
+            places = alike[start : start + BATCH]
+            past = copy.deepcopy(read)
             past.batch_repeat_interleave(len(places))
-            inputs = torch.tensor(tokens, device=device)
+            inputs = torch.tensor([encoded[place] for place in places], device=rows.device)
             logits = model(input_ids=inputs, past_key_values=past, logits_to_keep=1).logits[:, -1].float()
             top = logits.index_select(1, rows).softmax(dim=1).topk(PREDICTED)
             ids[places], shares[places] = top.indices.cpu().numpy(), top.values.cpu().numpy()
             advance(len(places))
-            if number % SAVED_EVERY == 0 or end == len(asked):
-                cache.save("answers", key, {"ids": ids, "shares": shares}, {"done": end})
-    if not np.isfinite(shares).all():
-        raise PipelineError(f"teacher {teacher.name} answers NaN or infinity", "try --dtype float32, or other weights")
-    is_term = np.array([code == TERMS for code, _ in asked])
-    said, meant = (_answers(asked, np.flatnonzero(kind), ids, shares, len(teacher_ids)) for kind in (~is_term, is_term))
-    return said, meant
+    return {"ids": ids, "shares": shares}
 
 
-def _frame(language: str) -> str:
-    """Return the examples, and the beginning of the question."""
+def _questions(language: str, words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the examples with the beginning of a question, and each word with its end."""
     if language == TERMS:
-        return "".join(f'{_TERM}{term}{_MEANS}{word}"\n' for term, word in _examples()["terms"]) + _TERM
+        before, behind = 'The term "', '" means, in one word: "'
+        examples = [f'{before}{term}{behind}{meaning}"\n' for term, meaning in _examples()["terms"]]
+        return "".join(examples) + before, [word + behind for word in words]
     facts = _examples()["languages"][language]
-    examples = zip(facts["words"], _examples()["english"], strict=True)
-    lines = [f"{facts['name']}: {word}\nEnglish: {english}\n\n" for word, english in examples]
-    return "".join(lines) + f"{facts['name']}:"
-
-
-def _batches(tokenizer: Tokenizer, asked: Sequence[tuple[str, str]]) -> list[tuple[str, list[int], list[list[int]]]]:
-    """Return batches of one language and length: the language, the places in ``asked``, and the questions' tokens."""
-    texts = [word + _MEANS if code == TERMS else f" {word}\nEnglish:" for code, word in asked]
-    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
-    groups: dict[tuple[str, int], list[int]] = {}
-    for place, (language, _) in enumerate(asked):
-        groups.setdefault((language, len(encoded[place].ids)), []).append(place)
-    parts = [
-        (language, group[i : i + BATCH]) for (language, _), group in groups.items() for i in range(0, len(group), BATCH)
-    ]
-    order = list(dict.fromkeys(language for language, _ in asked))
-    parts.sort(key=lambda part: order.index(part[0]))
-    return [(language, places, [encoded[place].ids for place in places]) for language, places in parts]
-
-
-def _answers(
-    asked: Sequence[tuple[str, str]], places: np.ndarray, ids: np.ndarray, shares: np.ndarray, tokens: int
-) -> Answers:
-    """Return the answers at some places by word: of one that several languages have, the mean."""
-    spelt = [asked[place][1] for place in places]
-    words = {word: number for number, word in enumerate(dict.fromkeys(spelt))}
-    rows = np.repeat(np.array([words[word] for word in spelt], dtype=np.int64), ids.shape[1])
-    matrix = csr_array((shares[places].ravel(), (rows, ids[places].ravel())), shape=(len(words), tokens))
-    return Answers(list(words), csr_array(matrix.multiply(1 / matrix.sum(axis=1)[:, None])))
+    before, behind = f"{facts['name']}:", "\nEnglish:"
+    both = zip(facts["words"], _examples()["english"], strict=True)
+    examples = [f"{before} {word}{behind} {english}\n\n" for word, english in both]
+    return "".join(examples) + before, [f" {word}{behind}" for word in words]

@@ -4,18 +4,16 @@ of groups of digits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
 from tokenizers import Tokenizer
 
-from qwen25.distillation.asking import Answers, ask
+from qwen25.distillation.asking import Answers
 from qwen25.distillation.vocabulary import NUMBERS, Vocabulary, byte_text, splits_digits, with_added, with_whole
 from qwen25.store.quantisation import Sharing
-from qwen25.teacher.teacher import Teacher
 
 #: A word is as long as so many tokens' rows for each token that it replaces: the other words of its language are still
 #: spelt in pieces, which say little and would outweigh it. Measured: docs/LOG.md.
@@ -60,18 +58,13 @@ class DerivedRows:
         :param rows: shape (all rows, width), of which those at ``places`` are there.
         :param weights: by which a token's row is multiplied before; shape (all rows,). None: 1.
         """
-        if not len(self.filled):
-            return rows
         needed = np.unique(self.matrix.indices)
         tokens = rows[needed].astype(np.float32)
-        found = self.matrix[:, needed] @ (tokens if weights is None else tokens * weights[needed, None])
-        rows[self.filled] = found
+        rows[self.filled] = self.matrix[:, needed] @ (tokens if weights is None else tokens * weights[needed, None])
         return rows
 
     def spread(self, table: np.ndarray) -> np.ndarray:
         """Return a table of the rows with a state with the derived ones in it; float32, shape (all rows, dims)."""
-        if not len(self.filled):
-            return table
         whole = np.zeros((len(self), table.shape[1]), dtype=np.float32)
         whole[self.places] = table
         return self.fill(whole)
@@ -93,74 +86,61 @@ class DerivedRows:
         return table
 
 
-def asked_rows(
-    teacher: Teacher,
-    tokens: Vocabulary,
-    vocabulary: Vocabulary,
-    questions: Mapping[str, Sequence[str]],
-    numbers: float,
-    **how: Any,
-) -> DerivedRows:
-    """Ask a decoder what words mean, and return all derived rows.
-
-    :param questions: language code, or ``TERMS`` for the custom words, -> words.
-    :param how: device, number format and cache, as :func:`qwen25.distillation.asking.ask` takes them.
-    """
-    said, custom = ask(teacher, questions, tokens.teacher_ids, **how)
-    return derived_rows(tokens, vocabulary, said, custom, numbers > 0)
-
-
-def derived_rows(
-    tokens: Vocabulary, vocabulary: Vocabulary, answers: Answers, custom: Answers, numbers: bool
-) -> DerivedRows:
+def derived_rows(tokens: Vocabulary, vocabulary: Vocabulary, answers: Answers, numbers: bool) -> DerivedRows:
     """Decide which rows are derived.
 
     :param tokens: the teacher's tokens.
     :param vocabulary: the same with custom words behind them.
-    :param answers: what words mean that are found whole, as they are and with a capital letter.
-    :param custom: what custom words mean; none of them, or each.
+    :param answers: what words mean that are found whole, as they are and with a capital letter; and what the custom
+        words do, none of them or each.
     :param numbers: whether groups of digits get rows; else digits stay alone.
     """
-    known = {byte_text(f" {word}") for word in answers.words} | tokens.tokenizer.get_vocab().keys()
+
+    def spelt(texts: Iterable[str]) -> list[list[int]]:
+        return [one.ids for one in tokens.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    words, meanings = answers.words, list(vocabulary.meanings.values())
+    known = {byte_text(f" {word}") for word in words} | tokens.tokenizer.get_vocab().keys()
     capitals: dict[str, int] = {}
-    for i, word in enumerate(answers.words):
+    for i, word in enumerate(words):
         if byte_text(capital := f" {word.capitalize()}") not in known:
             capitals.setdefault(capital, i)
     numbers = numbers and splits_digits(tokens.tokenizer)
     groups = [group for group in NUMBERS if byte_text(group) not in known] if numbers else []
-    whole = [*(f" {word}" for word in answers.words), *capitals]
-    tokenizer = with_whole(tokens.tokenizer, whole, groups)
-    base, added = len(tokens), len(vocabulary) - len(tokens)
-    characters = [[tokens.tokenizer.token_to_id(character) for character in group] for group in groups]
-    spelt = tokens.tokenizer.encode_batch(answers.words, add_special_tokens=False)
-    said = csr_array(answers.matrix.multiply(np.array([LENGTH * len(one.ids) for one in spelt])[:, None]))
-    parts = [said, said[list(capitals.values())], _counts(characters, base)]
-    # A word with a capital letter is the same row; the user's own words have one in any case.
-    words_alone, groups_alone = np.full(len(answers.words), NEEDED), np.full(len(groups), NEEDED)
-    needed = np.r_[words_alone, np.zeros(len(capitals)), groups_alone, np.full(added, np.inf)]
+    whole = [*(f" {word}" for word in words), *capitals]
+
+    # The rows: tokens, what is found whole, words with a state (the custom ones last), those with a meaning.
+    base = len(tokens)
     behind = base + len(whole) + len(groups)
-    filled = [np.arange(base, behind)]
-    if custom.words:
-        names = list(vocabulary.custom)
-        pieces = [one.ids for one in tokens.tokenizer.encode_batch(names, add_special_tokens=False)]
-        meant = custom.matrix[[custom.words.index(name) for name in names]]
-        parts.append(ANSWER_SHARE * meant + PIECES_SHARE * _counts(pieces, base))
-        filled.append(behind + added - len(names) + np.arange(len(names)))
-    # A word whose meaning is given reads as that does; those that mean the same share a row where rows are few.
-    meanings = list(vocabulary.meanings.values())
-    parts.append(_counts([one.ids for one in tokens.tokenizer.encode_batch(meanings, add_special_tokens=False)], base))
-    filled.append(behind + added + np.arange(len(meanings)))
-    meanings_alone = np.zeros(len(meanings))
-    meanings_alone[np.unique(meanings, return_index=True)[1]] = np.inf  # the first of each
-    needed = np.r_[needed, meanings_alone]
-    own = np.zeros(behind + added + len(meanings), dtype=np.float32)
+    end = behind + len(vocabulary) - base
+    asked = answers.matrix.shape[0] - len(words)
+    filled = np.r_[base:behind, end - asked : end + len(meanings)]
+
+    lengths = np.array([LENGTH * len(ids) for ids in spelt(words)])
+    said = csr_array(answers.matrix[: len(words)].multiply(lengths[:, None]))
+    custom = spelt(vocabulary.custom) if asked else []
+    parts = [
+        said,
+        said[list(capitals.values())],
+        _counts([[tokens.tokenizer.token_to_id(character) for character in group] for group in groups], base),
+        ANSWER_SHARE * answers.matrix[len(words) :] + PIECES_SHARE * _counts(custom, base),
+        # A word whose meaning is given reads as that does.
+        _counts(spelt(meanings), base),
+    ]
+
+    # A word with a capital letter is the same row, and so are those that mean the same; the user's own have one.
+    needed = np.zeros(end + len(meanings) - base)
+    needed[: len(words)] = needed[len(whole) : behind - base] = NEEDED
+    needed[behind - base : end - base] = np.inf
+    needed[end - base + np.unique(meanings, return_index=True)[1]] = np.inf
+    own = np.zeros(end + len(meanings), dtype=np.float32)
     own[base + len(whole) : behind] = 1
     if numbers:
         own[[tokens.tokenizer.token_to_id(digit) for digit in DIGITS]] = DIGIT_SHARE
     return DerivedRows(
-        with_added(tokenizer, vocabulary.added_tokens) if added or meanings else tokenizer,
-        np.r_[np.arange(base), behind + np.arange(added)],
-        np.concatenate(filled),
+        with_added(with_whole(tokens.tokenizer, whole, groups), vocabulary.added_tokens),
+        np.r_[:base, behind:end],
+        filled,
         csr_array(vstack(parts)),
         own,
         needed,

@@ -116,9 +116,9 @@ class Settings:
     name: str | None = _fine(None, "what reports, card and page call the model", shown="the name of its folder")
     vocabulary: tuple[str | Path, ...] = _fine(
         (),
-        "words or phrases, one a line, that get vectors of their own, found whole and with one space between words; each "
-        f"form (attack, attacks) needs a line; behind a tab, a line may say what its word means. Or a packaged list of such lines: {' or '.join(WORD_LISTS)}. May "
-        "be given more than once",
+        "words or phrases, one a line, that get vectors of their own, found whole and with one space between words; "
+        "each form (attack, attacks) needs a line; behind a tab, a line may say what its word means. Or a packaged "
+        f"list of such lines: {' or '.join(WORD_LISTS)}. May be given more than once",
         action="append",
         metavar="FILE",
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array, vstack
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -33,13 +34,13 @@ def tokens(tiny_teacher: Path) -> Vocabulary:
 
 @pytest.fixture(scope="module")
 def answers(tiny_teacher: Path, tokens: Vocabulary) -> Answers:
-    return ask(find_teacher(str(tiny_teacher)), ASKED, tokens.teacher_ids)[0]
+    return ask(find_teacher(str(tiny_teacher)), ASKED, tokens.teacher_ids)
 
 
 def rows(tokens: Vocabulary, answers: Answers, words: tuple[str, ...] = (), numbers: bool = False) -> DerivedRows:
     vocabulary = with_words(tokens, words, {})
-    custom = Answers(list(vocabulary.custom), answers.matrix[: len(vocabulary.custom)])
-    return derived_rows(tokens, vocabulary, answers, custom, numbers)
+    matrix = vstack([answers.matrix, answers.matrix[: len(vocabulary.custom)]])
+    return derived_rows(tokens, vocabulary, answers._replace(matrix=csr_array(matrix)), numbers)
 
 
 class TestAsking:
@@ -56,21 +57,19 @@ class TestAsking:
     def test_a_killed_run_goes_on(
         self, tiny_teacher: Path, tokens: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("qwen25.distillation.asking.BATCH", 1)
-        monkeypatch.setattr("qwen25.distillation.asking.SAVED_EVERY", 1)
         teacher, cache = find_teacher(str(tiny_teacher)), StepCache(tmp_path)
-        whole, save = ask(teacher, ASKED, tokens.teacher_ids)[0], StepCache.save
+        whole, save = ask(teacher, ASKED, tokens.teacher_ids), StepCache.save
 
-        def killed(self: StepCache, step: str, key: str, arrays: dict[str, np.ndarray], facts: dict[str, int]) -> None:
-            save(self, step, key, arrays, facts)
-            if facts["done"] == 2:
+        def killed(self: StepCache, step: str, key: str, arrays: dict[str, np.ndarray]) -> None:
+            save(self, step, key, arrays)
+            if step == "answers-fi":
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr(StepCache, "save", killed)
             with pytest.raises(KeyboardInterrupt):
                 ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
-        again = ask(teacher, ASKED, tokens.teacher_ids, cache=cache)[0]
+        again = ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
         assert again.words == whole.words
         assert np.allclose(again.matrix.toarray(), whole.matrix.toarray(), atol=1e-6)
 
@@ -109,8 +108,7 @@ class TestRows:
     @pytest.mark.skipif(not REAL_TOKENIZER.exists(), reason="the real tokenizer of Qwen2.5 is not here")
     def test_other_text_is_segmented_as_by_the_teacher(self, answers: Answers) -> None:
         tokens = static_vocabulary(Tokenizer.from_file(str(REAL_TOKENIZER)))
-        blank = Answers(answers.words, answers.matrix[:, :1])
-        blank.matrix.resize((4, len(tokens)))
+        blank = answers._replace(matrix=csr_array((4, len(tokens)), dtype=np.float32))
         derived = rows(tokens, blank, numbers=True)
         for text in ("def f(x): return x\n\n\tpass", "❤️ Ünïcode cafe\u0301 naïve", "我爱你 これは ไทย", "it's I'LL"):
             assert derived.tokenizer.encode(text).ids == tokens.tokenizer.encode(text).ids
@@ -129,12 +127,9 @@ class TestRows:
         assert np.allclose(whole[-1], 3 * said[0] + 0.5 * pieces, atol=1e-4)
 
     def test_a_word_with_a_meaning_reads_as_that(self, tokens: Vocabulary, answers: Answers) -> None:
-        none, meanings = (
-            Answers([], answers.matrix[:0]),
-            {"SS": "stainless steel", "inox": "stainless steel", "the": "a"},
-        )
+        meanings = {"SS": "stainless steel", "inox": "stainless steel", "the": "a"}
         vocabulary = with_words(tokens, ["kubernetes cluster"], meanings)
-        derived = derived_rows(tokens, vocabulary, answers, none, 0.0)
+        derived = derived_rows(tokens, vocabulary, answers, numbers=False)
         table = np.random.default_rng(0).standard_normal((len(tokens) + 1, 8)).astype(np.float32)
         whole = derived.spread(table)
 
@@ -203,6 +198,6 @@ class TestNumbers:
 
 
 def test_terms_are_asked_in_their_own_frame(tiny_teacher: Path, tokens: Vocabulary) -> None:
-    _, found = ask(find_teacher(str(tiny_teacher)), {**ASKED, TERMS: ["kick the bucket"]}, tokens.teacher_ids)
-    assert found.words == ["kick the bucket"]
-    assert np.isclose(found.matrix.sum(), 1, atol=1e-6)
+    found = ask(find_teacher(str(tiny_teacher)), {**ASKED, TERMS: ["kick the bucket"]}, tokens.teacher_ids)
+    assert "kick the bucket" not in found.words and found.asked[TERMS] == 1
+    assert np.isclose(found.matrix[-1:].sum(), 1, atol=1e-6)
