@@ -107,12 +107,10 @@ def _is_split(tokenizer: Tokenizer, word: str) -> bool:
 
 def _words_of(pairs: Sequence[PairSet], language: str) -> list[str]:
     """Return the words of a language's pairs, the most frequent first; those in plain ASCII are taken for English."""
-    split = pre_tokenizers.Whitespace()
-    texts = (
-        text for one in pairs for pair in one.pairs if pair.language == language for text in (pair.left, pair.right)
-    )
-    words = (word for text in texts for word, _ in split.pre_tokenize_str(text.lower()))
-    return [word for word, _ in Counter(word for word in words if not word.isascii()).most_common()]
+    split, counts = pre_tokenizers.Whitespace(), Counter[str]()
+    for pair in (pair for one in pairs for pair in one.pairs if pair.language == language):
+        counts.update(word for word, _ in split.pre_tokenize_str(f"{pair.left}\n{pair.right}".lower()))
+    return [word for word, _ in counts.most_common() if not word.isascii()]
 
 
 class Answers(NamedTuple):
@@ -159,6 +157,7 @@ def ask(
     dtype = dtype or torch.float32
     facts: dict[str, Any] = {"weights": teacher.weights_sha256, "dtype": str(dtype), "device": device}
     facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    tokenizer, rows = teacher.tokenizer(), torch.from_numpy(teacher_ids).to(device)
     parts: list[dict[str, np.ndarray]] = []
     model: Any = None
     with on_device(), progress("asking", len(asked)) as advance:
@@ -168,9 +167,9 @@ def ask(
                 parts.append(kept[0])
                 advance(len(words))
                 continue
-            model = model or teacher.load(dtype, with_head=True).to(device)
-            rows = torch.from_numpy(teacher_ids).to(device)
-            parts.append(_answers_in(language, words, model, teacher.tokenizer(), rows, advance))
+            if model is None:
+                model = teacher.load(dtype, with_head=True).to(device)
+            parts.append(_answers_in(language, words, model, tokenizer, rows, advance))
             cache.save(f"answers-{language}", key, parts[-1])
     ids, shares = (np.concatenate([part[name] for part in parts]) for name in ("ids", "shares"))
     if not np.isfinite(shares).all():

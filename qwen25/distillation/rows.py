@@ -111,7 +111,7 @@ def frequencies_of(tokenizer: Tokenizer, corpus: Corpus | None) -> tuple[np.ndar
     by_rank = rank_frequencies(tokenizer)
     if corpus is None:
         return by_rank, {"from": "zipf"}
-    counts = _counts_in_all(tokenizer, corpus.texts)
+    counts = _counts(tokenizer, corpus.texts)
     counted = (1 - ZIPF_SHARE) * counts / counts.sum() + ZIPF_SHARE * by_rank
     return counted, {"from": "corpus", "texts": len(corpus.texts), "sha256": corpus.sha256}
 
@@ -132,7 +132,7 @@ def token_use(tokenizer: Tokenizer, corpus: Corpus | None, languages: Sequence[s
     :param corpus: a user's own texts; None: the words of the languages (ISO 639-1 codes) decide.
     """
     if corpus:
-        counts = _counts_in_all(tokenizer, corpus.texts)
+        counts = _counts(tokenizer, corpus.texts)
         use = counts / counts.sum()
     else:
         bare = Tokenizer.from_str(tokenizer.to_str())
@@ -154,25 +154,20 @@ def _in_language(tokenizer: Tokenizer, language: str) -> np.ndarray:
     space = "" if language in UNSPACED else " "
     use = np.zeros(tokenizer.get_vocab_size())
     for spelt, share in ((str, 1 - CAPITALISED), (str.capitalize, CAPITALISED)):
-        weights = np.array([share * found[word] for word in words])
+        weights = share * np.array([found[word] for word in words])
         use += _counts(tokenizer, [space + spelt(word) for word in words], weights)
     return use / use.sum()
 
 
-def _counts_in_all(tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
-    """Return how often each token occurs in the texts, which are encoded a part at a time."""
+def _counts(tokenizer: Tokenizer, texts: Sequence[str], weights: np.ndarray | None = None) -> np.ndarray:
+    """Return how often each token occurs in the texts, each text counted ``weights`` times, or once."""
     counts = np.zeros(tokenizer.get_vocab_size())
     for start in range(0, len(texts), BATCH):
-        part = texts[start : start + BATCH]
-        counts += _counts(tokenizer, part, np.ones(len(part)))
+        part = slice(start, start + BATCH)
+        encoded = [one.ids for one in tokenizer.encode_batch(list(texts[part]), add_special_tokens=False)]
+        ids = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int64)
+        np.add.at(counts, ids, 1 if weights is None else np.repeat(weights[part], [len(one) for one in encoded]))
     return counts
-
-
-def _counts(tokenizer: Tokenizer, texts: Sequence[str], weights: np.ndarray) -> np.ndarray:
-    """Return how often each token occurs in the texts, each text counted ``weights`` times."""
-    encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-    ids = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int64)
-    return np.bincount(ids, np.repeat(weights, [len(one) for one in encoded]), minlength=tokenizer.get_vocab_size())
 
 
 def never_in_text(tokenizer: Tokenizer) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.sparse import csr_array, vstack
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from qwen25.distillation import asking
 from qwen25.distillation.asking import TERMS, Answers, ask, parse_languages, words_to_ask
 from qwen25.distillation.derived import NEEDED, DerivedRows, derived_rows
 from qwen25.distillation.vectors import DEFAULT
@@ -23,8 +25,10 @@ from tests.conftest import REAL_TOKENIZER
 from tests.teachers import make_teacher
 
 ASKED = {"hi": ["पानी", "दोस्त"], "fi": ["ystävä"], "el": ["φίλος"]}
-FRAME = "Finnish: vesi\nEnglish: water\n\nFinnish: talo\nEnglish: house\n\nFinnish: päivä\nEnglish: day\n\n"
-FRAME += "Finnish: hyvä\nEnglish: good\n\nFinnish: ystävä\nEnglish: friend\n\nFinnish:"
+FINNISH = "Finnish: vesi\nEnglish: water\n\nFinnish: talo\nEnglish: house\n\nFinnish: päivä\nEnglish: day\n\n"
+FINNISH += "Finnish: hyvä\nEnglish: good\n\nFinnish: ystävä\nEnglish: friend\n\nFinnish: ystävä\nEnglish:"
+TERM = [("a piece of cake", "easy"), ("ASAP", "immediately"), ("hit the sack", "sleep"), ("qty", "quantity")]
+TERM += [("once in a blue moon", "rarely"), ("kick the bucket", "")]
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +48,19 @@ def rows(tokens: Vocabulary, answers: Answers, words: tuple[str, ...] = (), numb
 
 
 class TestAsking:
-    def test_an_answer_is_the_whole_models(self, tiny_teacher: Path, tokens: Vocabulary, answers: Answers) -> None:
+    def test_an_answer_is_the_whole_models(self, tiny_teacher: Path, tokens: Vocabulary) -> None:
+        teacher = find_teacher(str(tiny_teacher))
+        found = ask(teacher, {**ASKED, TERMS: ["kick the bucket"]}, tokens.teacher_ids)
+        assert found.asked == {"hi": 2, "fi": 1, "el": 1, TERMS: 1} and "kick the bucket" not in found.words
         model = AutoModelForCausalLM.from_pretrained(tiny_teacher).eval()
-        ids = find_teacher(str(tiny_teacher)).tokenizer().encode(f"{FRAME} ystävä\nEnglish:").ids
-        with torch.inference_mode():
-            logits = model(torch.tensor([ids])).logits[0, -1, torch.from_numpy(tokens.teacher_ids)]
-        shares, best = logits.softmax(0).topk(10)
-        row = answers.matrix[[answers.words.index("ystävä")]].toarray()[0]
-        assert set(np.flatnonzero(row)) == set(best.tolist())
-        assert np.allclose(row[best], shares / shares.sum(), atol=1e-5)
+        term = "\n".join(f'The term "{term}" means, in one word: "{word}"' for term, word in TERM).removesuffix('"')
+        for text, number in ((FINNISH, found.words.index("ystävä")), (term, -1)):
+            with torch.inference_mode():
+                logits = model(torch.tensor([teacher.tokenizer().encode(text).ids])).logits[0, -1]
+            shares, best = logits[torch.from_numpy(tokens.teacher_ids)].softmax(0).topk(10)
+            row = found.matrix.toarray()[number]
+            assert set(np.flatnonzero(row)) == set(best.tolist())
+            assert np.allclose(row[best], shares / shares.sum(), atol=1e-5)
 
     def test_a_killed_run_goes_on(
         self, tiny_teacher: Path, tokens: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,7 +77,9 @@ class TestAsking:
             patch.setattr(StepCache, "save", killed)
             with pytest.raises(KeyboardInterrupt):
                 ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
+        monkeypatch.setattr("qwen25.distillation.asking._answers_in", only_greek := Mock(wraps=asking._answers_in))
         again = ask(teacher, ASKED, tokens.teacher_ids, cache=cache)
+        assert [call.args[0] for call in only_greek.call_args_list] == ["el"]
         assert again.words == whole.words
         assert np.allclose(again.matrix.toarray(), whole.matrix.toarray(), atol=1e-6)
 
@@ -183,21 +193,3 @@ class TestNumbers:
         one, four = (tokens.tokenizer.token_to_id(digit) for digit in "14")
         expected = np.median(np.linalg.norm(table, axis=1)) * np.array([1, 0.5, 0])
         assert np.allclose(moved[[first, four, one]], expected, rtol=1e-4)
-
-    def test_pieces(self, tokens: Vocabulary, answers: Answers) -> None:
-        encode = rows(tokens, answers, numbers=True).tokenizer.encode
-        pieces = {
-            "x48213": ["x", "48", "213"],
-            "x3.1.7.": ["x", "3", ".", "1", ".7", "."],
-            "x2.14": ["x", "2", ".14"],
-            "x1,000.50": ["x", "1", ",", "000", ".50"],
-            "x12x50": ["x", "12", "x50"],
-        }
-        for text, wanted in pieces.items():
-            assert encode(text).tokens[-len(wanted) + 1 :] == wanted[1:]
-
-
-def test_terms_are_asked_in_their_own_frame(tiny_teacher: Path, tokens: Vocabulary) -> None:
-    found = ask(find_teacher(str(tiny_teacher)), {**ASKED, TERMS: ["kick the bucket"]}, tokens.teacher_ids)
-    assert "kick the bucket" not in found.words and found.asked[TERMS] == 1
-    assert np.isclose(found.matrix[-1:].sum(), 1, atol=1e-6)

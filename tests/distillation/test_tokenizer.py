@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -115,16 +114,11 @@ FAMILIES: dict[str, Callable[[], Tokenizer]] = {
     "SentencePiece, Metaspace first": lambda: metaspace(normalizers.NFC(), "first", split=False),
     "SentencePiece, Metaspace never": lambda: metaspace(normalizers.NFC(), "never"),
     "SentencePiece, Metaspace first, runs of spaces as one": lambda: metaspace(ONE_SPACE, "first", split=False),
+    "SentencePiece, Llama 2": lambda: sentencepiece(normalizers.Sequence([normalizers.Prepend(SPACE), REPLACE])),
     "Unigram": unigram,
     "WordPiece, cased": lambda: wordpiece(False),
     "WordPiece, uncased": lambda: wordpiece(True),
 }
-
-
-@cache
-def llama_2() -> tuple[Tokenizer, Tokenizer]:
-    teacher = sentencepiece(normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]))
-    return teacher, static_vocabulary(teacher).tokenizer
 
 
 #: Pieces that are hard somewhere: words, spaces, line ends, accents apart from their letters, added and control tokens.
@@ -155,7 +149,9 @@ class TestFamilies:
         alone = bool({text, text.lstrip(" ")} & added_words(teacher))
         if not text or SPACE in text or alone or any(token in text for token in CONTROL):
             return
-        expected = teacher.encode(" " + text, add_special_tokens=False).tokens
+        # A second space would be a token of its own where the teacher's normaliser puts one, as Llama 2's does.
+        space = "" if '"Prepend"' in teacher.to_str() else " "
+        expected = teacher.encode(space + text, add_special_tokens=False).tokens
         assert static.encode(text, add_special_tokens=False).tokens == expected
 
     def test_an_added_word_alone_is_that_word(self, family: tuple[Tokenizer, Tokenizer]) -> None:
@@ -171,14 +167,6 @@ class TestFamilies:
         assert words.encode(text).ids.count(len(plain)) == 1
         split = text.replace("fox", "foxes")
         assert words.encode(split).ids == static.encode(split).ids
-
-
-@given(text=TEXTS)
-@settings(max_examples=150, deadline=None)
-def test_a_tokenizer_that_puts_the_space_itself_stays_as_it_is(text: str) -> None:
-    """Llama 2's normaliser prepends a space to any text: a second one would be a token of its own."""
-    teacher, static = llama_2()
-    assert static.encode(text).tokens == teacher.encode(text, add_special_tokens=False).tokens
 
 
 class TestAddedTokens:

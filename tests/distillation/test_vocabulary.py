@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
@@ -85,28 +85,23 @@ def test_a_word_is_found(plain: Vocabulary, word: str, text: str) -> None:
     assert rows_of(with_words(plain, [word], {}), text, plain) == [0]
 
 
-@pytest.mark.parametrize(("word", "text"), [("qzcat", "conqzcatenate"), ("kubernetes", "kubernetesless")])
-def test_part_of_a_word_is_none(plain: Vocabulary, word: str, text: str) -> None:
-    assert rows_of(with_words(plain, [word], {}), text, plain) == []
-
-
 @pytest.fixture(scope="module")
-def one_word(plain: Vocabulary) -> Vocabulary:
-    return with_words(plain, ["qzword"], {})
+def one_phrase(plain: Vocabulary) -> Vocabulary:
+    return with_words(plain, ["qz word"], {})
 
 
 @given(before=st.text(max_size=12), behind=st.text(max_size=12))
 @settings(max_examples=150, deadline=None)
 def test_the_rest_of_the_text_stays_as_it_was(
-    plain: Vocabulary, one_word: Vocabulary, before: str, behind: str
+    plain: Vocabulary, one_phrase: Vocabulary, before: str, behind: str
 ) -> None:
-    """Whatever stands before and behind a word in brackets, its tokens are those that it has without the word."""
+    """Whatever stands before and behind a phrase in brackets, its tokens are those that it has without the phrase."""
     before, behind = (unicodedata.normalize("NFC", part) for part in (before + "(", ")" + behind))
     expected = [*plain.tokenizer.encode(before).ids, len(plain)]
-    found = one_word.tokenizer.encode(f"{before}qzword{behind}").ids
+    found = one_phrase.tokenizer.encode(f"{before}qz word{behind}").ids
     assert found[: len(expected)] == expected
     # Behind it there is no space that the text does not have.
-    assert one_word.tokenizer.decode(found[len(expected) :]) == behind
+    assert one_phrase.tokenizer.decode(found[len(expected) :]) == behind
 
 
 def test_an_uncased_teacher_finds_any_case() -> None:
@@ -121,24 +116,18 @@ def test_an_uncased_teacher_finds_any_case() -> None:
     assert rows_of(vocabulary, "we run KUBERNETES and eclair", plain) == [0, 1]
 
 
-def test_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_bytes("\ufeffkubernetes\r\nmachine\u00a0learning\r\n\r\na\u2028b\r\nkubernetes\r\n".encode())
-    assert read_words([path]) == (["kubernetes", "machine learning", "a b"], {})
-    path.write_text(" \n")
-    assert read_words([path]) == ([], {})
-    path.write_bytes("café".encode("latin-1"))
-    with pytest.raises(InputError, match="save it as UTF-8"):
-        read_words([path])
-
-
 class TestGlossary:
-    def test_the_file(self, tmp_path: Path) -> None:
+    def test_the_files(self, tmp_path: Path) -> None:
         first, second = tmp_path / "first.tsv", tmp_path / "second.tsv"
-        first.write_text("SS \t stainless  steel\nbolt\n\tnut\nwear out\tfail\nscrew\t\n")
-        second.write_text("SS\tsteamship\nbolt\tmetal pin\n")
+        first.write_bytes("\ufeffSS \t stainless  steel\r\nbolt\r\n\r\n\tnut\nwear out\tfail\nscrew\t\n".encode())
+        second.write_text("SS\tsteamship\nbolt\tmetal pin\nnut\nmachine\u00a0learning\na\u2028b\n")
         meanings = {"SS": "steamship", "wear out": "fail", "bolt": "metal pin", "Wear out": "fail"}
-        assert read_words([first, second]) == (["nut", "screw"], meanings)
+        assert read_words([first, second]) == (["nut", "screw", "machine learning", "a b"], meanings)
+        first.write_text(" \n")
+        assert read_words(first) == ([], {})
+        first.write_bytes("café".encode("latin-1"))
+        with pytest.raises(InputError, match="save it as UTF-8"):
+            read_words(first)
 
     def test_names(self, tmp_path: Path) -> None:
         path = tmp_path / "idioms"
@@ -196,28 +185,6 @@ class TestGlossary:
 
     def test_their_licence_is_said(self) -> None:
         assert "Licence: Apache-2.0" in (resource("data/vocabulary") / "README.md").read_text(encoding="utf-8")
-
-
-PIECES = st.lists(st.sampled_from(["heart", "attack", "risk", "s", "x", ",", " ", " ", " ", "  ", "\n", "é"]))
-
-
-class TestPhrases:
-    @pytest.fixture(scope="class")
-    def vocabulary(self, plain: Vocabulary) -> Vocabulary:
-        return with_words(plain, ["heart attack risk", "big qzheart"], {})
-
-    @given(pieces=PIECES)
-    @example(pieces=["heart", " ", "attack", " ", "risk"])
-    @settings(max_examples=150, deadline=None)
-    def test_what_holds_no_phrase_stays_as_it_was(
-        self, plain: Vocabulary, vocabulary: Vocabulary, pieces: list[str]
-    ) -> None:
-        text = "".join(pieces)
-        found = vocabulary.tokenizer.encode(text).ids
-        if re.search(r"\bheart attack risk\b", text):
-            assert len(plain) in found
-        else:
-            assert found == plain.tokenizer.encode(text).ids
 
 
 def test_a_words_state_comes_from_its_pieces(plain: Vocabulary, tiny_tokenizer: Tokenizer) -> None:
