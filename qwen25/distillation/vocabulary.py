@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from qwen25.runtime.errors import InputError, as_input_error, logger
 from qwen25.runtime.files import read_lines, resource
@@ -226,7 +226,7 @@ def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: Sequence[str
     model["ignore_merges"] = True
     for text in [*words, *numbers]:
         model["vocab"][byte_text(text)] = len(model["vocab"])
-    for pattern in _patterns(spec):
+    for pattern in _patterns(tokenizer_steps(spec["pre_tokenizer"], "pretokenizers")):
         if words:
             pattern["Regex"] = pattern["Regex"].replace(r"\p{L}+", r"\p{L}[\p{L}\p{M}]*")
         if numbers and _DIGIT in pattern["Regex"]:
@@ -236,24 +236,30 @@ def with_whole(tokenizer: Tokenizer, words: Sequence[str], numbers: Sequence[str
 
 def splits_digits(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer's pattern takes digits one by one, as Qwen2.5's does, and can take groups instead."""
-    return any(_DIGIT in pattern["Regex"] for pattern in _patterns(json.loads(tokenizer.to_str())))
+    return any(_DIGIT in pattern["Regex"] for pattern in _patterns(_cuts(tokenizer)))
 
 
-def _patterns(spec: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the patterns that a tokenizer's JSON splits a text by."""
-    steps = tokenizer_steps(spec["pre_tokenizer"], "pretokenizers")
+def is_byte_level(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer spells text in bytes, so that no text is unknown to it."""
+    return any(step["type"] == "ByteLevel" for step in _cuts(tokenizer))
+
+
+def _cuts(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Return the steps of a tokenizer's pre-tokenizer, in JSON."""
+    bare = Tokenizer(models.BPE())  # to write out the vocabulary, too, would take a second
+    if tokenizer.pre_tokenizer:
+        bare.pre_tokenizer = tokenizer.pre_tokenizer
+    return tokenizer_steps(json.loads(bare.to_str())["pre_tokenizer"], "pretokenizers")
+
+
+def _patterns(steps: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the patterns that a pre-tokenizer's steps split a text by."""
     return [step["pattern"] for step in steps if step["type"] == "Split" and "Regex" in step["pattern"]]
 
 
 def byte_text(text: str) -> str:
     """Return how a byte-level vocabulary writes a text's UTF-8 bytes."""
     return "".join(piece for piece, _ in _BYTES.pre_tokenize_str(text))
-
-
-def is_byte_level(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer spells text in bytes, so that no text is unknown to it."""
-    steps = tokenizer_steps(json.loads(tokenizer.to_str())["pre_tokenizer"], "pretokenizers")
-    return any(step["type"] == "ByteLevel" for step in steps)
 
 
 def _lacks_space(tokenizer: Tokenizer) -> bool:
