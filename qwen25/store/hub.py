@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from qwen25.runtime.errors import InputError, PipelineError, first_line, logger
 from qwen25.store.static_model import no_weights
@@ -49,59 +49,51 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False, subf
     :raises PipelineError: if the hub cannot be reached, or offline if the cache lacks it.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
+    def fetch(**how: Any) -> Path:
+        how = {"allow_patterns": FILES, "ignore_patterns": IGNORED} | how
+        return Path(snapshot_download(repo, revision=revision, **how))
+
     if offline or constants.HF_HUB_OFFLINE:
-        if cached := _cached(repo, revision):
-            return cached
+        with suppress(LocalEntryNotFoundError):
+            folder = fetch(local_files_only=True)
+            # The cache may hold its tokenizer alone.
+            if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+                return folder
         how = "run once without --offline and HF_HUB_OFFLINE, or give a local folder instead"
         raise PipelineError(f"{repo} is not in the hub's cache, or only another revision or a part of it: {how}")
     if not sys.stderr.isatty():
         disable_progress_bars()
-    try:
-        # snapshot_download asks the same, but without a time limit.
-        info = with_retries(lambda: HfApi().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT))
-    except Exception as error:
-        raise failure_of(repo, revision, error) from error
-    files = [file.rfilename for file in info.siblings or []]
+    about = {"revision": revision, "timeout": constants.HF_HUB_ETAG_TIMEOUT}  # snapshot_download asks without a limit
+    files = [file.rfilename for file in ask(repo, revision, lambda: HfApi().model_info(repo, **about)).siblings or []]
     # Said before gigabytes are downloaded, and pickles never are.
     if not any("/" not in file and file.endswith(".safetensors") for file in files):
         raise no_weights(repo, files)
+    if any(file.startswith(f"{subfolder}/") for file in files):
+        wanted = [f"{subfolder}/*.safetensors", f"{subfolder}/*.json"]
+        ask(repo, revision, lambda: fetch(allow_patterns=wanted, ignore_patterns=None))
+    return ask(repo, revision, fetch)
+
+
+def ask(repo: str, revision: str | None, call: Callable[[], T]) -> T:
+    """Call the hub's client about a repository, with retries; raises PipelineError for whatever it raises."""
     try:
-        if any(file.startswith(f"{subfolder}/") for file in files):
-            wanted = [f"{subfolder}/*.safetensors", f"{subfolder}/*.json"]
-            with_retries(lambda: snapshot_download(repo, revision=revision, allow_patterns=wanted))
-        return with_retries(lambda: _fetch(repo, revision))
+        return with_retries(call)
     except Exception as error:
-        raise failure_of(repo, revision, error) from error
+        raise _failure(repo, revision, error) from error
 
 
-def _fetch(repo: str, revision: str | None, offline: bool = False) -> Path:
-    from huggingface_hub import snapshot_download
-
-    how = {"allow_patterns": FILES, "ignore_patterns": IGNORED, "local_files_only": offline}
-    return Path(snapshot_download(repo, revision=revision, **how))  # type: ignore[call-overload]
-
-
-def _cached(repo: str, revision: str | None) -> Path | None:
-    """Return the folder of a model in the cache; None if it is not there, or only its tokenizer is."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    with suppress(LocalEntryNotFoundError):
-        folder = _fetch(repo, revision, offline=True)
-        return folder if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) else None
-    return None
-
-
-def with_retries(ask: Callable[[], T]) -> T:
-    """Call ``ask`` until it succeeds, at most ``ATTEMPTS`` times; a refusal is not asked for again."""
+def with_retries(call: Callable[[], T]) -> T:
+    """Call ``call`` until it succeeds, at most ``ATTEMPTS`` times; a refusal is not asked for again."""
     import huggingface_hub.utils.logging  # noqa: F401 - sets up the handler that is replaced
 
     # Its warnings (it retries by itself, too) go to our log, which redacts them.
     logging.getLogger("huggingface_hub").handlers = list(logger.handlers)
     for attempt in range(1, ATTEMPTS):
         try:
-            return ask()
+            return call()
         except Exception as error:
             cause = _cause_of(error)
             status = status_of(cause)
@@ -109,10 +101,10 @@ def with_retries(ask: Callable[[], T]) -> T:
                 raise
             logger.info("hub: %s; trying again (%d of %d)", first_line(cause), attempt + 1, ATTEMPTS)
             time.sleep(WAIT_SECONDS * 2 ** (attempt - 1))
-    return ask()
+    return call()
 
 
-def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineError:
+def _failure(repo: str, revision: str | None, error: Exception) -> PipelineError:
     """Return what to tell the user of an error of the hub client."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -121,7 +113,7 @@ def failure_of(repo: str, revision: str | None, error: Exception) -> PipelineErr
     if isinstance(error, GatedRepoError):
         return InputError(f"{repo} is gated: accept its terms on its page, then set HF_TOKEN")
     if isinstance(error, RepositoryNotFoundError):
-        what = f"there is no folder {repo}, and the hub has no such repository or keeps it private"
+        what = f"{repo} is no folder here, and the hub has no such repository or keeps it private"
         return InputError(f"{what}: check the name, or set HF_TOKEN")
     if isinstance(error, RevisionNotFoundError):
         return InputError(f"{repo} has no revision {revision}: give a branch, tag or commit of it")

@@ -27,7 +27,7 @@ from qwen25.runtime.errors import PipelineError, first_line, logger
 from qwen25.runtime.files import read_json, resource, sha256
 from qwen25.runtime.folders import beside, locked
 from qwen25.runtime.text import size_text
-from qwen25.store.hub import failure_of, with_retries
+from qwen25.store.hub import ask
 
 _OTHER_CACHE = "set QWEN25_CACHE to another folder"
 #: Teachers of the hub whose weights are Apache-2.0.
@@ -154,11 +154,8 @@ def _fetch_from_hub(name: str, model: PackagedModel, folder: Path) -> None:
     from huggingface_hub import hf_hub_download
 
     for file in model.files:
-        try:
-            fetch = partial(hf_hub_download, model.repository, file.path, revision=model.revision, local_dir=folder)
-            with_retries(fetch)
-        except Exception as error:
-            raise failure_of(model.repository, model.revision, error) from error
+        fetch = partial(hf_hub_download, model.repository, file.path, revision=model.revision, local_dir=folder)
+        ask(model.repository, model.revision, fetch)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
     _check_files(name, model, folder)
 

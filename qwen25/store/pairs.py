@@ -9,7 +9,7 @@ import json
 import random
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -207,7 +207,7 @@ def collect(
     where, chosen, seen = facts["source"], columns, set[bytes]()
     for number, row in enumerate(rows_read):
         if not number:
-            chosen = find_columns(row, columns, where)
+            chosen = find_columns([*row], columns, where)
         left, right = (cell_text(row.get(column)) for column in chosen or ())
         # 8 bytes of a digest stand for the pair: millions of pairs may be read.
         key = hashlib.blake2b(f"{left}\0{right}".encode(), digest_size=8).digest()
@@ -228,19 +228,19 @@ def collect(
     return found
 
 
-def find_columns(row: Row, columns: Columns, where: str) -> tuple[str, str]:
-    """Return the two columns to read, from the first row's names."""
-    names = ", ".join(repr(column[:60]) for column in [*row][:20]) or "none"
+def find_columns(names: Sequence[str], columns: Columns, where: str) -> tuple[str, str]:
+    """Return the two columns to read, of those that there are."""
+    known = ", ".join(repr(name[:60]) for name in names[:20]) or "none"
     if columns:
-        if missing := next((column for column in columns if column not in row), None):
-            raise InputError(f"{where} has no column {missing!r}; it has {names}")
+        if missing := next((column for column in columns if column not in names), None):
+            raise InputError(f"{where} has no column {missing!r}; it has {known}")
         return columns
     for left, right in (sides.split("/") for sides in SIDES.split()):
-        if left in row and right in row:
+        if left in names and right in names:
             return left, right
-    others = [name for name in row if name not in LABELS]
+    others = [name for name in names if name not in LABELS]
     if len(others) != 2:
-        raise InputError(f"{where}: which columns hold the pairs? It has {names}; name two: SOURCE:LEFT,RIGHT")
+        raise InputError(f"{where}: which columns hold the pairs? It has {known}; name two: SOURCE:LEFT,RIGHT")
     return others[0], others[1]
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.files import write_files
-from qwen25.store.hub import check_id, failure_of, with_retries
+from qwen25.store.hub import ask, check_id
 from qwen25.store.packaged import cache_folder
 from qwen25.store.pairs import LABELS, PARQUET_ROWS, Columns, Pair, PairSet, Row, collect, find_columns
 
@@ -61,34 +61,28 @@ def read_hub(wanted: HubSet, rows: int, seed: int, offline: bool = False) -> Pai
         drawn = sorted(cache.glob("*.json.gz"), key=lambda path: path.stat().st_mtime)
         if not drawn:
             raise PipelineError(f"data set {wanted.repo} is not in {cache.parent}: run once without --offline")
-        return _stored(drawn[-1])
-    commit, files = _find_files(wanted)
-    path = cache / f"{commit}.json.gz"
-    if not path.is_file():
-        facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": commit}
-        name = "/".join(filter(None, (wanted.repo, wanted.subset)))
-        draw = random.Random(f"{seed}/{name}")  # noqa: S311, no secret is made
-        _store(path, collect(_rows(wanted, commit, files, rows, draw), ("left", "right"), rows, seed, name, facts))
-    return _stored(path)
-
-
-def _store(path: Path, pairs: PairSet) -> None:
-    content = json.dumps([pairs.name, pairs.pairs, pairs.facts, pairs.dropped])
-    write_files({path: gzip.compress(content.encode(), compresslevel=1, mtime=0)})
-
-
-def _stored(path: Path) -> PairSet:
+        path = drawn[-1]
+    else:
+        commit, files = _find_files(wanted)
+        path = cache / f"{commit}.json.gz"
+        if not path.is_file():
+            write_files({path: _drawn(wanted, commit, files, rows, seed)})
     name, pairs, facts, dropped = json.loads(gzip.decompress(path.read_bytes()))
     return PairSet(name, [Pair(*pair) for pair in pairs], facts, dropped)
 
 
+def _drawn(wanted: HubSet, commit: str, files: list[str], rows: int, seed: int) -> bytes:
+    """Draw the pairs, and return them as the cache keeps them."""
+    facts = {"source": f"hub:{wanted.repo}", "subset": wanted.subset, "revision": commit}
+    name = "/".join(filter(None, (wanted.repo, wanted.subset)))
+    draw = random.Random(f"{seed}/{name}")  # noqa: S311, no secret is made
+    pairs = collect(_rows(wanted, commit, files, rows, draw), ("left", "right"), rows, seed, name, facts)
+    content = json.dumps([pairs.name, pairs.pairs, pairs.facts, pairs.dropped])
+    return gzip.compress(content.encode(), compresslevel=1, mtime=0)
+
+
 def _ask(wanted: HubSet, call: Callable[[], T]) -> T:
-    """Call the hub's client; what it raises becomes one line."""
-    try:
-        return with_retries(call)
-    except Exception as error:
-        failure = failure_of(wanted.repo, wanted.revision, error)
-        raise type(failure)(f"--pairs: data set {failure}") from error
+    return ask(f"--pairs: data set {wanted.repo}", wanted.revision, call)
 
 
 def _find_files(wanted: HubSet) -> tuple[str, list[str]]:
@@ -143,33 +137,25 @@ def _rows(wanted: HubSet, commit: str, files: list[str], rows: int, draw: random
         return parquet.ParquetFile(system.open(path, "rb", cache_type="none"), pre_buffer=True)
 
     lacking = rows
-    for number, name in enumerate(draw.sample(files, len(files))):
+    for number, file_name in enumerate(draw.sample(files, len(files))):
         share = -(-lacking // max(1, min(SPREAD, len(files)) - number))  # of this file; later ones make up for it
-        file = _ask(wanted, partial(opened, name))
+        file = _ask(wanted, partial(opened, file_name))
         names, groups = file.schema_arrow.names, file.num_row_groups
-        sides = find_columns(dict.fromkeys(names), wanted.columns, source)
+        sides = find_columns(names, wanted.columns, source)
         label = next((name for name in LABELS if name in names), "") if wanted.language is None else wanted.language
         columns = list(dict.fromkeys(filter(None, (*sides, label, *dict(wanted.where)))))
         for column in columns:
-            find_columns(dict.fromkeys(names), (column, column), source)
+            find_columns(names, (column, column), source)
         step = max(1, share * groups // (PLACES * max(1, file.metadata.num_rows)))
         for start in draw.sample(range(0, groups, step), len(range(0, groups, step))):
             if share <= 0:
                 break
             chosen = range(start, min(start + step, groups))
-            table = _ask(wanted, partial(_read_groups, file, chosen, columns, wanted.where))
-            share, lacking = share - table.num_rows, lacking - table.num_rows
+            table = _ask(wanted, partial(file.read_row_groups, chosen, columns))
             for batch in table.to_batches(max_chunksize=PARQUET_ROWS):
                 for row in batch.to_pylist():
-                    yield {"left": row[sides[0]], "right": row[sides[1]], "lang": row.get(label)}
+                    if all(row[column] == value for column, value in wanted.where):
+                        share, lacking = share - 1, lacking - 1
+                        yield {"left": row[sides[0]], "right": row[sides[1]], "lang": row.get(label)}
         if lacking <= 0:
             return
-
-
-def _read_groups(file: Any, groups: range, columns: list[str], where: tuple[tuple[str, Any], ...]) -> Any:
-    from pyarrow import compute
-
-    table = file.read_row_groups(groups, columns)
-    for column, value in where:
-        table = table.filter(compute.field(column) == value)
-    return table
