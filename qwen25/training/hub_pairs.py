@@ -9,7 +9,6 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from qwen25.runtime.errors import InputError, PipelineError

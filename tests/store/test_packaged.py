@@ -212,7 +212,7 @@ def test_no_space_no_folder_and_offline(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packaged, "_append", full)
+    monkeypatch.setattr(packaged, "_downloaded", full)
     assert "QWEN25_CACHE" in fails(r"cannot be kept in .* \(No space left on device\): free some space")
     monkeypatch.setenv("QWEN25_CACHE", str(Path(__file__)))
     with pytest.raises(PipelineError, match="QWEN25_CACHE"):
