@@ -21,7 +21,6 @@ from model2vec import StaticModel
 from tokenizers import Tokenizer
 
 from qwen25.commands import encode
-from qwen25.store import encoding
 
 TEXTS = [f"the {word} sat on mat {i} of a house" for i, word in enumerate(["cat", "dog", "hen", "été"] * 30)]
 
@@ -40,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -
 
 @pytest.fixture(autouse=True)
 def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "BATCH_ROWS", 16)
+    monkeypatch.setattr(encode, "BATCH_ROWS", 16)
 
 
 def write(path: Path, texts: Sequence[object] = TEXTS) -> Path:
@@ -148,16 +147,16 @@ def test_a_killed_run_and_a_killed_worker_leave_the_bytes_of_one_process(
 ) -> None:
     write(tmp_path / "in" / "a.jsonl"), write(tmp_path / "in" / "b.parquet")
     assert run(output="one") == 0
-    mark, real = tmp_path / "killed", encoding.with_vectors
+    mark, real = tmp_path / "killed", encode.with_vectors
 
-    def killed(job: encoding.Job, table: pa.Table) -> pa.Table:
+    def killed(job: encode.Job, table: pa.Table) -> pa.Table:
         if "b.parquet" in job.source and 64 in table["id"].to_pylist() and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return real(job, table)
 
-    killed.__module__, killed.__qualname__ = encoding.__name__, "with_vectors"
-    monkeypatch.setattr(encoding, "with_vectors", killed)
+    killed.__module__, killed.__qualname__ = encode.__name__, "with_vectors"
+    monkeypatch.setattr(encode, "with_vectors", killed)
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     process.join()
