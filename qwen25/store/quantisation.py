@@ -7,7 +7,6 @@ as all others. The weights also let tokens of different lengths share a row (mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from qwen25.runtime.errors import InputError
 
 #: What is stored of a table: float32, float16 or int8.
 STORAGES = ("float32", "float16", "int8")
-_CHUNK_ROWS = 8192
+_PART_ROWS = 8192
 
 
 class Sharing(NamedTuple):
@@ -44,11 +43,9 @@ class Stored(NamedTuple):
 
     def vectors(self) -> np.ndarray:
         """Return the vectors that the model has; float32, shape (tokens, dims)."""
-        tokens = len(self.table if self.row_of is None else self.row_of)
-        out = np.empty((tokens, self.table.shape[1]), dtype=np.float32)
-        for part in _chunks(out):  # rather than a float32 copy of all for each step
-            rows = self.table[part if self.row_of is None else self.row_of[part]].astype(np.float32)
-            out[part] = rows if self.weights is None else rows * self.weights[part, None]
+        out = (self.table if self.row_of is None else self.table[self.row_of]).astype(np.float32)
+        if self.weights is not None:
+            out *= self.weights[:, None]
         return out
 
 
@@ -76,24 +73,22 @@ def quantise(vectors: np.ndarray, storage: str, sharing: Sharing | None = None) 
 
 
 def _int8(rows: np.ndarray) -> Stored:
-    """Return rows as whole numbers with a scale each; of a table of gigabytes only a chunk is ever held twice."""
+    """Return rows as whole numbers with a scale each; of a table of gigabytes only a part is ever held twice."""
     scales = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0)) / 127
     table = np.empty(rows.shape, dtype=np.int8)
-    for part in _chunks(rows):
-        scale = scales[part, None]
-        table[part] = np.rint(np.divide(rows[part], scale, out=np.zeros_like(rows[part]), where=scale > 0))
+    for out, part, scale in zip(_parts(table), _parts(rows), _parts(scales[:, None]), strict=True):
+        out[:] = np.rint(np.divide(part, scale, out=np.zeros_like(part), where=scale > 0))
     return Stored(table, scales.astype(np.float32))
 
 
 def _lengths(rows: np.ndarray) -> np.ndarray:
     """Return the rows' lengths; float32, shape (rows,)."""
-    parts = [np.linalg.norm(rows[part].astype(np.float32), axis=1) for part in _chunks(rows)]
-    return np.concatenate([np.empty(0, dtype=np.float32), *parts])
+    return np.concatenate([np.linalg.norm(part.astype(np.float32), axis=1) for part in _parts(rows)])
 
 
-def _chunks(rows: np.ndarray) -> Iterator[slice]:
-    """Yield parts of the rows that are small beside the table."""
-    return (slice(start, start + _CHUNK_ROWS) for start in range(0, len(rows), _CHUNK_ROWS))
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    """Return views of parts of the rows that are small beside the table."""
+    return np.array_split(rows, len(rows) // _PART_ROWS + 1)
 
 
 def length_factors(vectors: np.ndarray, rows: np.ndarray, row_of: np.ndarray) -> np.ndarray:
@@ -111,13 +106,10 @@ def length_factors(vectors: np.ndarray, rows: np.ndarray, row_of: np.ndarray) ->
 
 def without(stored: Stored, token: int) -> Stored:
     """Return the table with the zero vector for a token."""
-    if stored.weights is not None:
-        weights = stored.weights.copy()
-        weights[token] = 0
-        return stored._replace(weights=weights)
-    table = stored.table.copy()
-    table[token] = 0
-    return stored._replace(table=table)
+    name = "table" if stored.weights is None else "weights"
+    values = getattr(stored, name).copy()
+    values[token] = 0
+    return stored._replace(**{name: values})
 
 
 #: What a token of a table of shared rows costs besides: its weight and the number of its row.
