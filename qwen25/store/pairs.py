@@ -8,7 +8,6 @@ import hashlib
 import json
 import random
 import unicodedata
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from qwen25.runtime.errors import InputError, as_input_error, first_line
+from qwen25.runtime.errors import InputError, as_input_error
 from qwen25.runtime.files import sha256
 
 #: Fewer pairs teach their own wording rather than what their texts mean; of more in a set, a sample is taken.
@@ -129,19 +128,13 @@ def read_path(path: Path, columns: Columns = None, rows: int = MAX_ROWS, seed: i
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield a file's rows, a few in memory at a time; raises InputError if the file cannot be read."""
-    import pyarrow
-
-    try:
-        with path.open("rb") as file:
-            rows = _parquet_rows(file) if path.name.lower().endswith(".parquet") else text_rows(file, path.name)
-            for number, row in enumerate(rows, 1):
-                if row is None:
-                    what = "not whole, or not in UTF-8; of JSON, an object has a line of its own"
-                    raise InputError(f"{path.name}, row {number}: {what}")
-                yield row
-    # Python's own: archives that end too early, and numbers that it does not have.
-    except (pyarrow.ArrowException, OSError, EOFError, zlib.error, csv.Error, ValueError, OverflowError) as error:
-        raise InputError(f"{path.name} cannot be read: {first_line(error)[:200]}") from error
+    with as_input_error(f"{path.name} cannot be read", "repair it, or give another"), path.open("rb") as file:
+        rows = _parquet_rows(file) if path.name.lower().endswith(".parquet") else text_rows(file, path.name)
+        for number, row in enumerate(rows, 1):
+            if row is None:
+                what = "not whole, or not in UTF-8; of JSON, an object has a line of its own"
+                raise InputError(f"{path.name}, row {number}: {what}")
+            yield row
 
 
 def text_rows(file: BinaryIO, name: str) -> Iterator[Row | None]:

@@ -213,10 +213,8 @@ def refuse_code_and_pickles(folder: Path) -> None:
 
 def steps_of(folder: Path, what: str) -> list[tuple[str, Path]]:
     """Return the class and the folder of each step of a sentence-transformers model; InputError if they are none."""
-    try:
+    with as_input_error(f"{what}: its modules.json is no list of steps", "download the model again"):
         return [(str(step["type"]), folder / step["path"]) for step in read_json(folder / "modules.json")]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{what}: its modules.json is no list of steps: {error!r}") from error
 
 
 def model_folder(spec: str) -> Path | None:

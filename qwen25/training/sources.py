@@ -6,6 +6,7 @@ Pairs that occur in evaluation items are kept out of training: a model that has 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,19 +155,19 @@ def read_pairs(
     parsed = [parse_source(text) for text in sources]
     with progress("reading pairs"):
         excluded = texts_to_keep_out()
-        sets = [pairs for source in parsed for pairs in source.read(seed, offline)]
-        for pairs in sets:
-            drop_texts(pairs, excluded)
-    for pairs in (one for one in sets if "missing" not in one.facts):
-        dropped = ", ".join(f"{number:,} {reason}" for reason, number in pairs.dropped.items() if number)
-        logger.info("    %s: %s pairs (left out: %s)", pairs.name, f"{len(pairs.pairs):,}", dropped or "none")
-    missing = [{"name": pairs.name, **pairs.facts} for pairs in sets if "missing" in pairs.facts]
-    sets = [pairs for pairs in sets if pairs.pairs]
-    taken: dict[str, int] = {}
-    for pairs in sets:  # "x", "x (2)": held-out losses go by the names
-        taken[pairs.name] = number = taken.get(pairs.name, 0) + 1
-        pairs.name += f" ({number})" if number > 1 else ""
-    total = sum(len(pairs.pairs) for pairs in sets)
+        read = [one for source in parsed for one in source.read(seed, offline)]
+        sets, taken = [one for one in read if "missing" not in one.facts], Counter[str]()
+        for one in sets:
+            kept = [pair for pair in one.pairs if not {normalised(pair.left), normalised(pair.right)} & excluded]
+            one.pairs, one.dropped["kept out"] = kept, len(one.pairs) - len(kept)
+            dropped = ", ".join(f"{number:,} {reason}" for reason, number in one.dropped.items() if number)
+            logger.info("    %s: %s pairs (left out: %s)", one.name, f"{len(kept):,}", dropped or "none")
+            taken[one.name] += bool(kept)
+            if taken[one.name] > 1:  # held-out losses go by the names
+                one.name += f" ({taken[one.name]})"
+    sets = [one for one in sets if one.pairs]
+    missing = [{"name": one.name, **one.facts} for one in read if "missing" in one.facts]
+    total = sum(len(one.pairs) for one in sets)
     if total < MIN_PAIRS:
         raise InputError(f"--pairs: {total:,} pairs are too few to learn from; give at least {MIN_PAIRS:,}")
     return sets, missing
@@ -176,13 +177,6 @@ def texts_to_keep_out() -> set[str]:
     """Return all texts of the project's own items, normalised."""
     files = [path for folder in OWN_ITEMS for path in folder.glob("*.jsonl")]
     return {normalised(text) for path in files for row in read_rows(path) for _, text in leaves(row)} - {""}
-
-
-def drop_texts(pairs: PairSet, texts: set[str]) -> None:
-    """Drop the pairs one of whose sides is among the normalised ``texts``, and count them in their set."""
-    kept = [pair for pair in pairs.pairs if not {normalised(pair.left), normalised(pair.right)} & texts]
-    pairs.dropped["kept out"] = len(pairs.pairs) - len(kept)
-    pairs.pairs = kept
 
 
 def hold_out(sets: Sequence[PairSet], share: float, seed: int) -> tuple[list[PairSet], list[Pair]]:
@@ -214,13 +208,13 @@ def hold_out(sets: Sequence[PairSet], share: float, seed: int) -> tuple[list[Pai
             room -= sizes[drawn]
     if not taken:
         raise InputError(f"--hold-out {share:g}: the pairs' texts are all linked to each other; give separate files")
-    is_held, start, held = np.isin(group, list(taken)), 0, []
+    is_held, held = iter(np.isin(group, list(taken)).tolist()), list[Pair]()
     for one in sets:
-        mine = is_held[start : start + len(one.pairs)]
-        start += len(one.pairs)
-        held += [pair for pair, out in zip(one.pairs, mine, strict=True) if out]
-        one.pairs = [pair for pair, out in zip(one.pairs, mine, strict=True) if not out]
-        one.dropped["held out"] = int(mine.sum())
+        sides: tuple[list[Pair], list[Pair]] = [], []
+        for pair in one.pairs:
+            sides[next(is_held)].append(pair)
+        one.pairs, one.dropped["held out"] = sides[0], len(sides[1])
+        held += sides[1]
     logger.info("    held out: %s of %s pairs, whose texts occur in no other", f"{len(held):,}", f"{len(pairs):,}")
     return [one for one in sets if one.pairs], held
 
