@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ os.environ.pop("QWEN25_COMMAND", None)
 import numpy as np
 import pytest
 import torch
+from fake_hub import FakeHub, use_hub
 from model2vec import StaticModel
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -40,6 +41,22 @@ torch.set_num_threads(1)
 def caplog_hears_us() -> None:
     """A command that an earlier test ran took the log for itself."""
     logger.propagate = True
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub without repositories, which its client asks; the caches are empty."""
+    monkeypatch.setenv("QWEN25_CACHE", str(tmp_path / "cache"))
+    with FakeHub() as hub:
+        use_hub(monkeypatch, hub.url, tmp_path / "home")
+        yield hub
+
+
+def jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Write rows as JSON Lines, and return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
 def qwen_like_tokenizer(texts: list[str], size: int = 2000) -> Tokenizer:

@@ -6,14 +6,13 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
 from conftest import ROOT
-from fake_hub import FakeHub, Fault, use_hub, weights_body
+from fake_hub import FakeHub, Fault, weights_body
 from pyarrow import parquet
 from teachers import make_teacher
 
@@ -32,14 +31,6 @@ SHORTER = {
     compare_qwen25_vs_all: "--no-peers",
 }
 GATED, MOVED = "databricks/databricks-dolly-15k", "CohereLabs/aya_dataset"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    monkeypatch.setenv("QWEN25_CACHE", str(tmp_path / "cache"))
-    with FakeHub() as hub:
-        use_hub(monkeypatch, hub.url, tmp_path / "home")
-        yield hub
 
 
 def serve(hub: FakeHub, folder: Path, number: int, entry: dict[str, Any]) -> None:

@@ -18,23 +18,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from model2vec import StaticModel
-from tokenizers import Tokenizer
 
 from qwen25.commands import encode
 
 TEXTS = [f"the {word} sat on mat {i} of a house" for i, word in enumerate(["cat", "dog", "hen", "été"] * 30)]
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Path:
-    """A static model of 32 dimensions with shared rows and weights, as phase 1 makes them by default."""
-    folder, size = tmp_path_factory.mktemp("static") / "model", tiny_tokenizer.get_vocab_size()
-    random = np.random.default_rng(0)
-    table = random.integers(-127, 128, (500, 32), dtype=np.int8)
-    weights, rows = random.random(size, dtype=np.float32), random.integers(0, 500, size)
-    made = StaticModel(table, tiny_tokenizer, {}, True, weights=weights, token_mapping=rows, max_length=None)
-    made.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +67,7 @@ def test_every_format_gets_the_vectors_of_model2vec(name: str, run: Callable, mo
     table = pq.read_table(tmp_path / "out" / f"{name.removesuffix('.parquet')}.parquet")
     assert table["text"].to_pylist() == texts
     assert table["id"].to_pylist() == [str(i) if name.endswith("sv") else i for i in range(len(texts))]
-    assert table.schema.field("vector").type == pa.list_(pa.float16(), 32)
+    assert table.schema.field("vector").type == pa.list_(pa.float16(), 48)
     expected = StaticModel.from_pretrained(model).encode(texts)
     assert np.allclose(np.array(table["vector"].to_pylist()), expected, atol=1e-3)
 

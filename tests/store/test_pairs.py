@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow
 import pytest
+from conftest import jsonl
 from pyarrow import parquet
 
 from qwen25.runtime.errors import InputError
@@ -28,11 +29,6 @@ CONTENTS = {
     "qa.csv": CSV.encode("utf-8-sig"),
     "qa.tsv.gz": gzip.compress(TSV.encode(), mtime=0),
 }
-
-
-def jsonl(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.mark.parametrize("name", [*CONTENTS, "qa.parquet"])

@@ -5,27 +5,18 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
-from fake_hub import FakeHub, Fault, use_hub
+from fake_hub import FakeHub, Fault
 from pyarrow import parquet
 
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.store.pairs import Pair, PairSet
 from qwen25.training.hub_pairs import HubSet, choose_files
 from qwen25.training.sources import parse_source, read_pairs
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    monkeypatch.setenv("QWEN25_CACHE", str(tmp_path / "cache"))
-    with FakeHub() as hub:
-        use_hub(monkeypatch, hub.url, tmp_path / "home")
-        yield hub
 
 
 def write(path: Path, rows: int, first: int = 0, groups: int = 1, **columns: str) -> Path:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
+from conftest import jsonl
 
+from qwen25.evaluation.own_pairs import read_own
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import resource
-from qwen25.store.pairs import Pair
+from qwen25.store.pairs import Pair, PairSet, normalised
 from qwen25.training.hub_pairs import HubSet
-from qwen25.training.sources import MIXTURES, parse_source, read_mixture, read_pairs
+from qwen25.training.sources import (
+    HELD_OUT,
+    MIXTURES,
+    hold_out,
+    parse_source,
+    read_mixture,
+    read_pairs,
+    write_held_out,
+)
 from qwen25.training.wheel_pairs import READERS
 
 ROWS = [{"a": f"what is {i}?", "b": f"it is {i}"} for i in range(1200)]
 HUB_ENTRY = {"repo": "a/b", "rows": 10, "languages": ["en"], "licence": "MIT", "why": "test"}
 WHEEL = {"package": "texts", "version": "1.0", "sha256": "0" * 64, "bytes": 1, "reader": "code", "members": "*.py"}
 WHEEL_ENTRY = {name: value for name, value in (WHEEL | HUB_ENTRY).items() if name != "repo"}
-
-
-def jsonl(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def test_files_and_their_columns_are_understood(tmp_path: Path) -> None:
@@ -100,3 +105,26 @@ def test_the_mixtures_are_what_they_say() -> None:
     schema = json.loads((resource("data/schema") / "mixture.schema.json").read_text())
     assert {entry["reader"] for entry in entries} == set(READERS)
     assert set(schema["$defs"]["wheel"]["properties"]["reader"]["enum"]) == set(READERS)
+
+
+def texts(pairs: list[Pair]) -> set[str]:
+    return {normalised(text) for pair in pairs for text in pair[:2]}
+
+
+def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
+    draw = random.Random(0)  # noqa: S311
+    pairs = [Pair(f"Q{draw.randrange(900)}", f"A {draw.randrange(900)}", "en") for _ in range(400)]
+    pairs += [Pair(pair.left.lower(), f"other {i}", "") for i, pair in enumerate(pairs[::4])]
+    sets = [PairSet("a", pairs[:300]), PairSet("b", pairs[300:])]
+    kept, held = hold_out(sets, 0.2, seed=1)
+    assert not texts(held) & texts([pair for one in kept for pair in one.pairs])
+    assert sorted([*held, *(pair for one in kept for pair in one.pairs)]) == sorted(pairs)
+    assert 0.18 * len(pairs) <= len(held) <= 0.2 * len(pairs)
+    assert sum(one.dropped["held out"] for one in kept) == len(held)
+    write_held_out(tmp_path, held)
+    assert read_own(tmp_path / HELD_OUT).facts["rows"] == len(set(held))
+
+
+def test_pairs_that_are_all_linked_cannot_be_parted() -> None:
+    with pytest.raises(InputError, match="all linked"):
+        hold_out([PairSet("a", [Pair("hub", f"{i}", "") for i in range(50)])], 0.1, seed=0)
