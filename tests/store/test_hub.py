@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,42 +18,6 @@ REPO = "tiny/qwen2"
 TOKEN = "hf_" + "SecretSecretSecretSecret"
 
 
-@dataclass
-class User:
-    """Someone with an empty hub cache, who runs a phase that fetches a model and prints its folder."""
-
-    home: Path
-    capsys: pytest.CaptureFixture[str]
-
-    def run(self, repo: str, revision: str | None, offline: bool) -> tuple[int, str, str]:
-        """Return the exit code and what was printed and said."""
-
-        def body(_: argparse.Namespace) -> int:
-            set_up_logging(self.log)
-            print(snapshot(repo, revision, offline, subfolder="copy"))
-            return 0
-
-        return console.command(console.Parser, body)([]), *self.capsys.readouterr()
-
-    @property
-    def log(self) -> Path:
-        return self.home.with_name("run.log")
-
-    def fetch(self, repo: str, revision: str | None = None, offline: bool = False) -> Path:
-        code, out, err = self.run(repo, revision, offline)
-        assert code == 0, err
-        assert "it/s" not in err  # no progress bars but on a terminal
-        return Path(out.strip())
-
-    def fail(self, repo: str, offline: bool = False) -> tuple[int, str]:
-        """Return the exit code and the error's one line."""
-        code, out, err = self.run(repo, None, offline)
-        assert out == "" and "Traceback" not in err and TOKEN not in err
-        errors = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert errors == err.splitlines()[-1:], err
-        return code, errors[0]
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the files of a model, whose content nobody reads here."""
@@ -65,26 +29,40 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def user(
+def fetch(
     tmp_path: Path, hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> User:
+) -> Callable[..., tuple[int, str]]:
+    """A phase that fetches a model; returns its exit code, and the model's folder or the error's one line."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     hub.add(REPO, folder)
-    return User(tmp_path / "home", capsys)
+
+    def fetch(revision: str | None = None, offline: bool = False) -> tuple[int, str]:
+        def body(_: argparse.Namespace) -> int:
+            set_up_logging(tmp_path / "run.log")
+            print(snapshot(REPO, revision, offline, subfolder="copy"))
+            return 0
+
+        code, (out, err) = console.command(console.Parser, body)([]), capsys.readouterr()
+        assert not [text for text in ("it/s", "Traceback", TOKEN) if text in err]  # no bars but on a terminal
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert errors == (err.splitlines()[-1:] if code else []) and bool(code) == (not out)
+        return code, errors[0] if code else out.strip()
+
+    return fetch
 
 
-def test_what_is_fetched_and_what_is_not(user: User, hub: FakeHub, folder: Path) -> None:
+def test_what_is_fetched_and_what_is_not(fetch: Callable, hub: FakeHub, folder: Path) -> None:
     wanted = {"1_Pooling/config.json", "copy/a.json", *(path.name for path in folder.iterdir())}
     others = {"pytorch_model.bin", "tokenizer.py", "onnx/model.safetensors", "1_Pooling/a.bin", "copy/a.py"}
     for name in {*wanted, *others} - {"model.safetensors"}:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
     commit = hub.add(REPO, folder, "v1")
-    found = user.fetch(REPO, "v1")
-    assert found.name == commit
-    assert {path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()} == wanted
+    code, found = fetch("v1")
+    assert code == 0 and Path(found).name == commit
+    assert {path.relative_to(found).as_posix() for path in Path(found).rglob("*") if path.is_file()} == wanted
     hub.requests.clear()
-    assert user.fetch(REPO, "v1", offline=True) == found
+    assert fetch("v1", offline=True) == (0, found)
     assert hub.requests == []
 
 
@@ -102,35 +80,35 @@ def test_what_is_fetched_and_what_is_not(user: User, hub: FakeHub, folder: Path)
     ],
 )
 def test_failures_are_one_line_without_the_token(
-    user: User, hub: FakeHub, fault: Fault, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+    fetch: Callable, hub: FakeHub, fault: Fault, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.5 if fault.kind == "silent" else 10)
     hub.faults = [fault]
-    found, line = user.fail(REPO)
+    found, line = fetch()
     assert found == code and REPO in line and said in line
-    assert TOKEN in hub.tokens and TOKEN not in user.log.read_text(encoding="utf-8")
+    assert TOKEN in hub.tokens and TOKEN not in (tmp_path / "run.log").read_text(encoding="utf-8")
     if code == 2 and fault.where("GET /api/models/x"):
         assert len(hub.requests) == 1  # a refusal is not asked for again
 
 
-def test_a_busy_hub_is_asked_again_and_a_cut_download_resumes(user: User, hub: FakeHub, folder: Path) -> None:
+def test_a_busy_hub_is_asked_again_and_a_cut_download_resumes(fetch: Callable, hub: FakeHub, folder: Path) -> None:
     busy = [Fault("busy", lambda request, where=where: where in request, 1) for where in ("/api/models/", "HEAD ")]
     hub.faults = [*busy, Fault("cut", weights_body, times=1)]
-    assert (user.fetch(REPO) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert (Path(fetch()[1]) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     assert not any(fault.left for fault in hub.faults)
     assert any(request.endswith("model.safetensors Range") for request in hub.requests)
 
 
-def test_no_cache_and_no_room(user: User, hub: FakeHub) -> None:
-    assert "run once without" in user.fail(REPO, offline=True)[1] and hub.requests == []
-    user.home.write_text("a file where the folder should be")
-    assert "HF_HOME" in user.fail(REPO)[1]
+def test_no_cache_and_no_room(fetch: Callable, hub: FakeHub, tmp_path: Path) -> None:
+    assert "run once without" in fetch(offline=True)[1] and hub.requests == []
+    (tmp_path / "home").write_text("a file where the folder should be")
+    assert "HF_HOME" in fetch()[1]
 
 
-def test_pickles_are_refused_before_anything_is_downloaded(user: User, hub: FakeHub, folder: Path) -> None:
+def test_pickles_are_refused_before_anything_is_downloaded(fetch: Callable, hub: FakeHub, folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    code, line = user.fail(REPO)
+    code, line = fetch()
     assert code == 2 and "can run code" in line
     assert not any("/resolve/" in request for request in hub.requests)
 

@@ -87,15 +87,6 @@ def test_the_file_is_as_large_as_the_model_and_always_the_same(tiny_tokenizer: T
     assert len(contents[0][0]) - (tmp_path / "model" / "model.safetensors").stat().st_size < 4096
 
 
-def test_transformers_reads_the_tokenizer_files(tiny_model: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    folder = shutil.copytree(tiny_model, tmp_path / "model")
-    write_onnx(folder, folder)
-    found = AutoTokenizer.from_pretrained(folder)(TEXTS, add_special_tokens=False)["input_ids"]
-    assert found == StaticModel.from_pretrained(folder).tokenize(TEXTS)
-
-
 @pytest.fixture
 def exported(tiny_model: Path, tmp_path: Path) -> tuple[Path, list[str], np.ndarray]:
     """Return a folder with the ONNX file of a model, texts of several lengths, and their vectors in float32."""
@@ -104,6 +95,14 @@ def exported(tiny_model: Path, tmp_path: Path) -> tuple[Path, list[str], np.ndar
     model, texts = StaticModel.from_pretrained(folder), [*TEXTS, "short", LONG[:3000]]
     model.embedding = model.embedding.astype(np.float32)
     return folder, texts, model.encode(texts)
+
+
+def test_transformers_reads_the_tokenizer_files(exported: tuple[Path, list[str], np.ndarray]) -> None:
+    from transformers import AutoTokenizer
+
+    folder, texts, _ = exported
+    found = AutoTokenizer.from_pretrained(folder)(texts, add_special_tokens=False)["input_ids"]
+    assert found == StaticModel.from_pretrained(folder).tokenize(texts)
 
 
 def test_fastembed_gives_the_same_vectors(exported: tuple[Path, list[str], np.ndarray]) -> None:

@@ -18,16 +18,13 @@ from qwen25.runtime.errors import InputError
 from qwen25.store import pairs as pairs_module
 from qwen25.store.pairs import MAX_CHARACTERS, MAX_LINE, Pair, read_path
 
-ROWS = [{"question": f"What is {i}?", "answer": f'{i}, "it" is', "lang": "en"} for i in range(1200)]
+ROWS = [{"question": f"What is {i}?", "answer": f'{i}; "it" is', "lang": "en"} for i in range(1200)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-
-
-CSV = "question,answer,lang\n" + "".join(f'What is {i}?,"{i}, ""it"" is",en\n' for i in range(1200))
-TSV = "question\tanswer\tlang\n" + "".join(f'What is {i}?\t"{i}, ""it"" is"\ten\n' for i in range(1200))
+CSV = "question,answer,lang\n" + "".join(f'What is {i}?,"{i}; ""it"" is",en\n' for i in range(1200))
 CONTENTS = {
     "qa.jsonl.gz": gzip.compress(LINES, mtime=0),
     "qa.csv": CSV.encode("utf-8-sig"),
-    "qa.tsv.gz": gzip.compress(TSV.encode(), mtime=0),
+    "qa.tsv.gz": gzip.compress(CSV.replace(",", "\t").encode(), mtime=0),
 }
 
 
@@ -44,8 +41,8 @@ def test_every_format_gives_the_same_pairs(tmp_path: Path, name: str) -> None:
 
 def test_cells_are_texts_as_they_stand(tmp_path: Path) -> None:
     """No type is guessed, and a text may have several lines."""
-    (tmp_path / "a.csv").write_text('a,b\n007,NULL\n1e3,"x\n""y"""\n')
-    assert [(p.left, p.right) for p in read_path(tmp_path)[0].pairs] == [("007", "NULL"), ("1e3", 'x\n"y"')]
+    (tmp_path / "a.csv").write_text('a,b\n007,NULL\n1e3,"x,\n""y"""\n')
+    assert [(p.left, p.right) for p in read_path(tmp_path)[0].pairs] == [("007", "NULL"), ("1e3", 'x,\n"y"')]
 
 
 def test_columns_are_named_or_found(tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from qwen25.store.quantisation import quantise, rows_within
 from qwen25.store.static_model import write_model
 
 TEXTS = ["How do I reset my password?", "the", "a b c", "Les chats dorment \U0001f63a", "x = [1, 2]"]
-
-
 #: Texts that belong together and share no word.
 PAIRS = [("a red lamp", "light from crimson glass"), ("the cat sleeps", "our animal rests"), ("open it", "read that")]
 
@@ -36,14 +34,7 @@ def table(tiny_tokenizer: Tokenizer) -> np.ndarray:
 
 
 def written(folder: Path, table: np.ndarray, tokenizer: Tokenizer, storage: str) -> Path:
-    metadata = {
-        "name": "tiny",
-        "dims": table.shape[1],
-        "layers": [0],
-        "vocabulary": {"tokens": len(table)},
-        "teacher": {"name": "tiny", "origin": "folder", "layers": 1},
-        "recipe": {"name": "default", "sif": 5e-4, "whitening": 0.5},
-    }
+    metadata = {"teacher": {"name": "tiny"}, "recipe": {"sif": 5e-4}}
     folder.mkdir()
     write_model(folder, quantise(table, storage), static_vocabulary(tokenizer).tokenizer, metadata)
     return folder

@@ -13,16 +13,9 @@ from qwen25.evaluation.own_pairs import read_own
 from qwen25.runtime.errors import InputError
 from qwen25.runtime.files import resource
 from qwen25.store.pairs import Pair, PairSet, normalised
+from qwen25.training import sources
 from qwen25.training.hub_pairs import HubSet
-from qwen25.training.sources import (
-    HELD_OUT,
-    MIXTURES,
-    hold_out,
-    parse_source,
-    read_mixture,
-    read_pairs,
-    write_held_out,
-)
+from qwen25.training.sources import MIXTURES, hold_out, parse_source, read_mixture, read_pairs
 from qwen25.training.wheel_pairs import READERS
 
 ROWS = [{"a": f"what is {i}?", "b": f"it is {i}"} for i in range(1200)]
@@ -44,7 +37,7 @@ def test_files_and_their_columns_are_understood(tmp_path: Path) -> None:
 
 def test_data_sets_of_the_hub_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[HubSet] = []
-    monkeypatch.setattr("qwen25.training.sources.read_hub", lambda wanted, *more: asked.append(wanted))
+    monkeypatch.setattr(sources, "read_hub", lambda wanted, *more: asked.append(wanted))
     for text in ("hub:me/data@v1:en-de:source,target", "hub:me/data:", "hub:me/data:a,b"):
         parse_source(text).read(0, True)
     given = HubSet("me/data", "en-de", ("source", "target"), revision="v1")
@@ -121,8 +114,8 @@ def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
     assert sorted([*held, *(pair for one in kept for pair in one.pairs)]) == sorted(pairs)
     assert 0.18 * len(pairs) <= len(held) <= 0.2 * len(pairs)
     assert sum(one.dropped["held out"] for one in kept) == len(held)
-    write_held_out(tmp_path, held)
-    assert read_own(tmp_path / HELD_OUT).facts["rows"] == len(set(held))
+    sources.write_held_out(tmp_path, held)
+    assert read_own(tmp_path / sources.HELD_OUT).facts["rows"] == len(set(held))
 
 
 def test_pairs_that_are_all_linked_cannot_be_parted() -> None:
