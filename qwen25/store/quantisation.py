@@ -112,10 +112,6 @@ def without(stored: Stored, token: int) -> Stored:
     return stored._replace(**{name: values})
 
 
-#: What a token of a table of shared rows costs besides: its weight and the number of its row.
-SHARING_BYTES = 4 + 4
-
-
 def rows_within(size_mb: float, dims: int, storage: str, shared_by: int = 0) -> int:
     """Return how many rows of ``dims`` numbers fit into a model file of ``size_mb`` (10^6 bytes).
 
@@ -123,4 +119,5 @@ def rows_within(size_mb: float, dims: int, storage: str, shared_by: int = 0) -> 
     """
     header = 1024  # safetensors' own: the names, types and shapes of its tensors
     row = dims * np.dtype(storage).itemsize + (4 if storage == "int8" and not shared_by else 0)
-    return max(0, int((size_mb * 1e6 - header - shared_by * SHARING_BYTES) // row))
+    sharing = shared_by * (4 + 4)  # each token's weight and the number of its row
+    return max(0, int((size_mb * 1e6 - header - sharing) // row))
