@@ -128,8 +128,8 @@ def load_model(folder: Path) -> StaticModel:
     with np.errstate(over="ignore"):
         # Not linalg.norm: it would hold the table in float32 three times.
         how: dict[str, Any] = {"dtype": np.float32, "casting": "same_kind"}
-        lengths = np.sqrt(np.einsum("ij,ij->i", table, table, **how)) if is_table else np.zeros(1)
-    if not (lengths.any() and np.isfinite(lengths).all() and np.isfinite(weights).all()):
+        squares = np.einsum("ij,ij->i", table, table, **how) if is_table else np.zeros(1)
+    if not (squares.any() and np.isfinite(squares).all() and np.isfinite(weights).all()):
         what = f"holds zero, NaN or infinite vectors, or none (shape {table.shape}, {table.dtype})"
         raise InputError(f"{folder} {what}", "distil it again, or give another")
     return model

