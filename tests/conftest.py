@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,6 +100,13 @@ def texts() -> list[str]:
 def item_lines(category: str) -> list[str]:
     """Return the lines of one of the project's own files of items."""
     return (EVAL_DATA / f"{category}.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def content_words(text: str) -> set[str]:
+    """Return a text's words of three letters and more but stop words; they are the same if their first five are."""
+    stop_words = set((EVAL_DATA / "stop_words.txt").read_text(encoding="utf-8").split())
+    found = (word.strip("'") for word in re.findall(r"[a-z']+", text.lower()))
+    return {word[:5] for word in found if len(word) >= 3 and word not in stop_words}
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import Any
 import help_search
 import numpy as np
 import pytest
-from conftest import EVAL_DATA, ROOT
+from conftest import ROOT, content_words
 from model2vec import StaticModel
 from rich.cells import cell_len
 from tokenizers import Tokenizer
@@ -69,16 +69,9 @@ def test_it_is_the_projects_control(model: Path) -> None:
 
 
 def test_half_of_the_requests_share_no_content_word() -> None:
-    """The project's own rule: words of three letters and more, the same if their first five letters are."""
-    stop_words = set((EVAL_DATA / "stop_words.txt").read_text(encoding="utf-8").split())
-
-    def content(text: str) -> set[str]:
-        found = (word.strip("'") for word in re.findall(r"[a-z']+", text.lower()))
-        return {word[:5] for word in found if len(word) >= 3 and word not in stop_words}
-
     topics = [topic for topic in demo.GRID for _ in demo.INTENTS]
     for request, document, topic, worded in zip(demo.REQUESTS, demo.DOCUMENTS, topics, demo.WORDED, strict=True):
-        shared = (content(request) & content(document)) - content(topic)
+        shared = (content_words(request) & content_words(document)) - content_words(topic)
         assert bool(shared) == worded, (request, shared)
 
 

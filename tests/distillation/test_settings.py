@@ -18,14 +18,6 @@ def parsed(*flags: str) -> Settings:
 
 
 class TestFlags:
-    def test_help_says_each_default(self) -> None:
-        actions = [action for action in phase1.build_parser()._actions if action.dest != "help"]
-        assert all(("(default: " in (action.help or "")) == (action.nargs != 0) for action in actions)  # no switch's
-        helps = {action.dest: action.help or "" for action in actions}
-        assert "(default: 1024)" in helps["dims"]
-        assert "(default: models/qwen25-deposium-1024d)" in helps["output"]
-        assert "Qwen2.5-1.5B-Instruct, qwen2.5-coder-0.5b" in helps["max_size_mb"]
-
     def test_no_flags_are_the_defaults(self) -> None:
         assert parsed() == Settings()
         assert (Settings().size_mb, Settings().number_format, Settings.dims) == (65, "int8", 1024)
