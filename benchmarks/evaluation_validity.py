@@ -18,12 +18,12 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from benchmarks.public_data import public_score
+from benchmarks.public_data import public_parser, public_score
 from benchmarks.reference_standing import MODELS, encoders
 from qwen25.evaluation.categories import WEIGHTS, default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import SEED, score_model
 from qwen25.evaluation.results import as_json
-from qwen25.runtime.console import Parser, command
+from qwen25.runtime.console import command
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
@@ -84,15 +84,8 @@ def document(result: dict[str, Any]) -> str:
     )
 
 
-def build_parser() -> Parser:
-    """Return the command line's parser."""
-    parser = Parser(story=__doc__)
-    parser.add_argument("models", nargs="*", metavar="NAME=SPEC", help="models (default: only render)")
-    parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (needed to measure)")
-    return parser
-
-
-main = command(build_parser, measure)
+GIVEN = {"nargs": "*", "metavar": "NAME=SPEC", "help": "models (default: only render)"}
+main = command(lambda: public_parser(__doc__, "models", **GIVEN), measure)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,19 @@ from typing import Any
 
 from qwen25.evaluation.category import interval
 from qwen25.evaluation.evaluate import Evaluation
+from qwen25.runtime.console import Parser
 from qwen25.runtime.errors import InputError
 
-#: Texts -> their vectors, scored.
-PublicScore = Callable[[Any], dict[str, Any]]
+
+def public_parser(story: str | None, what: str, **how: Any) -> Parser:
+    """Return the parser of a benchmark that measures what is named, on public data too, or else only renders."""
+    parser = Parser(story=story)
+    parser.add_argument(what, **how)
+    parser.add_argument("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
+    return parser
 
 
-def public_score(folder: Path | None) -> PublicScore | None:
+def public_score(folder: Path | None) -> Callable[[Any], dict[str, Any]] | None:
     """Return the public scorer on its development sets, its overall score and categories alone; None without a folder.
 
     :raises InputError: if the folder has no scorer.

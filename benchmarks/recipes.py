@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from model2vec import StaticModel
 
-from benchmarks.public_data import public_score, score_facts
+from benchmarks.public_data import public_parser, public_score, score_facts
 from qwen25.distillation.rows import rank_frequencies
 from qwen25.distillation.vectors import DEFAULT, PLAIN, Recipe, distil_vectors
 from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.evaluation.categories import WEIGHTS, calibration_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import SEED, Evaluation, score_model
 from qwen25.evaluation.models import Encoder, random_control, static_encoder
-from qwen25.runtime.console import Parser, command
+from qwen25.runtime.console import command
 from qwen25.runtime.errors import EXIT_OK
 from qwen25.runtime.files import read_json, sha256, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
@@ -179,16 +179,8 @@ def body(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def build_parser() -> Parser:
-    """Return the command line's parser."""
-    parser = Parser(story=__doc__)
-    add = parser.add_argument
-    add("teacher", nargs="?", help="a decoder, as phase 1 takes it (default: only render)")
-    add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
-    return parser
-
-
-main = command(build_parser, body)
+TEACHER = {"nargs": "?", "help": "a decoder, as phase 1 takes it (default: only render)"}
+main = command(lambda: public_parser(__doc__, "teacher", **TEACHER), body)
 
 
 if __name__ == "__main__":

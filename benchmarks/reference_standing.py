@@ -87,12 +87,7 @@ def measure(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def build_parser() -> Parser:
-    """Return the command line's parser."""
-    return Parser(story=__doc__)
-
-
-main = command(build_parser, measure)
+main = command(lambda: Parser(story=__doc__), measure)
 
 
 if __name__ == "__main__":

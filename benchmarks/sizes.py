@@ -22,12 +22,12 @@ import numpy as np
 from model2vec import StaticModel
 from tokenizers import Tokenizer
 
-from benchmarks.public_data import public_score, score_facts
+from benchmarks.public_data import public_parser, public_score, score_facts
 from qwen25.distillation.rows import Budget, token_use
 from qwen25.evaluation.categories import default_items_folder, items_sha256, load_categories
 from qwen25.evaluation.evaluate import SEED, Evaluation, score_model
 from qwen25.evaluation.models import static_encoder
-from qwen25.runtime.console import Parser, command
+from qwen25.runtime.console import command
 from qwen25.runtime.errors import EXIT_OK, InputError
 from qwen25.runtime.files import read_json, sha256, write_files, write_json
 from qwen25.runtime.provenance import Clock, provenance
@@ -200,16 +200,8 @@ def body(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def build_parser() -> Parser:
-    """Return the command line's parser."""
-    parser = Parser(story=__doc__)
-    add = parser.add_argument
-    add("models", nargs="*", metavar="NAME=FOLDER", help="whole models (default: only render)")
-    add("--public-eval", type=Path, help="folder with score.py and dev/ (default: only our own items)")
-    return parser
-
-
-main = command(build_parser, body)
+MODELS = {"nargs": "*", "metavar": "NAME=FOLDER", "help": "whole models (default: only render)"}
+main = command(lambda: public_parser(__doc__, "models", **MODELS), body)
 
 
 if __name__ == "__main__":
