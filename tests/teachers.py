@@ -1,4 +1,4 @@
-"""Tiny teachers: decoders of several architectures, with the whole model's states; and embedding models."""
+"""Tiny teachers: decoders of several architectures and an encoder, with the whole model's states; and embedding models."""
 
 from __future__ import annotations
 
@@ -46,12 +46,9 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"head_dim": 8, "query_pre_attn_scalar": 16, "sliding_window": 4, "sliding_window_pattern": 2},
     ),
     "gpt_oss": ("gpt_oss", {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 8, "sliding_window": 4}),
-}
-#: Decoders that cannot be taken apart, and an encoder.
-WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2": ("gemma2", {"head_dim": 8, "query_pre_attn_scalar": 16}),  # scales the embeddings in the model's own call
     "mixtral": ("mixtral", {"num_local_experts": 2}),
-    "gpt_neox": ("gpt_neox", {}),
+    "gpt_neox": ("gpt_neox", {}),  # its layers cannot be dropped
     "bert": ("bert", {}),
 }
 #: name -> model type and pooling of an embedding model; the last one has two dense layers behind it.
@@ -68,7 +65,7 @@ WORDS = [[11], [4, 12, 13], [14, 15], [16], [17, 18, 19], [20, 21, 22]]
 
 def make_teacher(folder: Path, name: str = "qwen2", seed: int = 0, **save: Any) -> Teacher:
     """Write a teacher with random weights, norms and biases included, and return it."""
-    kind, more = {**CONFIGS, **WHOLE}[name]
+    kind, more = CONFIGS[name]
     if kind not in CONFIG_MAPPING:
         pytest.skip(f"this transformers does not know {kind}")
     config = AutoConfig.for_model(kind, **SIZES, **copy.deepcopy(more))

@@ -51,6 +51,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
 def quietly() -> Iterator[None]:
     """Keep the bars and notes that libraries write on standard error while they load out of terminal and log."""
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # it lists every tensor of a file that is not loaded
     with redirect_stderr(io.StringIO()):
         yield
 

@@ -13,7 +13,7 @@ from qwen25.runtime.errors import InputError, as_input_error
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig
+    from transformers import PreTrainedModel
 
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3 = (
@@ -49,6 +49,8 @@ _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
 
 #: The architectures whose tensors are read one by one: what a file packs differently is known of them.
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
+#: How many rows of a tensor are unpacked at a time.
+_ROWS = 1024
 
 
 class _PackedTensor(NamedTuple):
@@ -127,62 +129,41 @@ def gguf_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-class GgufWeights:
-    """Reads a GGUF file's tensors; packed ones are unpacked to float32, embedding tables by the row.
+def fill_from_gguf(model: PreTrainedModel, path: Path) -> None:
+    """Give a model without memory its weights, each in the number format that the model has it in.
 
-    The file is mapped only while it is read: pages of a mapping that stays open count as this process's memory.
+    They are unpacked to float32 a few rows at a time, so that only what the model keeps takes memory.
+
+    :raises KeyError: if the file lacks a tensor.
+    :raises ValueError: if one has another number of rows than the model's.
     """
+    import torch
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+    from gguf.quants import dequantize
 
-    def __init__(self, path: Path, config: PretrainedConfig) -> None:
-        """Find the tensors; none of another architecture."""
-        from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
-
-        self._path = path
-        self._heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-        self._is_llama = config.model_type == "llama"
-        self._tensors, kind = _read(path)[1], config.model_type
-        architectures = [one for one, name in MODEL_ARCH_NAMES.items() if name == kind and kind in ARCHITECTURES]
-        self._names: Any = get_tensor_name_map(architectures[0], config.num_hidden_layers) if architectures else None
-
-    def __contains__(self, name: str) -> bool:
-        """Whether a tensor is there, by transformers' name of it."""
-        return self._names is not None and self._name(name) in self._tensors
-
-    def _name(self, name: str) -> str:
-        """Return GGUF's name of a tensor."""
-        return self._names.get_name(f"model.{name}", (".weight", ".bias"))
-
-    def length(self, name: str) -> int:
-        """Return the number of a tensor's rows."""
-        return self._tensors[self._name(name)].shape[0]
-
-    def read(self, name: str) -> torch.Tensor:
-        """Return a tensor; float32."""
-        import torch
-
-        values = self._unpacked(name, slice(None))
-        module = name.split(".")[-2]
-        if self._is_llama and module in self._heads:
-            values = unpaired(values, self._heads[module])
-        return torch.from_numpy(values)
-
-    def rows(self, name: str, ids: torch.Tensor) -> torch.Tensor:
-        """Return some rows of a matrix; float32."""
-        import torch
-
-        return torch.from_numpy(self._unpacked(name, ids.numpy()))
-
-    def _unpacked(self, name: str, rows: np.ndarray | slice) -> np.ndarray:
-        from gguf.quants import dequantize
-
-        tensor = self._tensors[self._name(name)]
-        stored = np.memmap(self._path, tensor.dtype, "r", tensor.offset, tensor.shape)
-        values = dequantize(np.asarray(stored)[rows], tensor.packing)
-        # What was stored in float32 is still the mapping itself.
-        return values if values.flags.writeable else np.array(values, dtype=np.float32)
+    config, tensors, filled = model.config, _read(path)[1], {}
+    architecture = next(one for one, name in MODEL_ARCH_NAMES.items() if name == config.model_type)
+    names: Any = get_tensor_name_map(architecture, config.num_hidden_layers)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for name, empty in model.named_parameters():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        known = name if name.startswith(("model.", "lm_head.")) else f"model.{name}"
+        tensor = tensors[names.get_name(known, (".weight", ".bias"))]
+        if tensor.shape[0] != len(empty):
+            raise ValueError(f"{name} has {tensor.shape[0]} rows, not {len(empty)} as its configuration says")
+        filled[name] = values = torch.empty(empty.shape, dtype=empty.dtype)
+        for start in range(0, len(values), _ROWS):
+            # Mapped anew for each part: pages of a mapping that stays open count as this process's memory.
+            stored = np.memmap(path, tensor.dtype, "r", tensor.offset, tensor.shape)[start : start + _ROWS]
+            values[start : start + _ROWS] = torch.from_numpy(dequantize(np.array(stored), tensor.packing))
+        if config.model_type == "llama" and (module := name.split(".")[-2]) in heads:
+            values.copy_(unpaired(values, heads[module]))
+    model.load_state_dict(filled, strict=False, assign=True)
+    model.tie_weights()
 
 
-def unpaired(values: np.ndarray, heads: int) -> np.ndarray:
+def unpaired(values: torch.Tensor, heads: int) -> torch.Tensor:
     """Put a head's rows back in order: GGUF's llama pairs row i with row i + head_dim / 2 for its rotation."""
-    paired: Any = values.reshape(heads, -1, 2, *values.shape[1:])
-    return np.ascontiguousarray(paired.swapaxes(1, 2).reshape(values.shape))
+    paired = values.view(heads, -1, 2, *values.shape[1:])
+    return paired.transpose(1, 2).reshape(values.shape)

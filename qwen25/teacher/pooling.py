@@ -18,7 +18,7 @@ from qwen25.runtime.display import progress, quietly
 from qwen25.runtime.errors import InputError, PipelineError, first_line
 from qwen25.runtime.files import sha256
 from qwen25.store.static_model import refuse_code_and_pickles, steps_of
-from qwen25.teacher.states import WHOLE_MODEL_ROWS, by_length, on_device, require_finite
+from qwen25.teacher.states import CPU_ROWS, between, on_device, require_finite, words_of
 from qwen25.teacher.teacher import Teacher
 
 #: The modules that a model may have behind its transformer and its pooling.
@@ -48,30 +48,27 @@ def pooled_states(
     encoded = model.tokenizer("a", return_special_tokens_mask=True)
     marks, ids = encoded["special_tokens_mask"], encoded["input_ids"]
     around = ids[: marks.index(0)], ids[len(marks) - marks[::-1].index(0) :]
-    sequences = by_length(token_ids)
+    words = words_of(token_ids)
     known = modules[0].auto_model.get_input_embeddings().num_embeddings
-    strange = set(sequences.ids[sequences.ids >= known].tolist()) - set(teacher.tokenizer().get_added_tokens_decoder())
+    strange = set(words.ids[words.ids >= known].tolist()) - set(teacher.tokenizer().get_added_tokens_decoder())
     if strange:
         raise InputError(f"teacher {teacher.name}: token {min(strange)} has no embedding (the table has {known} rows)")
-    parts, last, unknown = [], [], []
-    with on_device(), progress("token states", len(sequences.ids)) as advance:
-        for part, length in sequences.batches(WHOLE_MODEL_ROWS):
-            words = sequences.ids[part].reshape(-1, length)
-            before, behind = (np.tile(np.array(side, dtype=np.int64), (len(words), 1)) for side in around)
-            inputs = torch.from_numpy(np.hstack([before, np.where(words < known, words, 0), behind])).to(device)
+    places, parts = [], []
+    with on_device(), progress("token states", len(words.ids)) as advance:
+        for rows, ids in words.batches(CPU_ROWS):
+            inputs = torch.from_numpy(between(around[0], np.where(ids < known, ids, 0), around[1])).to(device)
             features = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs)}
             for module in modules:
                 features = module(features)
-            parts.append(features["sentence_embedding"].float().cpu())
-            last.append(np.arange(part.start, part.stop)[length - 1 :: length])
-            unknown.append((words >= known).any(axis=1))
-            advance(words.size)
-    vectors = torch.cat(parts)
-    require_finite(vectors, teacher.name, "its pooling")
-    without = np.concatenate(unknown)
-    if without.any():
-        vectors[without] = vectors[~without].double().mean(dim=0).float()
-    return vectors.numpy()[np.searchsorted(np.concatenate(last), sequences.last)]
+            places.append(rows)
+            parts.append(features["sentence_embedding"].float().cpu().numpy())
+            advance(ids.size)
+    vectors = np.concatenate(parts)[np.argsort(np.concatenate(places))]
+    require_finite(torch.from_numpy(vectors), teacher.name, "its pooling")
+    unknown = np.unique(np.repeat(np.arange(len(vectors)), words.lengths)[words.ids >= known])
+    if len(unknown):
+        vectors[unknown] = np.delete(vectors, unknown, axis=0).mean(axis=0, dtype=np.float64)
+    return vectors
 
 
 def pooled_weights_sha256(teacher: Teacher) -> str:

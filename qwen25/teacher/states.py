@@ -1,34 +1,39 @@
 """Teacher -> one hidden state a token and layer, each token alone behind a prefix.
 
-All tokens go through one of transformers' own layers before the next layer is read (breadth-first), so that memory
-depends on the number of tokens and on one layer, not on the depth of the teacher, and each weight is read once. The
-prefix's keys and values are computed once a layer. Time and memory: docs/STREAMING.md. What cannot be taken apart
-like this (encoders, GPT-2, mixtures of experts) is computed by the whole model.
+Only the layers up to the deepest wanted one are loaded: early layers hold what a token means, so that is a quarter of
+a decoder. Batches of tokens go through them, behind the prefix's keys and values, which are computed once. Time and
+memory: docs/STREAMING.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped] # scikit-learn needs it
+from torch.nn import functional
 
 from qwen25.runtime.display import progress
-from qwen25.runtime.errors import InputError, PipelineError, as_input_error, logger
+from qwen25.runtime.errors import InputError, PipelineError, as_input_error
 from qwen25.runtime.steps import NO_CACHE, StepCache, key_of
-from qwen25.teacher.layers import COPY_ROWS, CPU_SCRATCH_BYTES, Stack, empty_model, require_embeddings, take_apart
 from qwen25.teacher.teacher import Teacher
 
-#: How many positions the whole model computes at a time.
-WHOLE_MODEL_ROWS = 1024
-#: For the dry run: what Python and the libraries hold, and multiply-adds a second of a CPU's thread, so many times as
-#: many where it has bfloat16 built in, and of a GPU. Measured on two machines of two cores; a GPU's is a guess.
-LIBRARY_BYTES, THREAD_RATE, BFLOAT16_TIMES, CUDA_RATE = 450 << 20, 35e9, 4, 5e13
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+#: How many positions are computed at a time. On a CPU, products of 512 rows take less time than larger ones, whose
+#: intermediate results leave its caches. Not measured anew: the size of a product can change its last bit.
+CPU_ROWS, CUDA_ROWS = 512, 16384
+#: For the dry run: what Python, the libraries and a batch hold, and multiply-adds a second of a CPU's thread, so many
+#: times as many where it has bfloat16 built in, and of a GPU. Measured on two machines of two cores; a GPU's is a guess.
+LIBRARY_BYTES, THREAD_RATE, BFLOAT16_TIMES, CUDA_RATE = 650 << 20, 35e9, 4, 5e13
 QUESTION_TOKENS = 10
 
 TokenIds = np.ndarray | Sequence[Sequence[int]]
@@ -50,11 +55,6 @@ def fast_dtype(device: str) -> torch.dtype:
     """
     built_in = device.startswith("cuda") or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if built_in else torch.float32
-
-
-def whole_dtype(device: str, dtype: torch.dtype) -> torch.dtype:
-    """Return the number format of a model that is loaded whole: on a CPU float32, as not only products are in it."""
-    return dtype if device.startswith("cuda") else torch.float32
 
 
 def format_name(dtype: torch.dtype) -> str:
@@ -85,8 +85,8 @@ def require_finite(values: torch.Tensor, teacher: str, part: str) -> None:
     """
     if broken := int((~torch.isfinite(values).all(dim=1)).sum()):
         raise PipelineError(
-            f"teacher {teacher}: {part} gives NaN or infinity for {broken} tokens; try --dtype float32, and if it was "
-            "that already, its weights are damaged"
+            f"teacher {teacher}: {part} gives NaN or infinity for {broken} of {len(values)} tokens; try --dtype "
+            "float32, and if it was that already, its weights are damaged"
         )
 
 
@@ -107,71 +107,80 @@ def token_states(
     :param prefix: the text before each token, for a decoder; an encoder's tokens stand between its special tokens.
     :param dtype: the number format of products with weights. States, norms, attention and biases stay float32: a few
         numbers of a state are a thousand times as large as the others, and bfloat16 would round what each layer adds
-        to them away. Only where the whole model is needed, on a GPU, is everything computed in it.
+        to them away.
     :param cache: where they are kept once all are there.
     :return: layer -> float32 array of shape (tokens, hidden), mapped from the cache if there is one.
     :raises InputError: if a token has no embedding, or the teacher's configuration makes no sense.
     :raises PipelineError: if memory or disk runs out, weights are missing or damaged, or a state is not finite.
     """
-    wanted = sorted(set(layers))
-    sequences = by_length(token_ids)
+    wanted, words = sorted(set(layers)), words_of(token_ids)
     before, behind = _around(teacher, prefix)
     facts: dict[str, Any] = {"around": [before, behind], "layers": wanted, "device": device, "dtype": str(dtype)}
     if cache.folder is not None:
         facts |= {"torch": torch.__version__, "transformers": version("transformers"), "threads": threads()}
         facts |= {"weights": teacher.weights_sha256, "config": teacher.config.to_dict()}
-    key = key_of(facts, *sequences.groups, sequences.last)
+    key = key_of(facts, *words)
     if kept := cache.load("states", key):
         return {layer: kept[0][str(layer)] for layer in wanted}
-    with on_device(), cache.writing("states", key) as folder:
-        stack = take_apart(teacher, empty_model(teacher), device, dtype)
-        if isinstance(stack, Stack):
-            return _streamed_states(stack, sequences, before, wanted, folder)
-        logger.info("    token states: by the whole model, %s", stack)
-        found = _whole_model_states(teacher, sequences, (before, behind), wanted, device, dtype)
-        for layer, states in found.items():
-            require_finite(states, teacher.name, f"layer {layer}")
-        return {layer: _kept(folder, layer, states, sequences.last) for layer, states in found.items()}
+    with on_device(), cache.writing("states", key) as folder, progress("token states", len(words.ids)) as advance:
+        model: Any = teacher.load(dtype, part=part_of(teacher, max(1, wanted[-1]), dtype)).to(device)
+        count = model.get_input_embeddings().num_embeddings
+        if len(outside := words.ids[(words.ids < 0) | (words.ids >= count)]):
+            raise InputError(
+                f"teacher {teacher.name}: token {outside[0]} has no embedding (the table has {count} rows)"
+            )
+        shape = (len(words.lengths), teacher.hidden_size)
+        found = {layer: _Rows(shape, folder and folder / f"{layer}.npy") for layer in wanted}
+        past = _past(model, before, device) if teacher.is_causal else None
+        if past is not None:
+            before = []
+        for places, ids in words.batches(CUDA_ROWS if device.startswith("cuda") else CPU_ROWS):
+            inputs = torch.from_numpy(between(before, ids, behind)).to(device)
+            more: dict[str, Any] = {"use_cache": False}
+            if past is not None:
+                more = {"past_key_values": copy.deepcopy(past), "use_cache": True}
+                more["past_key_values"].batch_repeat_interleave(len(ids))
+            states = model(input_ids=inputs, output_hidden_states=True, **more).hidden_states
+            for layer in wanted:
+                rows = states[layer][:, -1 - len(behind)].float().cpu()
+                require_finite(rows, teacher.name, f"layer {layer}")
+                found[layer].put(places, rows.numpy())
+            advance(ids.size)
+        return {layer: rows.array() for layer, rows in found.items()}
 
 
-class Sequences(NamedTuple):
-    """Sequences of token ids, short ones first; the states of all positions stand below each other.
+class Words(NamedTuple):
+    """Sequences of token ids.
 
-    :ivar groups: token ids of sequences of one length; each of shape (sequences, length).
-    :ivar last: for each sequence in the order given, where the state of its last position stands; shape (sequences,).
+    :ivar ids: the ids of all of them, one after the other.
+    :ivar lengths: the number of ids of each.
     """
 
-    groups: list[np.ndarray]
-    last: np.ndarray
+    ids: np.ndarray
+    lengths: np.ndarray
 
-    @property
-    def ids(self) -> np.ndarray:
-        """The token ids of all positions."""
-        return np.concatenate([ids.ravel() for ids in self.groups])
-
-    def batches(self, rows: int) -> Iterator[tuple[slice, int]]:
-        """Yield parts of the positions, of about ``rows`` each, and the length of the sequences in them."""
-        start = 0
-        for ids in self.groups:
-            length, end = ids.shape[1], start + ids.size
-            size = max(1, rows // length) * length
-            for first in range(start, end, size):
-                yield slice(first, min(first + size, end)), length
-            start = end
+    def batches(self, positions: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield sequences of one length, short ones first: their places, and their ids (sequences, length)."""
+        starts = self.lengths.cumsum() - self.lengths
+        for length in np.unique(self.lengths):
+            of_length, size = np.flatnonzero(self.lengths == length), max(1, positions // int(length))
+            for first in range(0, len(of_length), size):
+                places = of_length[first : first + size]
+                yield places, self.ids[starts[places, None] + np.arange(length)]
 
 
-def by_length(token_ids: TokenIds) -> Sequences:
-    """Group single tokens, or words of several, by their length."""
+def words_of(token_ids: TokenIds) -> Words:
+    """Return single tokens, or words of several, in one form."""
     if isinstance(token_ids, np.ndarray):
-        return Sequences([token_ids.astype(np.int64)[:, None]], np.arange(len(token_ids)))
-    lengths = np.array([len(sequence) for sequence in token_ids], dtype=np.int64)
-    groups, last, start = [], np.empty(len(lengths), dtype=np.int64), 0
-    for length in np.unique(lengths):
-        rows = np.flatnonzero(lengths == length)
-        groups.append(np.array([token_ids[int(row)] for row in rows], dtype=np.int64))
-        last[rows] = start + np.arange(1, len(rows) + 1) * length - 1
-        start += groups[-1].size
-    return Sequences(groups, last)
+        return Words(token_ids.astype(np.int64), np.ones(len(token_ids), dtype=np.int64))
+    lengths = np.array([len(word) for word in token_ids], dtype=np.int64)
+    return Words(np.fromiter(chain.from_iterable(token_ids), dtype=np.int64), lengths)
+
+
+def between(before: list[int], ids: np.ndarray, behind: list[int]) -> np.ndarray:
+    """Put the same ids around each sequence of ``ids``, which has shape (sequences, length)."""
+    sides = (np.tile(np.array(side, dtype=np.int64), (len(ids), 1)) for side in (before, behind))
+    return np.hstack([next(sides), ids, next(sides)])
 
 
 def _around(teacher: Teacher, prefix: str) -> tuple[list[int], list[int]]:
@@ -183,74 +192,76 @@ def _around(teacher: Teacher, prefix: str) -> tuple[list[int], list[int]]:
         return around[:1], around[1:]
 
 
-def _kept(folder: Path | None, layer: int, states: torch.Tensor, rows: np.ndarray) -> np.ndarray:
-    """Return some rows of ``states``: mapped from a file in ``folder``; without one, in memory.
+class _Rows:
+    """Rows of float32 that come in parts, in memory or in an ``.npy`` file.
 
-    They are written in parts, so that memory does not hold them twice.
+    The file is not mapped while it is written: pages of a mapping count as this process's memory, and where the disk
+    is full they end it.
     """
-    if folder is None:
-        return states[rows].cpu().numpy()
-    path = folder / f"{layer}.npy"
-    with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), states.shape[1])}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(rows), COPY_ROWS):
-            file.write(states[rows[start : start + COPY_ROWS]].cpu().numpy().data)
-    return np.load(path, mmap_mode="r").view(np.ndarray)
+
+    def __init__(self, shape: tuple[int, int], path: Path | None) -> None:
+        self._path = path
+        if path is None:
+            self._array = np.empty(shape, dtype=np.float32)
+        else:
+            self._start = np.lib.format.open_memmap(path, "w+", np.float32, shape=shape).offset
+
+    def put(self, places: np.ndarray, rows: np.ndarray) -> None:
+        """Write rows to their places, which are in ascending order."""
+        if self._path is None:
+            self._array[places] = rows
+            return
+        with self._path.open("r+b") as file:
+            for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
+                file.seek(self._start + int(places[run[0]]) * rows[0].nbytes)
+                file.write(rows[run].data)
+
+    def array(self) -> np.ndarray:
+        """Return all of them; a file is mapped, read-only."""
+        return self._array if self._path is None else np.load(self._path, mmap_mode="r").view(np.ndarray)
 
 
-def _streamed_states(
-    stack: Stack, sequences: Sequences, before_ids: list[int], wanted: list[int], folder: Path | None
-) -> dict[int, np.ndarray]:
-    """Take all sequences through the layers, from the embeddings to the deepest that is wanted."""
-    before, states = stack.embedded(np.array(before_ids, dtype=np.int64)), stack.embedded(sequences.ids)
-    found = {}
-    with progress("token states", len(states) * wanted[-1]) as advance:
-        for layer in range(wanted[-1] + 1):
-            if layer:
-                stack.use(layer - 1)
-                shared = None
-                if len(before):
-                    (before,), shared = stack(before[None])
-                for part, length in sequences.batches(stack.rows):
-                    after, _ = stack(states[part].view(-1, length, stack.width), shared)
-                    states[part] = after.view(-1, stack.width)
-                    advance(part.stop - part.start)
-            require_finite(states, stack.name, f"layer {layer}")
-            if layer in wanted:
-                found[layer] = _kept(folder, layer, states, sequences.last)
-    return found
+class _Product(torch.nn.Linear):
+    """A linear layer whose product alone is computed in the weight's number format; the bias is added in float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        product = functional.linear(x.to(self.weight.dtype), self.weight).float()
+        return product if self.bias is None else product.add_(self.bias)
 
 
-def _whole_model_states(
-    teacher: Teacher,
-    sequences: Sequences,
-    around: Sequence[list[int]],
-    layers: list[int],
-    device: str,
-    dtype: torch.dtype,
-) -> dict[int, torch.Tensor]:
-    """Compute states by the whole model, each sequence between the token ids of ``around``.
+def part_of(teacher: Teacher, layers: int, dtype: torch.dtype) -> type[PreTrainedModel]:
+    """Return the class of a teacher's text model up to a layer; loaders read only the weights that it has.
 
-    :return: layer -> (positions, hidden), of which those of last positions are filled.
+    :raises InputError: if the configuration describes no model.
     """
-    model: Any = teacher.load(whole_dtype(device, dtype)).to(device)
-    if layers[-1] < teacher.layers and hasattr(model, "layers") and hasattr(model, "norm"):
-        # An inner layer's state is the raw one.
-        model.layers, model.norm = model.layers[: layers[-1]], torch.nn.Identity()
-    flat = sequences.ids
-    require_embeddings(teacher.name, flat, model.get_input_embeddings().num_embeddings)
-    found = {layer: torch.zeros(len(flat), teacher.hidden_size) for layer in layers}
-    with progress("token states", len(flat)) as advance:
-        for part, length in sequences.batches(WHOLE_MODEL_ROWS):
-            ids = flat[part].reshape(-1, length)
-            before, behind = (np.tile(np.array(side, dtype=np.int64), (len(ids), 1)) for side in around)
-            inputs = torch.from_numpy(np.hstack([before, ids, behind])).to(device)
-            states = model(input_ids=inputs, output_hidden_states=True, use_cache=False).hidden_states
-            for layer, array in found.items():
-                array[part][length - 1 :: length] = states[layer][:, -1 - len(around[1])].float().cpu()
-            advance(ids.size)
-    return found
+    from transformers import AutoModel
+
+    kind: Any = type(teacher.empty_model(AutoModel.from_config))
+
+    class Part(kind):
+        def __init__(self, config: PretrainedConfig) -> None:
+            super().__init__(config)
+            # The state between two layers is the raw one, not normed. A model of another make stays whole.
+            if hasattr(self, "layers") and hasattr(self, "norm") and layers < len(self.layers):
+                self.layers, self.norm = self.layers[:layers], torch.nn.Identity()
+            self.float()
+            for module in self.modules():
+                if type(module) is torch.nn.Linear:
+                    module.__class__ = _Product
+                    module.weight = torch.nn.Parameter(module.weight.to(dtype), requires_grad=False)
+
+    return Part
+
+
+def _past(model: Any, before: list[int], device: str) -> Any:
+    """Return the keys and values of what stands before each token; None if the model has none that can be repeated."""
+    from transformers import DynamicCache
+
+    if not before:
+        return None
+    found = model(input_ids=torch.tensor([before], device=device), use_cache=True)
+    past = getattr(found, "past_key_values", None)
+    return past if isinstance(past, DynamicCache) else None
 
 
 def dry_run_line(
@@ -261,24 +272,22 @@ def dry_run_line(
     :param asked: words that the whole model is asked for as well.
     :raises InputError: if the configuration describes no model.
     """
-    model, deepest = empty_model(teacher), max(layers)
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    table = model.get_input_embeddings().weight.numel()
-    layer = (weights - table) / teacher.layers
-    state = tokens * teacher.hidden_size * 4
-    stack = take_apart(teacher, model, device, dtype)
-    how, held = "layer by layer", layer
-    if isinstance(stack, str):
-        how, held, dtype = f"the whole model ({stack})", weights, whole_dtype(device, dtype)
-    memory = LIBRARY_BYTES + state + 4 * CPU_SCRATCH_BYTES + held * dtype.itemsize
+    from transformers import AutoModel
+
+    makes: Any = AutoModel.from_config, part_of(teacher, max(layers), dtype)
+    whole, part = (teacher.empty_model(make) for make in makes)
+    weights = sum(one.numel() for one in whole.parameters())
+    products = sum(one.numel() for one in part.parameters()) - part.get_input_embeddings().weight.numel()
+    held = sum(one.nbytes for one in part.parameters())
+    if asked:
+        held = max(held, weights * dtype.itemsize)
     rate = THREAD_RATE * torch.get_num_threads() * (BFLOAT16_TIMES if dtype == torch.bfloat16 else 1)
     rate = CUDA_RATE if device.startswith("cuda") else rate
-    minutes = (tokens * layer * deepest + asked * QUESTION_TOKENS * weights) / rate / 60
+    minutes = (tokens * products + asked * QUESTION_TOKENS * weights) / rate / 60
     more = f", then {asked:,} words asked for by the whole model" * bool(asked)
-    memory = max(memory, LIBRARY_BYTES + weights * dtype.itemsize * bool(asked))
-    numbers = ", ".join(map(str, sorted(set(layers))))
+    numbers, disk = sorted(set(layers)), tokens * teacher.hidden_size * 4 * len(set(layers))
     return (
-        f"token states: {tokens:,} tokens, layers {numbers}, {device} in {format_name(dtype)}, {how}{more}: "
-        f"{memory / 1e9:.1f} GB of memory, {state * len(set(layers)) / 1e9:.1f} GB of disk while it runs, "
-        f"roughly {max(1, round(minutes))} min"
+        f"token states: {tokens:,} tokens, layers {', '.join(map(str, numbers))} of {teacher.layers}, {device} in "
+        f"{format_name(dtype)}{more}: {(LIBRARY_BYTES + held) / 1e9:.1f} GB of memory, {disk / 1e9:.1f} GB of disk "
+        f"while it runs, roughly {max(1, round(minutes))} min"
     )

@@ -6,9 +6,11 @@ and weights. Only safetensors and GGUF weights are read: a pickle can run code w
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +22,15 @@ from qwen25.runtime.files import read_json, sha256
 from qwen25.store.hub import looks_like_an_id, parent_exists, snapshot
 from qwen25.store.packaged import PACKAGED, packaged_path
 from qwen25.store.static_model import no_weights
-from qwen25.teacher.gguf import check_gguf, gguf_tokenizer
+from qwen25.teacher.gguf import ARCHITECTURES, check_gguf, fill_from_gguf, gguf_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 DEFAULT_TEACHER = "Qwen/Qwen2.5-1.5B-Instruct"
+#: What a multimodal model's file has before the names of its text model's weights.
+TEXT_MODEL = r"^(?:model\.)?language_model\.(?:model\.)?"
 
 
 @dataclass(frozen=True)
@@ -145,31 +149,83 @@ class Teacher:
             gguf.__version__ = importlib.metadata.version("gguf")
         return {"gguf_file": self.gguf}
 
-    def load(self, dtype: torch.dtype, with_head: bool = False) -> PreTrainedModel:
-        """Load the whole model, with or without its language-model head, in evaluation mode, on the CPU.
+    def empty_model(self, make: Callable[[PretrainedConfig], PreTrainedModel]) -> PreTrainedModel:
+        """Return the text model with its buffers, but without memory for weights, in evaluation mode.
 
+        :param make: makes it of its configuration.
+        :raises InputError: if the configuration describes no model.
+        """
+        from accelerate import init_empty_weights  # type: ignore[import-untyped]
+
+        try:
+            config = copy.deepcopy(self.config)
+            vars(config).pop("quantization_config", None)  # transformers notes a GGUF file's packing here
+            with init_empty_weights(include_buffers=False):
+                return make(config).eval()
+        except Exception as error:  # what a wrong value raises depends on the architecture
+            raise InputError(
+                f"teacher {self.name}: its configuration describes no model ({first_line(error)}); download it again"
+            ) from error
+
+    def load(
+        self, dtype: torch.dtype, with_head: bool = False, part: type[PreTrainedModel] | None = None
+    ) -> PreTrainedModel:
+        """Load the text model, with or without its language-model head, in evaluation mode, on the CPU.
+
+        :param part: the class of a model that has only some of the layers; without a head.
         :raises PipelineError: if the weights cannot be loaded, or not all are there.
         """
         import transformers
 
-        kwargs = self._gguf_file() or {"use_safetensors": True}
-        kwargs |= {"dtype": dtype, "trust_remote_code": False, "output_loading_info": True}
         _ = self.weight_files  # refuses pickles with the reason
         try:
             with quietly():
-                # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
-                auto = transformers.AutoModelForCausalLM if with_head or self.gguf else transformers.AutoModel
-                model, info = auto.from_pretrained(self.folder, **kwargs)
+                if self.gguf and self.config.model_type in ARCHITECTURES:
+                    auto: Any = transformers.AutoModelForCausalLM if with_head else transformers.AutoModel
+                    model = self.empty_model(part or partial(auto.from_config, dtype=dtype))
+                    fill_from_gguf(model, self.folder / self.gguf)
+                    return model
+                return self._from_pretrained(dtype, with_head, part)
+        except PipelineError:
+            raise
         except Exception as error:  # safetensors and transformers have no common base
             raise PipelineError(
                 f"teacher {self.name}: its weights cannot be loaded ({first_line(error)}); download it again"
             ) from error
-        # transformers makes up what is missing; a pooler is not read, and many encoders have none.
+
+    def _from_pretrained(
+        self, dtype: torch.dtype, with_head: bool, part: type[PreTrainedModel] | None
+    ) -> PreTrainedModel:
+        """Load a model by transformers, and nothing that transformers would make up."""
+        import torch
+        import transformers
+
+        kwargs: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True, **self._gguf_file()}
+        kwargs["dtype"] = torch.float32 if self.gguf and part else dtype
+        if with_head or self.gguf:
+            # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(self.folder, **kwargs)
+            model = model if with_head else model.base_model
+            if part is not None:
+                whole, model = model, self.empty_model(part)
+                model.load_state_dict(whole.state_dict(), strict=False, assign=True)
+        else:
+            auto: Any = part or transformers.AutoModel
+            kwargs |= {"config": copy.deepcopy(self.config), "key_mapping": {TEXT_MODEL: ""}}
+            model, info = auto.from_pretrained(self.folder, **kwargs)
+            if set(info["missing_keys"]) == {"embed_tokens.weight"} and "lm_head.weight" in info["unexpected_keys"]:
+                kwargs["key_mapping"]["^lm_head"] = "embed_tokens"  # the two are one table
+                model, info = auto.from_pretrained(self.folder, **kwargs)
+        for name, found, expected in sorted(info["mismatched_keys"]):
+            raise PipelineError(
+                f"teacher {self.name}: {name} is of shape {tuple(found)}, not {tuple(expected)} as its configuration "
+                "says; download it again"
+            )
+        # A pooler is not read, and many encoders have none.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
         if missing:
             raise PipelineError(f"teacher {self.name}: its weights lack {missing[0]}; download it again")
-        if self.gguf and not with_head:
-            model = model.base_model
         return model.eval()
 
 

@@ -17,13 +17,13 @@ from qwen25.distillation.vocabulary import static_vocabulary
 from qwen25.runtime.errors import InputError
 from qwen25.store.packaged import PACKAGED, cache_folder, is_complete, packaged_path
 from qwen25.teacher.gguf import gguf_tokenizer, unpaired
-from qwen25.teacher.layers import open_weights
 from qwen25.teacher.states import token_states
-from qwen25.teacher.teacher import Teacher, find_teacher
+from qwen25.teacher.teacher import find_teacher
 
 #: What a Qwen2.5 file at q4_k_m holds, in places where all four matter.
 PACKINGS = {
     "token_embd": "Q8_0",
+    "output": "Q6_K",
     "attn_q": "Q4_K",
     "attn_k": "Q5_0",
     "attn_v": "Q6_K",
@@ -55,7 +55,7 @@ def packed(kind: str, rows: int, generator: np.random.Generator) -> np.ndarray:
 def write_gguf(path: Path, tokenizer: Tokenizer, pre: str = "qwen2", kind: str = "qwen2", **more: Any) -> Path:
     """Write a model of two layers, each of its matrices packed in one of the four ways, with three unused tokens.
 
-    :param more: fields of the tokenizer that differ; ``endianess``, ``split``: of the file.
+    :param more: fields of the tokenizer that differ; ``endianess``, ``split``: of the file; ``head``: has its own.
     """
     from gguf import GGMLQuantizationType, GGUFEndian, GGUFWriter
 
@@ -90,6 +90,8 @@ def write_gguf(path: Path, tokenizer: Tokenizer, pre: str = "qwen2", kind: str =
         writer.add_tensor(name, generator.normal(mean, 0.1, count).astype(np.float32))
 
     add("token_embd", rows)
+    if more.get("head"):
+        add("output", rows)
     add_plain("output_norm.weight", WIDTH, 1.0)
     for layer in range(2):
         for name, count in (("attn_q", WIDTH), ("attn_k", WIDTH // 2), ("attn_v", WIDTH // 2)):
@@ -217,30 +219,35 @@ class TestTokenizer:
         assert_equal(static.tokenizer, Tokenizer.from_file(str(REAL_TOKENIZER)), varied_strings(6000))
 
 
-def assert_as_the_whole_model(teacher: Teacher, ids: np.ndarray, layers: list[int]) -> None:
-    """Compare states with those of the model as transformers unpacks it."""
-    found, model = token_states(teacher, ids, layers, prefix="\n"), teacher.load(torch.float32)
-    before = teacher.tokenizer().encode("\n").ids
-    with torch.inference_mode():
-        states = model(torch.tensor([[*before, int(i)] for i in ids]), output_hidden_states=True).hidden_states
-    for layer in layers:
-        whole = states[layer][:, -1].numpy()
-        np.testing.assert_allclose(found[layer], whole, atol=1e-5 * float(np.abs(whole).max()))
-
-
 class TestTensors:
     @pytest.mark.parametrize("kind", ["qwen2", "llama"])
     def test_every_packing_is_unpacked_as_transformers_does(
-        self, kind: str, tmp_path: Path, tiny_tokenizer: Tokenizer
+        self, kind: str, tmp_path: Path, tiny_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         teacher = find_teacher(str(write_gguf(tmp_path / "tiny.gguf", tiny_tokenizer, kind=kind)))
-        assert_as_the_whole_model(teacher, np.arange(300, 340), [0, 1, 2])
-        weights, name = open_weights(teacher), "embed_tokens.weight"
-        ids = torch.tensor([7, 90, 7])
-        assert torch.equal(weights.rows(name, ids), weights.read(name)[ids])  # only these are unpacked
+        ids, layers = np.arange(300, 340), [0, 1, 2]
+        found = token_states(teacher, ids, layers, prefix="\n")
+        with monkeypatch.context() as patch:
+            patch.setattr("qwen25.teacher.teacher.ARCHITECTURES", ())  # then transformers loads it
+            model, rare = teacher.load(torch.float32), token_states(teacher, ids, layers, prefix="\n")
+        before = teacher.tokenizer().encode("\n").ids
+        with torch.inference_mode():
+            states = model(torch.tensor([[*before, int(i)] for i in ids]), output_hidden_states=True).hidden_states
+        for layer in layers:
+            whole = states[layer][:, -1].numpy()
+            np.testing.assert_allclose(found[layer], whole, atol=1e-5 * float(np.abs(whole).max()))
+            np.testing.assert_array_equal(rare[layer], found[layer])
+
+    def test_the_head_is_the_table_or_a_matrix_of_its_own(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+        for own in (False, True):
+            path = write_gguf(tmp_path / f"{own}.gguf", tiny_tokenizer, head=own)
+            model: Any = find_teacher(str(path)).load(torch.bfloat16, with_head=True)
+            assert torch.equal(model.lm_head.weight, model.get_input_embeddings().weight) is not own
+            assert model.lm_head.weight.dtype == torch.bfloat16
+            assert torch.isfinite(model(torch.tensor([[300, 301]])).logits).all()
 
     def test_rotation_pairs_are_put_back(self) -> None:
         """GGUF's order of a llama head's rows is (0, half, 1, half + 1, ...), undone for each head."""
-        rows = np.arange(8.0)[:, None]  # two heads of four rows
-        stored = rows.reshape(2, 2, 2, 1).swapaxes(1, 2).reshape(8, 1)
-        np.testing.assert_array_equal(unpaired(stored, 2), rows)
+        rows = torch.arange(8.0)[:, None]  # two heads of four rows
+        stored = rows.reshape(2, 2, 2, 1).transpose(1, 2).reshape(8, 1)
+        assert torch.equal(unpaired(stored, 2), rows)

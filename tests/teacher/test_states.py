@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from teachers import (
     PREFIX,
     PREFIX_IDS,
     VOCABULARY,
-    WHOLE,
     WORDS,
     change,
     make_teacher,
@@ -27,8 +27,7 @@ from teachers import teacher as teacher  # a fixture
 
 from qwen25.runtime.errors import InputError, PipelineError
 from qwen25.runtime.steps import StepCache
-from qwen25.teacher import layers, states
-from qwen25.teacher.layers import Stack
+from qwen25.teacher import states
 from qwen25.teacher.states import choose_device, dry_run_line, fast_dtype, token_states
 from qwen25.teacher.teacher import Teacher
 
@@ -38,38 +37,28 @@ EVERY = range(LAYERS + 1)
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "CPU_ROWS", 16)
-    monkeypatch.setattr(states, "WHOLE_MODEL_ROWS", 16)
-
-
-def assert_plain(teacher: Teacher, prefix: str, around: tuple[list[int], list[int]]) -> None:
-    """Compare all layers' states of single tokens and of words with the whole model's."""
-    for ids in (IDS[10:30], WORDS):
-        found = token_states(teacher, ids, EVERY, prefix=prefix)
-        plain = plain_states(teacher, [np.atleast_1d(word).tolist() for word in ids], *around)
-        for layer, expected in enumerate(plain):
-            np.testing.assert_allclose(found[layer], expected, rtol=2e-4, atol=2e-4, err_msg=f"layer {layer}")
-            assert found[layer].dtype == np.float32
+    monkeypatch.setattr(states, "CPU_ROWS", 16)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_decoders_are_taken_apart_and_give_their_own_states(name: str, tmp_path: Path, small_batches: None) -> None:
+def test_states_are_those_of_the_whole_model(name: str, tmp_path: Path, small_batches: None) -> None:
+    """Single tokens and words, with a prefix and without; an inner layer's state is the raw one."""
     teacher = make_teacher(tmp_path / name, name)
-    assert isinstance(layers.take_apart(teacher, layers.empty_model(teacher), "cpu", torch.float32), Stack)
-    assert_plain(teacher, PREFIX, (PREFIX_IDS, []))
-    assert_plain(teacher, "", ([], []))
+    for prefix, before in ((PREFIX, PREFIX_IDS), ("", [])):
+        around = ([1], [2]) if name == "bert" else (before, [])
+        for ids in (IDS[10:30], WORDS):
+            plain = plain_states(teacher, [np.atleast_1d(word).tolist() for word in ids], *around)
+            for wanted in (EVERY, [2], [0]):
+                for layer, found in token_states(teacher, ids, wanted, prefix=prefix).items():
+                    np.testing.assert_allclose(found, plain[layer], rtol=2e-4, atol=2e-4, err_msg=f"layer {layer}")
+                    assert found.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_everything_else_goes_through_the_whole_model(
-    name: str, tmp_path: Path, small_batches: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    teacher = make_teacher(tmp_path / name, name)
-    with caplog.at_level("INFO", logger="qwen25"):
-        assert_plain(teacher, PREFIX, ([1], [2]) if name == "bert" else (PREFIX_IDS, []))
-    assert "by the whole model" in caplog.text
-    shallow, deep = (token_states(teacher, IDS[:9], wanted)[2] for wanted in ([2], [2, LAYERS]))
-    np.testing.assert_allclose(shallow, deep, rtol=1e-5, atol=1e-5)  # an inner layer's state is never normed
+def test_layers_behind_the_deepest_wanted_one_are_not_read(teacher: Teacher) -> None:
+    change(teacher, up_proj=None)
+    assert token_states(teacher, IDS, [1])[1].shape == (VOCABULARY, HIDDEN)
+    with pytest.raises(PipelineError, match=r"lack .*layers\.1\.mlp\.up_proj\.weight"):
+        token_states(teacher, IDS, [2])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -96,30 +85,40 @@ def test_only_what_is_asked_for_is_returned_and_a_subset_equals_the_whole(teache
     assert token_states(teacher, IDS[:0], [1])[1].shape == (0, HIDDEN)
 
 
-def test_sharded_bfloat16_weights_under_another_root_and_a_table_stored_as_the_head(tmp_path: Path) -> None:
+def test_sharded_weights_and_a_table_stored_as_the_head(tmp_path: Path) -> None:
     sharded = make_teacher(tmp_path / "sharded", dtype=torch.bfloat16, max_shard_size="20KB")
     assert len(sharded.weight_files) > 2
     expected = token_states(sharded, IDS, EVERY, prefix=PREFIX)
     plain = plain_states(sharded, IDS[:, None].tolist(), PREFIX_IDS)
     np.testing.assert_allclose(expected[LAYERS], plain[LAYERS], rtol=2e-4, atol=2e-4)
     tensors = {name: tensor for path in sharded.weight_files for name, tensor in load_file(path).items()}
-    table = tensors.pop("model.embed_tokens.weight")
-    tensors = {name.replace("model.", "model.language_model."): tensor for name, tensor in tensors.items()}
-    tensors["lm_head.weight"] = torch.cat([table, torch.zeros(7, HIDDEN, dtype=table.dtype)])  # longer than needed
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
     for path in [*sharded.weight_files, sharded.folder / "model.safetensors.index.json"]:
         path.unlink()
-    save_file(tensors, sharded.folder / "model.safetensors")
+    save_file(tensors, sharded.folder / "model.safetensors", {"format": "pt"})
     found = token_states(Teacher("one", "folder", sharded.folder), IDS, EVERY, prefix=PREFIX)
     for layer in EVERY:
         np.testing.assert_array_equal(found[layer], expected[layer])
 
 
-class TestFaults:
-    def test_a_missing_tensor_is_named(self, teacher: Teacher) -> None:
-        change(teacher, up_proj=None)
-        with pytest.raises(PipelineError, match=r"lack .*layers\.1\.mlp\.up_proj\.weight"):
-            token_states(teacher, IDS, [LAYERS])
+@pytest.mark.parametrize("root", ["model.language_model.", "language_model.model.", "language_model."])
+def test_the_text_model_of_a_multimodal_one(root: str, tmp_path: Path) -> None:
+    """Other weights have names that end as the text model's do."""
+    plain = make_teacher(tmp_path / "plain", "gemma3")
+    config = {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"]}
+    config["text_config"] = json.loads((plain.folder / "config.json").read_text())
+    tensors = load_file(plain.folder / "model.safetensors")
+    tensors = {name.replace("model.", root, 1): tensor for name, tensor in tensors.items()}
+    tensors |= {name.replace(root, "model.vision_tower.encoder."): tensor + 1 for name, tensor in tensors.items()}
+    folder = Path(shutil.copytree(plain.folder, tmp_path / "multimodal"))
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    expected, found = (token_states(t, IDS, EVERY) for t in (plain, Teacher("many", "folder", folder)))
+    for layer in EVERY:
+        np.testing.assert_array_equal(found[layer], expected[layer])
 
+
+class TestFaults:
     def test_a_tensor_of_the_wrong_shape_is_named(self, teacher: Teacher) -> None:
         change(teacher, up_proj=torch.zeros(41, HIDDEN))
         with pytest.raises(PipelineError, match=r"up_proj\.weight is of shape \(41, 24\), not \(40, 24\)"):
@@ -128,7 +127,7 @@ class TestFaults:
     def test_not_a_number_is_reported_with_its_layer(self, teacher: Teacher, tmp_path: Path) -> None:
         change(teacher, down_proj=torch.full((HIDDEN, 40), torch.nan))
         token_states(teacher, IDS, [1])
-        with pytest.raises(PipelineError, match=r"layer 2 gives NaN or infinity for 61 tokens.*--dtype float32"):
+        with pytest.raises(PipelineError, match=r"layer 4 gives NaN or infinity for 61 of 61 tokens.*--dtype float32"):
             token_states(teacher, IDS, [LAYERS], cache=StepCache(tmp_path / "cache"))
         encoder = make_teacher(tmp_path / "bert", "bert")
         path = encoder.folder / "model.safetensors"
@@ -147,35 +146,36 @@ class TestFaults:
 RUN_WORDS = [*([i] for i in range(40)), [5, 6], [7, 8, 9], [3]]
 
 
-def layers_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the list that the numbers of the layers go to as they are read."""
-    read, real = [], Stack.use
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Teacher]:
+    """Return the list that teachers go to as they are loaded."""
+    loaded, real = [], Teacher.load
 
-    def use(self: Stack, index: int) -> None:
-        read.append(index)
-        real(self, index)
+    def load(self: Teacher, *arguments: Any, **more: Any) -> Any:
+        loaded.append(self)
+        return real(self, *arguments, **more)
 
-    monkeypatch.setattr(Stack, "use", use)
-    return read
+    monkeypatch.setattr(Teacher, "load", load)
+    return loaded
 
 
 def test_states_are_kept_once_all_are_there_and_are_the_same_bytes(
-    teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_batches: None
+    teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: list[Teacher], small_batches: None
 ) -> None:
     undisturbed = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9")
-    cache, real = StepCache(tmp_path / "cache"), np.lib.format.write_array_header_1_0
+    cache, real = StepCache(tmp_path / "cache"), states._Rows.put
 
-    def full(file: Any, header: Any) -> None:
-        if "3.npy" in file.name:
+    def full(self: Any, places: np.ndarray, rows: np.ndarray) -> None:
+        if places[0] > 30:
             raise OSError(28, "No space left on device")
-        real(file, header)
+        real(self, places, rows)
 
     with monkeypatch.context() as patch, pytest.raises(PipelineError, match="free some space and run again"):
-        patch.setattr(np.lib.format, "write_array_header_1_0", full)
+        patch.setattr(states._Rows, "put", full)
         token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache)
-    read = layers_read(monkeypatch)
+    del loads[:]
     first, again = (token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache) for _ in range(2))
-    assert read == [0, 1, 2, 3]  # the second time, nothing is left to be computed
+    assert len(loads) == 1  # the second time, nothing is left to be computed
     for layer, expected in undisturbed.items():
         assert first[layer].tobytes() == expected.tobytes() == again[layer].tobytes()
     with pytest.raises(ValueError, match="read-only"):  # a file that the next run relies on
@@ -186,7 +186,7 @@ def test_states_are_kept_once_all_are_there_and_are_the_same_bytes(
 
 @pytest.mark.parametrize("other", ["weights", "prefix", "dtype", "tokens"])
 def test_steps_of_another_run_are_not_used(
-    other: str, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other: str, teacher: Teacher, tmp_path: Path, loads: list[Teacher]
 ) -> None:
     cache = StepCache(tmp_path / "cache")
     token_states(teacher, IDS, [0, 2], prefix=PREFIX, cache=cache)
@@ -194,31 +194,27 @@ def test_steps_of_another_run_are_not_used(
         teacher = make_teacher(tmp_path / "other", seed=1)
     ids, prefix = IDS[::-1].copy() if other == "tokens" else IDS, "w6" if other == "prefix" else PREFIX
     dtype = torch.float16 if other == "dtype" else torch.float32
-    read = layers_read(monkeypatch)
+    del loads[:]
     found = token_states(teacher, ids, [0, 2], prefix=prefix, dtype=dtype, cache=cache)
-    assert read == [0, 1]
+    assert len(loads) == 1
     np.testing.assert_array_equal(found[2], token_states(teacher, ids, [2], prefix=prefix, dtype=dtype)[2])
 
 
-def test_the_dry_run_is_one_line(teacher: Teacher, tmp_path: Path) -> None:
+def test_the_dry_run_is_one_line(teacher: Teacher) -> None:
     line = dry_run_line(teacher, 1000, [0, 2], "cpu", torch.float32)
-    assert (
-        line.startswith("token states: 1,000 tokens, layers 0, 2, cpu in float32, layer by layer: 0.")
-        and "\n" not in line
-    )
-    assert "whole model" in dry_run_line(make_teacher(tmp_path / "b", "bert"), 1000, [2], "cpu", torch.float32)
+    assert line.startswith("token states: 1,000 tokens, layers 0, 2 of 4, cpu in float32: 0.") and "\n" not in line
 
 
-def test_the_dry_run_counts_every_expert_of_a_mixture(tmp_path: Path) -> None:
-    """The shapes of Mixtral-8x7B, and the parameters that its authors state."""
+@pytest.mark.parametrize(("layers", "share"), [([8], 8 / 32), ([32], 1)])
+def test_the_dry_run_counts_the_layers_that_are_loaded(layers: list[int], share: float, tmp_path: Path) -> None:
+    """The shapes of Mixtral-8x7B, and the parameters that its authors state; its experts are in float32."""
     teacher = make_teacher(tmp_path / "teacher", "mixtral")
     shapes = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
     shapes |= {"num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8}
     (teacher.folder / "config.json").write_text(json.dumps({"model_type": "mixtral", **shapes}))
-    line = dry_run_line(teacher, 1000, [2], "cpu", torch.bfloat16)
-    assert "cpu in float32, the whole model" in line  # a CPU loads it in float32, whatever the products are in
+    line = dry_run_line(teacher, 1000, layers, "cpu", torch.bfloat16)
     gigabytes = float(line.split(" GB of memory")[0].split()[-1].replace(",", ""))
-    assert gigabytes == pytest.approx(4 * 46.7, rel=0.2)
+    assert gigabytes == pytest.approx(4 * 46.7 * share, rel=0.1)
 
 
 def test_device_and_dtype_are_chosen_for_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from qwen25.runtime.errors import InputError, PipelineError
-from qwen25.teacher.layers import open_weights
 from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher, find_teacher
 
@@ -178,12 +176,6 @@ class TestWeights:
         with pytest.raises(PipelineError, match=r"layers\.1\.mlp\.up_proj"):
             Teacher("tiny", "folder", folder).load(torch.float32)
 
-    def test_not_of_the_configured_shape(self, tmp_path: Path) -> None:
-        GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
-        configure(tmp_path, n_embd=24)
-        with pytest.raises(PipelineError, match=r"its weights cannot be loaded .* download it again"):
-            find_teacher(str(tmp_path)).load(torch.float32)
-
 
 def spoilt(weights: bytes, how: str) -> bytes:
     """Return a safetensors file's bytes, damaged."""
@@ -226,5 +218,6 @@ class TestPackagedTeacher:
         """Ids, weights, as they are unpacked, and chat tokens belong together, or the answer is nonsense."""
         chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nThe capital of"
         (state,) = token_states(teacher, [tokenizer.encode(" France is").ids], [30], prefix=chat)[30]
-        scores = open_weights(teacher).read("embed_tokens.weight").numpy() @ state  # its head is the same matrix
+        table: Any = teacher.load(torch.float32).get_input_embeddings()
+        scores = table.weight.detach().numpy() @ state  # its head is the same matrix
         assert tokenizer.decode([int(scores.argmax())]) == " Paris"
