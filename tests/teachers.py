@@ -1,4 +1,4 @@
-"""Tiny teachers: decoders of several architectures and an encoder, with the whole model's states; and embedding models."""
+"""Tiny teachers: decoders of several architectures and an encoder, the whole model's states, and embedding models."""
 
 from __future__ import annotations
 

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 #: How many positions are computed at a time. On a CPU, products of 512 rows take less time than larger ones, whose
 #: intermediate results leave its caches. Not measured anew: the size of a product can change its last bit.
 CPU_ROWS, CUDA_ROWS = 512, 16384
-#: For the dry run: what Python, the libraries and a batch hold, and multiply-adds a second of a CPU's thread, so many
-#: times as many where it has bfloat16 built in, and of a GPU. Measured on two machines of two cores; a GPU's is a guess.
-LIBRARY_BYTES, THREAD_RATE, BFLOAT16_TIMES, CUDA_RATE = 650 << 20, 35e9, 4, 5e13
+#: For the dry run: what Python, the libraries, a vocabulary and a batch hold, and multiply-adds a second of a CPU's
+#: thread, so many times as many where it has bfloat16 built in, and of a GPU. Measured, but for a GPU's, which is a
+#: guess.
+LIBRARY_BYTES, THREAD_RATE, BFLOAT16_TIMES, CUDA_RATE = 750 << 20, 35e9, 4, 5e13
 QUESTION_TOKENS = 10
 
 TokenIds = np.ndarray | Sequence[Sequence[int]]
@@ -130,7 +131,7 @@ def token_states(
                 f"teacher {teacher.name}: token {outside[0]} has no embedding (the table has {count} rows)"
             )
         shape = (len(words.lengths), teacher.hidden_size)
-        found = {layer: _Rows(shape, folder and folder / f"{layer}.npy") for layer in wanted}
+        found = {layer: _empty_rows(folder and folder / f"{layer}.npy", shape) for layer in wanted}
         past = _past(model, before, device) if teacher.is_causal else None
         if past is not None:
             before = []
@@ -144,9 +145,9 @@ def token_states(
             for layer in wanted:
                 rows = states[layer][:, -1 - len(behind)].float().cpu()
                 require_finite(rows, teacher.name, f"layer {layer}")
-                found[layer].put(places, rows.numpy())
+                _put(found[layer], places, rows.numpy())
             advance(ids.size)
-        return {layer: rows.array() for layer, rows in found.items()}
+        return {layer: room.view(np.ndarray) for layer, room in found.items()}
 
 
 class Words(NamedTuple):
@@ -192,33 +193,26 @@ def _around(teacher: Teacher, prefix: str) -> tuple[list[int], list[int]]:
         return around[:1], around[1:]
 
 
-class _Rows:
-    """Rows of float32 that come in parts, in memory or in an ``.npy`` file.
+def _empty_rows(path: Path | None, shape: tuple[int, int]) -> np.ndarray:
+    """Return room for rows of float32: in memory, or a new ``.npy`` file, mapped read-only."""
+    if path is None:
+        return np.empty(shape, dtype=np.float32)
+    np.lib.format.open_memmap(path, "w+", np.float32, shape=shape)
+    return np.load(path, mmap_mode="r")
 
-    The file is not mapped while it is written: pages of a mapping count as this process's memory, and where the disk
-    is full they end it.
+
+def _put(room: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
+    """Write rows to their places, which are in ascending order.
+
+    Into a file by plain writes: in a mapping, pages count as this process's memory, and a full disk ends it.
     """
-
-    def __init__(self, shape: tuple[int, int], path: Path | None) -> None:
-        self._path = path
-        if path is None:
-            self._array = np.empty(shape, dtype=np.float32)
-        else:
-            self._start = np.lib.format.open_memmap(path, "w+", np.float32, shape=shape).offset
-
-    def put(self, places: np.ndarray, rows: np.ndarray) -> None:
-        """Write rows to their places, which are in ascending order."""
-        if self._path is None:
-            self._array[places] = rows
-            return
-        with self._path.open("r+b") as file:
-            for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
-                file.seek(self._start + int(places[run[0]]) * rows[0].nbytes)
-                file.write(rows[run].data)
-
-    def array(self) -> np.ndarray:
-        """Return all of them; a file is mapped, read-only."""
-        return self._array if self._path is None else np.load(self._path, mmap_mode="r").view(np.ndarray)
+    if not isinstance(room, np.memmap):
+        room[places] = rows
+        return
+    with Path(str(room.filename)).open("r+b") as file:
+        for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
+            file.seek(room.offset + int(places[run[0]]) * rows[0].nbytes)
+            file.write(rows[run].data)
 
 
 class _Product(torch.nn.Linear):
@@ -241,9 +235,10 @@ def part_of(teacher: Teacher, layers: int, dtype: torch.dtype) -> type[PreTraine
     class Part(kind):
         def __init__(self, config: PretrainedConfig) -> None:
             super().__init__(config)
+            model: Any = self
             # The state between two layers is the raw one, not normed. A model of another make stays whole.
-            if hasattr(self, "layers") and hasattr(self, "norm") and layers < len(self.layers):
-                self.layers, self.norm = self.layers[:layers], torch.nn.Identity()
+            if hasattr(model, "layers") and hasattr(model, "norm") and layers < len(model.layers):
+                model.layers, model.norm = model.layers[:layers], torch.nn.Identity()
             self.float()
             for module in self.modules():
                 if type(module) is torch.nn.Linear:

@@ -6,9 +6,10 @@ and weights. Only safetensors and GGUF weights are read: a pickle can run code w
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -167,54 +168,49 @@ class Teacher:
                 f"teacher {self.name}: its configuration describes no model ({first_line(error)}); download it again"
             ) from error
 
+    @contextlib.contextmanager
+    def _loading(self, what: str = "its weights") -> Iterator[None]:
+        """Keep libraries quiet; raises PipelineError where they cannot load the weights, or one of their files."""
+        try:
+            with quietly():
+                yield
+        except Exception as error:  # safetensors and transformers have no common base
+            raise PipelineError(
+                f"teacher {self.name}: {what} cannot be loaded ({first_line(error)}); download it again"
+            ) from error
+
     def load(
         self, dtype: torch.dtype, with_head: bool = False, part: type[PreTrainedModel] | None = None
     ) -> PreTrainedModel:
         """Load the text model, with or without its language-model head, in evaluation mode, on the CPU.
 
-        :param part: the class of a model that has only some of the layers; without a head.
+        :param part: the class of a model of only some layers, which says itself what is in which number format.
         :raises PipelineError: if the weights cannot be loaded, or not all are there.
         """
-        import transformers
-
-        _ = self.weight_files  # refuses pickles with the reason
-        try:
-            with quietly():
-                if self.gguf and self.config.model_type in ARCHITECTURES:
-                    auto: Any = transformers.AutoModelForCausalLM if with_head else transformers.AutoModel
-                    model = self.empty_model(part or partial(auto.from_config, dtype=dtype))
-                    fill_from_gguf(model, self.folder / self.gguf)
-                    return model
-                return self._from_pretrained(dtype, with_head, part)
-        except PipelineError:
-            raise
-        except Exception as error:  # safetensors and transformers have no common base
-            raise PipelineError(
-                f"teacher {self.name}: its weights cannot be loaded ({first_line(error)}); download it again"
-            ) from error
-
-    def _from_pretrained(
-        self, dtype: torch.dtype, with_head: bool, part: type[PreTrainedModel] | None
-    ) -> PreTrainedModel:
-        """Load a model by transformers, and nothing that transformers would make up."""
         import torch
         import transformers
+        from safetensors import safe_open
 
+        for path in [] if self.gguf else self.weight_files:
+            with self._loading(path.name), safe_open(path, framework="pt"):
+                pass  # transformers does not say which one is damaged
+        auto: Any = part or (transformers.AutoModelForCausalLM if with_head else transformers.AutoModel)
+        if self.gguf and self.config.model_type in ARCHITECTURES:
+            model = self.empty_model(part or partial(auto.from_config, dtype=dtype))
+            with self._loading():
+                fill_from_gguf(model, self.folder / self.gguf)
+            return model
         kwargs: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
-        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True, **self._gguf_file()}
-        kwargs["dtype"] = torch.float32 if self.gguf and part else dtype
-        if with_head or self.gguf:
+        kwargs |= {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        if self.gguf:
             # Before transformers 5.3 a GGUF file's weights reach only the model with its head.
-            model, info = transformers.AutoModelForCausalLM.from_pretrained(self.folder, **kwargs)
-            model = model if with_head else model.base_model
-            if part is not None:
-                whole, model = model, self.empty_model(part)
-                model.load_state_dict(whole.state_dict(), strict=False, assign=True)
-        else:
-            auto: Any = part or transformers.AutoModel
+            auto = transformers.AutoModelForCausalLM
+            kwargs |= {**self._gguf_file(), "dtype": torch.float32 if part else dtype}
+        elif not with_head:
             kwargs |= {"config": copy.deepcopy(self.config), "key_mapping": {TEXT_MODEL: ""}}
+        with self._loading():
             model, info = auto.from_pretrained(self.folder, **kwargs)
-            if set(info["missing_keys"]) == {"embed_tokens.weight"} and "lm_head.weight" in info["unexpected_keys"]:
+            if "embed_tokens.weight" in info["missing_keys"] and "lm_head.weight" in info["unexpected_keys"]:
                 kwargs["key_mapping"]["^lm_head"] = "embed_tokens"  # the two are one table
                 model, info = auto.from_pretrained(self.folder, **kwargs)
         for name, found, expected in sorted(info["mismatched_keys"]):
@@ -222,10 +218,15 @@ class Teacher:
                 f"teacher {self.name}: {name} is of shape {tuple(found)}, not {tuple(expected)} as its configuration "
                 "says; download it again"
             )
-        # A pooler is not read, and many encoders have none.
+        # transformers makes up what is missing; a pooler is not read, and many encoders have none.
         missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
         if missing:
             raise PipelineError(f"teacher {self.name}: its weights lack {missing[0]}; download it again")
+        if self.gguf and not with_head:
+            model = model.base_model
+        if self.gguf and part:
+            whole, model = model.state_dict(), self.empty_model(part)
+            model.load_state_dict(whole, strict=False, assign=True)
         return model.eval()
 
 

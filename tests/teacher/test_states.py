@@ -163,15 +163,15 @@ def test_states_are_kept_once_all_are_there_and_are_the_same_bytes(
     teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: list[Teacher], small_batches: None
 ) -> None:
     undisturbed = token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9")
-    cache, real = StepCache(tmp_path / "cache"), states._Rows.put
+    cache, real = StepCache(tmp_path / "cache"), states._put
 
-    def full(self: Any, places: np.ndarray, rows: np.ndarray) -> None:
+    def full(room: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
         if places[0] > 30:
             raise OSError(28, "No space left on device")
-        real(self, places, rows)
+        real(room, places, rows)
 
     with monkeypatch.context() as patch, pytest.raises(PipelineError, match="free some space and run again"):
-        patch.setattr(states._Rows, "put", full)
+        patch.setattr(states, "_put", full)
         token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache)
     del loads[:]
     first, again = (token_states(teacher, RUN_WORDS, [0, 1, 3, 4], prefix="w5 w9", cache=cache) for _ in range(2))
@@ -185,9 +185,7 @@ def test_states_are_kept_once_all_are_there_and_are_the_same_bytes(
 
 
 @pytest.mark.parametrize("other", ["weights", "prefix", "dtype", "tokens"])
-def test_steps_of_another_run_are_not_used(
-    other: str, teacher: Teacher, tmp_path: Path, loads: list[Teacher]
-) -> None:
+def test_steps_of_another_run_are_not_used(other: str, teacher: Teacher, tmp_path: Path, loads: list[Teacher]) -> None:
     cache = StepCache(tmp_path / "cache")
     token_states(teacher, IDS, [0, 2], prefix=PREFIX, cache=cache)
     if other == "weights":
