@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from qwen25.runtime.errors import InputError, PipelineError
+from qwen25.runtime.errors import InputError
 from qwen25.teacher.states import token_states
 from qwen25.teacher.teacher import Teacher, find_teacher
 
@@ -147,47 +145,14 @@ class TestRefused:
         with pytest.raises(InputError, match="tokenizer"):
             find_teacher(str(folder)).tokenizer()
 
-
-class TestWeights:
-    def test_pickled_or_none(self, folder: Path) -> None:
+    def test_weights_that_are_pickled_or_none(self, folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
         teacher = find_teacher(str(folder))
-        for read in (lambda: token_states(teacher, [[5]], [1]), lambda: teacher.load(torch.float32)):
-            with pytest.raises(InputError, match="can run code when opened; convert them to safetensors"):
-                read()
+        with pytest.raises(InputError, match="can run code when opened; convert them to safetensors"):
+            token_states(teacher, [[5]], [1])
         (folder / "pytorch_model.bin").unlink()
         with pytest.raises(InputError, match=r"no .safetensors weights"):
             _ = teacher.weights_sha256
-
-    @pytest.mark.parametrize("spoil", ["truncated", "lying shape"])
-    def test_damaged(self, folder: Path, spoil: str) -> None:
-        path = folder / "model.safetensors"
-        path.write_bytes(spoilt(path.read_bytes(), spoil))
-        teacher = find_teacher(str(folder))
-        for read in (lambda: token_states(teacher, [[5]], [1]), lambda: teacher.load(torch.float32)):
-            with pytest.raises(PipelineError, match=folder.name):
-                read()
-
-    def test_lacking_ones_are_not_made_up(self, folder: Path) -> None:
-        path = folder / "model.safetensors"
-        tensors = load_file(path)
-        lost = next(name for name in tensors if "layers.1.mlp.up_proj" in name)
-        save_file({name: tensor for name, tensor in tensors.items() if name != lost}, path, {"format": "pt"})
-        with pytest.raises(PipelineError, match=r"layers\.1\.mlp\.up_proj"):
-            Teacher("tiny", "folder", folder).load(torch.float32)
-
-
-def spoilt(weights: bytes, how: str) -> bytes:
-    """Return a safetensors file's bytes, damaged."""
-    (length,) = struct.unpack("<Q", weights[:8])
-    if how == "truncated":
-        return weights[: len(weights) // 2]
-    header = json.loads(weights[8 : 8 + length])
-    name = next(name for name in header if name.endswith("layers.0.mlp.up_proj.weight"))
-    header[name]["shape"].reverse()  # as many numbers, so that the file is a valid one
-    lie = json.dumps(header, separators=(",", ":")).encode().ljust(length)
-    assert len(lie) == length
-    return weights[:8] + lie + weights[8 + length :]
 
 
 @pytest.mark.slow
