@@ -22,6 +22,9 @@ from fake_hub import FakeHub, use_hub
 from model2vec import StaticModel
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+import compare_qwen25_vs_all
+import quick_eval_qwen25_1024d
+from qwen25.commands import publish
 from qwen25.evaluation import category as scoring
 from qwen25.runtime.errors import logger
 from qwen25.runtime.files import read_json, resource
@@ -159,6 +162,28 @@ def on_few_items(monkeypatch: pytest.MonkeyPatch, few_items: Path) -> Path:
     """Have the phases score the fewest items; returns their folder."""
     use_items(monkeypatch, few_items)
     return few_items
+
+
+class Phases:
+    """Runs the phases in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.model, self.publication = folder, folder / "model", folder / "publication"
+        self.evaluation, self.comparison = folder / "evaluation.json", folder / "comparison.json"
+
+    def run(self, script: Any, *flags: object, output: Path) -> int:
+        return int(script.main([*map(str, flags), "--output", str(output)]))
+
+    def evaluate(self) -> int:
+        return self.run(quick_eval_qwen25_1024d, "--model", self.model, output=self.evaluation)
+
+    def compare(self, name: str, *flags: str) -> int:
+        models = ["--model", f"{name}={self.model}", "--no-peers", *flags]
+        return self.run(compare_qwen25_vs_all, *models, output=self.comparison)
+
+    def publish(self) -> int:
+        files = ["--model", self.model, "--evaluation", self.evaluation, "--comparison", self.comparison]
+        return self.run(publish, *files, output=self.publication)
 
 
 @pytest.fixture(scope="module")

@@ -37,9 +37,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -
     return save(tmp_path_factory.mktemp("examples") / "model", tiny_tokenizer)
 
 
-def save(folder: Path, tokenizer: Tokenizer, factor: float = 1.0) -> Path:
+def save(folder: Path, tokenizer: Tokenizer) -> Path:
     table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 32), dtype=np.float32)
-    StaticModel(table * np.float32(factor), tokenizer, normalize=True, max_length=None).save_pretrained(folder)
+    StaticModel(table, tokenizer, normalize=True, max_length=None).save_pretrained(folder)
     return folder
 
 

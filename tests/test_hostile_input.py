@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Phases
 from model2vec import StaticModel
 from safetensors.numpy import save_file
 
 import compare_qwen25_vs_all as compare_script
-import distill_qwen25_1024d as distill_script
 import quick_eval_qwen25_1024d as evaluate_script
 from qwen25.commands import publish
 from qwen25.reports import plots
@@ -103,16 +103,6 @@ def test_any_text_has_one_finite_vector(tiny_model: Path) -> None:
         encode(["half a character: \ud800"])
 
 
-@pytest.mark.parametrize(("change", "code"), [(cut, 1), (pickled, 2)])
-def test_a_broken_teacher_is_refused(
-    change: Change, code: int, tiny_teacher: Path, tmp_path: Path, refusal: Callable[..., str]
-) -> None:
-    """A broken download is no wrong input."""
-    change(folder := Path(shutil.copytree(tiny_teacher, tmp_path / "teacher")))
-    flags = ["--device", "cpu", "--log-file", tmp_path / "log"]
-    assert "safetensors" in refusal(distill_script, "--teacher", folder, *flags, code=code)
-
-
 DELETED = object()
 
 
@@ -144,26 +134,27 @@ def test_a_changed_result_is_published_or_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever one of its fields becomes; when refused, what was published before stays."""
-    model, evaluation, comparison, output = (tmp_path / name for name in ("model", "e.json", "c.json", "output"))
-    shutil.copytree(tiny_model, model)
-    assert evaluate_script.main(["--model", str(model), "--output", str(evaluation), "-q"]) == 0
-    flags = ["--model", f"TINY={model}", "--model", "WORDS=bm25", "--no-peers", "-q"]
-    assert compare_script.main([*flags, "--output", str(comparison)]) == 0
+    phases = Phases(tmp_path)
+    shutil.copytree(tiny_model, phases.model)
+    assert phases.evaluate() == phases.compare("TINY", "--model", "WORDS=bm25") == 0
     for module, name in ((plots, "category_bars"), (plots, "quality_against_size"), (plots, "png"), (os, "fsync")):
         monkeypatch.setattr(module, name, lambda *_: b"")  # they take most of the time
     monkeypatch.setattr(publish, "check", lambda *_: [])
-    files = ["--model", model, "--evaluation", evaluation, "--comparison", comparison, "--output", output, "-q"]
-    originals = {path: read_json(path) for path in (model / "metadata.json", evaluation, comparison)}
+    originals = {
+        path: read_json(path) for path in (phases.model / "metadata.json", phases.evaluation, phases.comparison)
+    }
     ways = [(path, way) for path, original in originals.items() for way in paths_in(original)]
     random, codes, before = np.random.default_rng(0), [], {}
     for place in random.choice(len(ways), 20, replace=False):
         path, way = ways[place]
         new = [DELETED, None, -1, 1e300, "", "<b>é|`x`", [], {"a": [0]}][random.integers(8)]
         path.write_text(json.dumps(mutated(originals[path], way, new)), encoding="utf-8")
-        codes.append(code := publish.main([str(word) for word in files]))
+        capsys.readouterr()
+        codes.append(code := phases.publish())
         write_json(path, originals[path])
-        error, found = capsys.readouterr().err, {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
-        assert code == 0 or (code == 2 and error.startswith("error: ") and len(error.splitlines()) == 1), error
+        error = capsys.readouterr().err.splitlines()
+        found = {p: p.read_bytes() for p in phases.publication.rglob("*") if p.is_file()}
+        assert code == 0 or (code == 2 and error[-1].startswith("error: ") and len(error) == 1), error
         assert code == 0 or found == before
         before = found
     assert set(codes) == {0, 2}

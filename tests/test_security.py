@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, use_items
+from conftest import ROOT, Phases, use_items
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-import compare_qwen25_vs_all as compare_script
 import distill_qwen25_1024d as distill_script
 import quick_eval_qwen25_1024d as evaluate_script
 from qwen25.commands import page, publish
@@ -100,28 +99,6 @@ def test_no_code_of_a_model_is_run(
     assert line.startswith("error: ") and not mark.exists()
     pickle.loads(pickle.dumps(Trojan(mark)))  # noqa: S301 - our own
     assert mark.exists()  # the trap works
-
-
-class Phases:
-    """Runs the phases in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.model, self.publication = folder, folder / "model", folder / "publication"
-        self.evaluation, self.comparison = folder / "evaluation.json", folder / "comparison.json"
-
-    def run(self, script: Any, *flags: object, output: Path) -> int:
-        return int(script.main([*map(str, flags), "--output", str(output)]))
-
-    def evaluate(self) -> int:
-        return self.run(evaluate_script, "--model", self.model, output=self.evaluation)
-
-    def compare(self, name: str, *flags: str) -> int:
-        models = ["--model", f"{name}={self.model}", "--no-peers", *flags]
-        return self.run(compare_script, *models, output=self.comparison)
-
-    def publish(self) -> int:
-        files = ["--model", self.model, "--evaluation", self.evaluation, "--comparison", self.comparison]
-        return self.run(publish, *files, output=self.publication)
 
 
 def test_no_run_writes_down_a_token_or_the_home_folder_or_asks_the_network(

@@ -242,12 +242,6 @@ def real_static(real: Tokenizer) -> Vocabulary:
     return static_vocabulary(real)
 
 
-def test_rows_point_at_the_teachers_ids(tiny_tokenizer: Tokenizer) -> None:
-    static = static_vocabulary(tiny_tokenizer)
-    rows = static.tokenizer.encode(SENTENCE).ids
-    assert static.teacher_ids[rows].tolist() == tiny_tokenizer.encode(" " + SENTENCE).ids
-
-
 def test_control_tokens_are_text_to_a_static_model(tiny_tokenizer: Tokenizer) -> None:
     static = static_vocabulary(tiny_tokenizer)
     assert len(static) == tiny_tokenizer.get_vocab_size() - len(SPECIAL_TOKENS)

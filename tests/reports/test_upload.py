@@ -91,8 +91,3 @@ def test_a_failure_is_one_line_without_the_token(
     line = str(raised.value)
     assert raised.value.exit_code == code and said in line and "\n" not in line and TOKEN not in line
     assert len(hub.faults) == (2 if code == 2 else 0)  # a refusal is not asked for again
-
-
-def test_what_passes_is_tried_again(hub: Hub, tmp_path: Path) -> None:
-    hub.faults = [refused(429), ConnectionError("reset")]
-    assert upload(tmp_path, REPO, "a model") and not hub.faults

@@ -72,11 +72,9 @@ def test_what_is_fetched_and_what_is_not(fetch: Callable, hub: FakeHub, folder: 
         (Fault("not found"), 2, "check the name"),
         (Fault("gated", lambda request: "/resolve/" in request), 2, "accept its terms"),
         (Fault("bad token"), 2, "HF_TOKEN"),
-        (Fault("no revision"), 2, "has no revision"),
         (Fault("broken"), 1, "500"),
         (Fault("cut", weights_body), 1, "check the connection"),
         (Fault("silent"), 1, "check the connection"),
-        (Fault("page"), 1, "HF_ENDPOINT"),
     ],
 )
 def test_failures_are_one_line_without_the_token(

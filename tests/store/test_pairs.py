@@ -1,13 +1,10 @@
-"""Reading pairs: every format, what is left out, and each bad file's one line; nothing of a file is run."""
+"""Reading pairs: every format, what is left out, and each bad file's one line."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 import pytest
@@ -107,19 +104,6 @@ def test_other_columns_of_a_parquet_file_do_not_matter(tmp_path: Path) -> None:
         parquet.write_table(one, tmp_path / f"{number}.parquet")
     for found in read_path(tmp_path):
         assert [pair[:2] for pair in found.pairs] == [(row["question"], row["answer"]) for row in ROWS]
-
-
-def test_a_pickle_in_a_parquet_file_is_never_opened(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-            return open, (f"{tmp_path / 'it was run'}", "w")  # type: ignore[return-value]
-
-    kind = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": pickle.dumps(Evil())}
-    fields = [pyarrow.field("a", pyarrow.string(), metadata=kind), pyarrow.field("b", pyarrow.string())]
-    rows = [{"a": f"q {i}", "b": f"it is {i}"} for i in range(9)]
-    parquet.write_table(pyarrow.Table.from_pylist(rows, pyarrow.schema(fields)), tmp_path / "a.parquet")
-    assert len(read_path(tmp_path)[0].pairs) == 9
-    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_long_cells_are_cut_and_few_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import REAL_TOKENIZER, SPECIAL_TOKENS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from qwen25.distillation.vocabulary import static_vocabulary
+from qwen25.distillation.vocabulary import Vocabulary, static_vocabulary
 from qwen25.runtime.errors import InputError
 from qwen25.store.packaged import PACKAGED, cache_folder, is_complete, packaged_path
 from qwen25.teacher.gguf import gguf_tokenizer
@@ -134,57 +135,39 @@ class TestHeader:
                 find_teacher(str(tmp_path / "tiny.gguf"))
 
 
-#: First and last character of the blocks that texts are made of: Latin, digits, Greek, Cyrillic, Armenian, Hebrew,
-#: Arabic, Devanagari, Bengali, Tamil, Thai, Lao, Burmese, Georgian, Ethiopic, Khmer, conjoining Jamo, Ogham, more Latin
-#: and Greek, small digits, arrows, mathematics, circled digits, Hiragana, Katakana, Han, Hangul, combining marks,
-#: compatibility forms, full width, mathematical letters, pictures and emoji.
-BLOCKS = """
-61-7A 41-5A 30-39 21-2F C0-17F 370-3FF 400-4FF 531-586 5D0-5EA 621-669 901-97F 981-9FE B82-BFA E01-E5B E81-EDF
-1000-109F 10A0-10FF 1200-135A 1780-17F9 1100-11FF 1680-169C 1E00-1EFF 1F00-1FFE 2070-209C 2190-21FF 2200-22FF
-2460-24FF 3041-3096 30A1-30FA 4E00-9FFF AC00-D7A3 300-36F F900-FA6D FF21-FF5A 1D400-1D433 1F300-1F5FF 1F600-1F64F
-"""
-CODE = [
-    "def f(x):\n    return x ** 2",
-    "for (i=0; i<10; i++) {",
-    "\t\tif a == b && c:",
-    "# don't, we'LL, they'RE",
-    "x_1 = 0x1F",
-]
-SPACES = [*"   \t\n\u00a0\u2003\u3000\u200b\u200d\ufe0f", "  ", "   ", "\r\n", "\n\n\n", " \n "]
+#: Of all scripts, composed and decomposed, with code, emoji, digits and white space.
+PIECES = st.sampled_from(
+    ["x ** 2", "\t\tif a == b && c:", "# don't, we'LL", "0x1F", "\r\n", "\n\n\n", "  ", "e\u0301", "🎬"]
+)
+TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=12)), max_size=6).map("".join)
 
 
-def varied_strings(count: int) -> list[str]:
-    """Return strings of all scripts, composed and decomposed, with code, emoji, digits and white space."""
-    chance = np.random.default_rng(7)
-
-    def one_of(choices: list[str]) -> str:
-        return choices[chance.integers(len(choices))]
-
-    strings = []
-    for _ in range(count):
-        text = ""
-        for _ in range(chance.integers(1, 7)):
-            low, high = (int(end, 16) for end in chance.choice(BLOCKS.split()).split("-"))
-            word = "".join(map(chr, chance.integers(low, high + 1, size=chance.integers(1, 8))))
-            text += one_of([word, word, word.title(), one_of(CODE)]) + one_of(SPACES)
-        strings.append(one_of([text, text.strip(), unicodedata.normalize("NFD", text)]))
-    return strings
+def assert_equal(static: Tokenizer, teacher: Tokenizer, text: str) -> None:
+    """Check it of a text without control tokens."""
+    if not any(token in text for token in SPECIAL_TOKENS):
+        assert static.encode(text).tokens == teacher.encode(" " * bool(text) + text, add_special_tokens=False).tokens
 
 
-def assert_equal(static: Tokenizer, teacher: Tokenizer, strings: list[str]) -> None:
-    expected = teacher.encode_batch([" " + text for text in strings], add_special_tokens=False)
-    found = static.encode_batch(strings)
-    different = [text for text, e, f in zip(strings, expected, found, strict=True) if e.tokens != f.tokens]
-    assert not different, f"{len(different)} of {len(strings)}, such as {different[:3]!r}"
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Tokenizer) -> Vocabulary:
+    return static_vocabulary(gguf_tokenizer(write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", tiny_tokenizer)))
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[Vocabulary, Tokenizer]:
+    name = "qwen2.5-coder-0.5b"
+    if not (REAL_TOKENIZER.exists() and is_complete(cache_folder() / name, PACKAGED[name])):
+        pytest.skip(f"{name} is not in the cache (a run with --teacher {name} fetches it), or its tokenizer not beside")
+    return static_vocabulary(gguf_tokenizer(packaged_path(name))), Tokenizer.from_file(str(REAL_TOKENIZER))
 
 
 class TestTokenizer:
-    def test_a_tiny_qwen_tokenizer(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
+    @given(text=TEXTS)
+    @settings(max_examples=300, deadline=None)
+    def test_a_tiny_qwen_tokenizer(self, tiny: Vocabulary, tiny_tokenizer: Tokenizer, text: str) -> None:
         """Composed form, control tokens and unused ones: all that the header does not say in so many words."""
-        static = static_vocabulary(gguf_tokenizer(write_gguf(tmp_path / "tiny.gguf", tiny_tokenizer)))
-        assert_equal(static.tokenizer, tiny_tokenizer, varied_strings(1000))
-        assert len(static.teacher_ids) == tiny_tokenizer.get_vocab_size() - len(SPECIAL_TOKENS)
-        assert static.added == {}
+        assert_equal(tiny.tokenizer, tiny_tokenizer, text)
+        assert len(tiny.teacher_ids) == tiny_tokenizer.get_vocab_size() - len(SPECIAL_TOKENS) and tiny.added == {}
 
     def test_words_that_are_tokens_are_taken_whole_by_llama(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
         """Llama 3 has tokens to which no merges lead; other tokenizers split them."""
@@ -206,14 +189,12 @@ class TestTokenizer:
         assert static_vocabulary(teacher).added == {"kubernetes": more.token_to_id("kubernetes")}
 
     @pytest.mark.slow
-    @pytest.mark.skipif(not REAL_TOKENIZER.exists(), reason="the real tokenizer lies in a folder beside the checkout")
-    def test_the_real_qwen_tokenizer(self) -> None:
-        name = "qwen2.5-coder-0.5b"
-        if not is_complete(cache_folder() / name, PACKAGED[name]):
-            pytest.skip(f"{name} is not in the cache, and is large: a run with --teacher {name} fetches it")
-        static = static_vocabulary(gguf_tokenizer(packaged_path(name)))
+    @given(text=TEXTS)
+    @settings(max_examples=500, deadline=None)
+    def test_the_real_qwen_tokenizer(self, real: tuple[Vocabulary, Tokenizer], text: str) -> None:
+        static, teacher = real
         assert len(static.teacher_ids) == 151_643 and static.added == {}
-        assert_equal(static.tokenizer, Tokenizer.from_file(str(REAL_TOKENIZER)), varied_strings(6000))
+        assert_equal(static.tokenizer, teacher, text)
 
 
 class TestTensors:

@@ -172,13 +172,6 @@ class TestPackagedTeacher:
         assert tokenizer.encode("<|im_start|>user").tokens[0] == "<|im_start|>"
         assert tokenizer.encode("31415").tokens == list("31415")
 
-    @pytest.mark.parametrize("text", ["  two  spaces,\ttabs\r\nand\n\n\nlines ", "敏捷的狐狸 हिन्दी", "½ ٣ x² 🦊👩🏽‍🚀"])
-    def test_text_survives_a_save_and_reload(self, tokenizer: Tokenizer, text: str, tmp_path: Path) -> None:
-        tokenizer.save(str(tmp_path / "tokenizer.json"))
-        again = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-        assert again.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
-        assert again.encode(text).ids == tokenizer.encode(text).ids
-
     def test_answers_a_question(self, teacher: Teacher, tokenizer: Tokenizer) -> None:
         """Ids, weights, as they are unpacked, and chat tokens belong together, or the answer is nonsense."""
         chat = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nThe capital of"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from qwen25.evaluation.categories import instruction_awareness, retrieval, topic_clustering
 from qwen25.evaluation.category import Category, Item
-from qwen25.runtime.errors import as_input_error
-from qwen25.runtime.files import read_lines, resource, sha256
+from qwen25.runtime.files import resource, sha256
+from qwen25.store.pairs import read_rows
 
 _ALL = (
     retrieval.SEMANTIC_SIMILARITY,
@@ -43,13 +42,8 @@ def load_categories(folder: Path | None = None) -> dict[str, list[Item]]:
 
 
 def load_items(folder: Path, name: str) -> list[Item]:
-    """Read the items of one category.
-
-    :raises InputError: if the file cannot be read.
-    """
-    path = folder / f"{name}.jsonl"
-    with as_input_error(f"{path} holds no items", "install the package again"):
-        return [json.loads(line) for line in read_lines(path, "items").lines if line.strip()]
+    """Read the items of one category; raises InputError if the file cannot be read."""
+    return list(read_rows(folder / f"{name}.jsonl"))
 
 
 def items_sha256(folder: Path | None = None) -> dict[str, str]:
