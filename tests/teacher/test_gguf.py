@@ -219,7 +219,9 @@ class TestTensors:
     def test_the_head_is_the_table_or_a_matrix_of_its_own(self, tmp_path: Path, tiny_tokenizer: Tokenizer) -> None:
         for own in (False, True):
             path = write_gguf(tmp_path / f"{own}.gguf", tiny_tokenizer, head=own)
-            model: Any = find_teacher(str(path)).load(torch.bfloat16, with_head=True)
+            with torch.inference_mode():
+                model: Any = find_teacher(str(path)).load(torch.bfloat16, with_head=True)
+            assert not model.lm_head.weight.is_inference()  # products of batches would copy it for each text
             assert torch.equal(model.lm_head.weight, model.get_input_embeddings().weight) is not own
             assert model.lm_head.weight.dtype == torch.bfloat16
             assert torch.isfinite(model(torch.tensor([[300, 301]])).logits).all()
