@@ -61,7 +61,8 @@ class TestFound:
         assert len(asked) == 3
 
     @pytest.mark.parametrize("spec", ["smollm3", "not a teacher", "a/b/c", "", "models/qwen25-deposium-1024d"])
-    def test_no_teacher_by_that_name(self, spec: str) -> None:
+    def test_no_teacher_by_that_name(self, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)  # where no model was made yet
         with pytest.raises(InputError, match=r"no teacher .*smollm2-135m"):
             find_teacher(spec)
 
