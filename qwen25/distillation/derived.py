@@ -65,6 +65,8 @@ class DerivedRows:
 
     def spread(self, table: np.ndarray) -> np.ndarray:
         """Return a table of the rows with a state with the derived ones in it; float32, shape (all rows, dims)."""
+        if not len(self.filled):
+            return table  # a copy would hold it twice
         whole = np.zeros((len(self), table.shape[1]), dtype=np.float32)
         whole[self.places] = table
         return self.fill(whole)
